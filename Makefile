@@ -1,0 +1,37 @@
+# Two commands do everything: `make demo` and `make test`. Both make .venv when it is missing or
+# older than pyproject.toml or constraints.txt; nothing outside this folder is touched.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help demo test test-slow check clean
+help:
+	@echo "make demo        compare the ways to a small model on embedded data (minutes)"
+	@echo "make test        run the tests"
+	@echo "make test-slow   run the slow tests too"
+	@echo "make check       format, lint and types"
+	@echo "make clean       remove .venv and caches; results/local and data stay"
+
+$(READY): pyproject.toml constraints.txt
+	@echo "Setting up .venv with $(PYTHON) (once; needs the package index) ..."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python >= 3.11 is needed; set PYTHON=/path/to/python3.11"; exit 2; }
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m 'slow or not slow'
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
