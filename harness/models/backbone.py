@@ -1,0 +1,113 @@
+"""Encoder, blocks, head: the backbone around any state-space layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import gelu
+
+from harness.tasks.base import TaskInfo
+
+from .lru import LRU
+from .norm import NORMS
+
+
+class GLU(nn.Module):
+    """w1(x) * sigmoid(w2(x)), both H to H with bias."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.w1 = nn.Linear(width, width)
+        self.w2 = nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.w1(x) * torch.sigmoid(self.w2(x))
+
+
+class Block(nn.Module):
+    """x + dropout(mixer(dropout(gelu(ssm(norm(x)))))), (batch, length, H) to the same.
+
+    With `mixer="linear"` there is no activation and no gate: the mixer is one matrix, and with
+    `norm="none"` the block is a linear system.
+    """
+
+    def __init__(self, ssm: nn.Module, width: int, norm: str, mixer: str, dropout: float):
+        super().__init__()
+        self.norm = NORMS[norm](width)
+        self.ssm = ssm
+        self.linear = mixer == "linear"
+        if self.linear:
+            self.mixer = nn.Linear(width, width, bias=False)
+        else:
+            self.glu = GLU(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.ssm(self.norm(x))
+        if self.linear:
+            return x + self.dropout(self.mixer(y))
+        y = self.dropout(gelu(y, approximate="tanh"))
+        return x + self.dropout(self.glu(y))
+
+
+class DualHead(nn.Module):
+    """Three layers over the pooled features of two documents, 2H to H to H/2 to outputs."""
+
+    def __init__(self, width: int, outputs: int):
+        super().__init__()
+        self.layer1 = nn.Linear(2 * width, width)
+        self.layer2 = nn.Linear(width, width // 2)
+        self.layer3 = nn.Linear(width // 2, outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer3(torch.relu(self.layer2(torch.relu(self.layer1(x)))))
+
+
+class Backbone(nn.Module):
+    """(batch, length, inputs) float or (batch, length) integer tokens to logits.
+
+    Classification pools over all steps, padding included, and gives (batch, outputs); other
+    kinds give (batch, length, outputs). Paired tasks take (batch, 2, length[, inputs]).
+    """
+
+    def __init__(self, spec: Any, info: TaskInfo):
+        super().__init__()
+        self.spec, self.info = spec, info
+        width = spec.width
+        if info.vocabulary is not None:
+            self.encoder: nn.Module = nn.Embedding(info.vocabulary, width)
+        else:
+            self.encoder = nn.Linear(info.inputs or 1, width)
+        self.blocks = nn.ModuleList(
+            Block(LRU(width, n, spec.r_min, spec.r_max), width, spec.norm, spec.mixer, spec.dropout)
+            for n in spec.state_dims
+        )
+        if info.paired:
+            self.dual = DualHead(width, info.outputs)
+        else:
+            self.head = nn.Linear(width, info.outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.info.paired:
+            x = x.flatten(0, 1)
+        h = self.encoder(x)
+        for block in self.blocks:
+            h = block(h)
+        if self.info.kind == "classification":
+            h = h.mean(1)
+        if self.info.paired:
+            return self.dual(h.reshape(-1, 2 * h.shape[-1]))
+        return self.head(h)
+
+    @property
+    def state_dims(self) -> list[int]:
+        """N of every block, in complex states."""
+        return [block.ssm.state_dim for block in self.blocks]  # type: ignore[union-attr,misc]
+
+    def resize(self, state_dims: Sequence[int]) -> None:
+        """Empty layers of these state dimensions, to load stored weights into."""
+        for block, n in zip(self.blocks, state_dims, strict=True):
+            block.ssm.resize(n)  # type: ignore[union-attr,operator]

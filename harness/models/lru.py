@@ -1,0 +1,95 @@
+"""The LRU layer (Orvieto et al. 2023, arXiv 2303.06349)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from .scan import lru_scan
+
+PARAMETERS = ("nu_log", "theta_log", "B_re", "B_im", "C_re", "C_im", "gamma_log")
+MAX_PHASE = 6.28  # the official initialisation, just short of a full turn
+
+
+class LRU(nn.Module):
+    """h_k = Lambda h_{k-1} + diag(exp(gamma_log)) B u_k, y_k = Re(C h_k) + D u_k.
+
+    Lambda = exp(-exp(nu_log) + i exp(theta_log)). Parameters (float32): nu_log, theta_log,
+    gamma_log (N,); B_re, B_im (N, H); C_re, C_im (H, N); D (H,).
+    """
+
+    def __init__(self, width: int, state_dim: int, r_min: float = 0.9, r_max: float = 0.999):
+        super().__init__()
+        u1, u2 = torch.rand(state_dim), torch.rand(state_dim)
+        magnitude_squared = u1 * (r_max**2 - r_min**2) + r_min**2
+        self.nu_log = nn.Parameter(torch.log(-0.5 * torch.log(magnitude_squared)))
+        self.theta_log = nn.Parameter(torch.log(MAX_PHASE * u2))
+        self.gamma_log = nn.Parameter(0.5 * torch.log1p(-magnitude_squared))
+        self.B_re = nn.Parameter(torch.randn(state_dim, width) / math.sqrt(2 * width))
+        self.B_im = nn.Parameter(torch.randn(state_dim, width) / math.sqrt(2 * width))
+        self.C_re = nn.Parameter(torch.randn(width, state_dim) / math.sqrt(state_dim))
+        self.C_im = nn.Parameter(torch.randn(width, state_dim) / math.sqrt(state_dim))
+        self.D = nn.Parameter(torch.randn(width))
+
+    @property
+    def state_dim(self) -> int:
+        """N, the complex states of this layer."""
+        return self.nu_log.shape[0]
+
+    def forward(self, u: torch.Tensor) -> torch.Tensor:
+        """(batch, length, H) real to the same shape, h = 0 before the first step."""
+        B = torch.exp(self.gamma_log)[:, None] * torch.complex(self.B_re, self.B_im)
+        C = torch.complex(self.C_re, self.C_im)
+        y = lru_scan(torch.exp(self.nu_log), torch.exp(self.theta_log), B, C, u)
+        return y + self.D * u
+
+    @torch.no_grad()
+    def system(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(eigenvalues (N,), B (N, H) with gamma, C (H, N)), complex128, on this device."""
+        nu, theta, gamma = (
+            torch.exp(p.double()) for p in (self.nu_log, self.theta_log, self.gamma_log)
+        )
+        B = gamma[:, None] * torch.complex(self.B_re.double(), self.B_im.double())
+        C = torch.complex(self.C_re.double(), self.C_im.double())
+        return torch.polar(torch.exp(-nu), theta), B, C
+
+    @torch.no_grad()
+    def assign(self, eigenvalues: torch.Tensor, B: torch.Tensor, C: torch.Tensor) -> None:
+        """Take over a system of any state dimension, with gamma = sqrt(1 - |eigenvalue|^2).
+
+        New `nn.Parameter`s replace the old; D stays. A positive-real eigenvalue has phase 0,
+        whose logarithm does not exist: it becomes a full turn, 2 pi, the same eigenvalue. An
+        eigenvalue of 0 becomes the smallest magnitude that double precision can write.
+        """
+        magnitude = eigenvalues.abs().clamp_min(torch.finfo(torch.float64).tiny)
+        phase = torch.remainder(eigenvalues.angle(), 2 * math.pi)
+        phase = torch.where(phase == 0.0, 2 * math.pi, phase)
+        gamma = torch.sqrt((1 - magnitude) * (1 + magnitude))
+        raw = B / gamma[:, None]
+        values = {
+            "nu_log": torch.log(-torch.log(magnitude)),
+            "theta_log": torch.log(phase),
+            "gamma_log": torch.log(gamma),
+            "B_re": raw.real,
+            "B_im": raw.imag,
+            "C_re": C.real,
+            "C_im": C.imag,
+        }
+        dtype = self.D.dtype
+        for name in PARAMETERS:
+            setattr(self, name, nn.Parameter(values[name].to(dtype).contiguous()))
+
+    def resize(self, state_dim: int) -> None:
+        """Empty parameters for another state dimension, to load stored values into."""
+        for name in PARAMETERS:
+            old = getattr(self, name)
+            shape = list(old.shape)
+            shape[self.state_axis(name)] = state_dim
+            setattr(self, name, nn.Parameter(old.new_empty(shape)))
+
+    @staticmethod
+    def state_axis(name: str) -> int:
+        """The axis along which a parameter counts states."""
+        return 1 if name in ("C_re", "C_im") else 0

@@ -1,0 +1,65 @@
+"""Carrying an optimizer's moments through a truncation (AdamW of torch.optim)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+from .balanced import Truncation
+
+Moments = Literal["transport", "reset"]
+
+
+def carry_moments(
+    optimizer: torch.optim.Optimizer,
+    old: dict[str, nn.Parameter],
+    new: dict[str, nn.Parameter],
+    truncation: Truncation,
+    moments: Moments = "transport",
+) -> None:
+    """Put the reduced parameters of one layer in the place of its old ones.
+
+    `transport`: B and C keep their step count; their first moment follows the change of basis
+    by the adjoint of the map from reduced to full parameters (B_full = T B, C_full = C W), their
+    second moment by its diagonal part, in which the entries of a gradient count as uncorrelated.
+    nu_log, theta_log and gamma_log restart, with their own bias correction. `reset`: all restart.
+
+    Args:
+        old, new: parameters of the layer by name, before and after.
+    """
+    swap = {id(p): new[name] for name, p in old.items()}
+    for group in optimizer.param_groups:
+        group["params"] = [swap.get(id(p), p) for p in group["params"]]
+    state = {name: optimizer.state.pop(p) for name, p in old.items() if p in optimizer.state}
+    if moments == "reset" or "B_re" not in state:
+        return
+    T, W = truncation.T.to(torch.complex128), truncation.W.to(torch.complex128)
+    before, after = old["gamma_log"].double().exp(), new["gamma_log"].double().exp()
+    # The gradient by the raw B is gamma times that by the normalised B = gamma B_raw.
+    left, right = after[:, None] * T.mH / before, W.mH
+    _carry_pair(optimizer, state, new, ("B_re", "B_im"), lambda m: left @ m, left, None)
+    _carry_pair(optimizer, state, new, ("C_re", "C_im"), lambda m: m @ right, None, right)
+
+
+def _carry_pair(optimizer, state, new, names, carry, left, right) -> None:
+    """Moments of the real and imaginary parts of one complex parameter."""
+    re, im = (state[name] for name in names)
+    first = carry(torch.complex(re["exp_avg"].double(), im["exp_avg"].double()))
+    v_re, v_im = re["exp_avg_sq"].double(), im["exp_avg_sq"].double()
+    matrix = left if left is not None else right
+    a, b = matrix.real.square(), matrix.imag.square()
+    if left is not None:
+        second = (a @ v_re + b @ v_im, b @ v_re + a @ v_im)
+    else:
+        second = (v_re @ a + v_im @ b, v_re @ b + v_im @ a)
+    for name, old_state, m, v in zip(
+        names, (re, im), (first.real, first.imag), second, strict=True
+    ):
+        parameter = new[name]
+        optimizer.state[parameter] = {
+            "step": old_state["step"].clone(),
+            "exp_avg": m.to(parameter.dtype).contiguous(),
+            "exp_avg_sq": v.to(parameter.dtype).contiguous(),
+        }

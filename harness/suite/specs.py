@@ -1,0 +1,165 @@
+"""What a trial is: the typed specs, how they validate, and the identity of their content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, model_validator
+
+from harness.arms import ARMS, FullSpec, PostHocSpec, SmallSpec
+from harness.arms.base import StateDim, StateDims
+from harness.spec import Spec
+from harness.tasks.specs import TASK_SPECS
+
+
+class LRUSpec(Spec):
+    """An LRU backbone. `state_dim` is N of every block, or one N per block."""
+
+    kind: Literal["lru"] = "lru"
+    blocks: Annotated[int, Field(ge=1)] = 2
+    width: Annotated[int, Field(ge=1)] = 32
+    state_dim: StateDim | StateDims = 64
+    r_min: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    r_max: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.999
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    norm: Literal["batch", "ema_batch", "none"] = "batch"
+    mixer: Literal["glu", "linear"] = "glu"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _equal_sizes_are_one(cls, values: Any) -> Any:
+        # [64, 64] and 64 are the same model, so they must have the same identity.
+        if isinstance(values, dict) and isinstance(values.get("state_dim"), list | tuple):
+            dims = list(values["state_dim"])
+            if dims and len(dims) == values.get("blocks", 2) and len(set(map(str, dims))) == 1:
+                return {**values, "state_dim": dims[0]}
+        return values
+
+    @model_validator(mode="after")
+    def _fits(self) -> LRUSpec:
+        if not isinstance(self.state_dim, int) and len(self.state_dim) != self.blocks:
+            raise ValueError(
+                f"state_dim lists {len(self.state_dim)} sizes for {self.blocks} blocks"
+            )
+        if self.r_max <= self.r_min:
+            raise ValueError(f"r_max {self.r_max} must be above r_min {self.r_min}")
+        return self
+
+    @property
+    def state_dims(self) -> tuple[int, ...]:
+        """N of every block."""
+        if isinstance(self.state_dim, int):
+            return (self.state_dim,) * self.blocks
+        return self.state_dim
+
+
+class TrainingSpec(Spec):
+    """How every arm is trained. `warmup` is a fraction of the steps."""
+
+    steps: Annotated[int, Field(ge=1)] = 600
+    batch_size: Annotated[int, Field(ge=1)] = 50
+    lr: Annotated[float, Field(gt=0.0)] = 0.004
+    ssm_lr_factor: Annotated[float, Field(gt=0.0)] = 0.25
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.05
+    schedule: Literal["warmup_cosine", "constant"] = "warmup_cosine"
+    warmup: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    evaluate_every: Annotated[int, Field(ge=1)] = 100
+    protocol: Literal["strict"] = "strict"
+
+
+MODELS: tuple[type[Spec], ...] = (LRUSpec,)
+
+
+def _union(specs: tuple[type[Any], ...], discriminator: str) -> Any:
+    """One of these specs, told apart by a field; a lone spec needs no telling."""
+    if len(specs) == 1:
+        return specs[0]
+    either: Any = reduce(or_, specs)  # type: ignore[arg-type]
+    return Annotated[either, Field(discriminator=discriminator)]
+
+
+if TYPE_CHECKING:  # a union made from a list of specs is nothing that a type checker can read
+    AnyTask = Any
+    AnyModel = Any
+    AnyArm = Any
+else:
+    AnyTask = _union(TASK_SPECS, "name")
+    AnyModel = _union(MODELS, "kind")
+    AnyArm = _union(ARMS, "kind")
+
+
+def TaskSpec(**fields: Any) -> Any:
+    """The validated spec of the task called `name`."""
+    return TypeAdapter(AnyTask).validate_python(fields)
+
+
+def ModelSpec(**fields: Any) -> Any:
+    """The validated spec of the model of this `kind` (default lru)."""
+    return TypeAdapter(AnyModel).validate_python(fields)
+
+
+class TrialSpec(Spec):
+    """One task x model x training x arm x seed."""
+
+    spec_version: Literal[1] = 1
+    task: AnyTask
+    model: AnyModel = LRUSpec()
+    training: TrainingSpec = TrainingSpec()
+    arm: AnyArm
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @model_validator(mode="after")
+    def _arm_fits(self) -> TrialSpec:
+        self.arm.events(self.training.steps)
+        dims = getattr(self.arm, "state_dims", None)
+        if dims is not None and len(dims) not in (1, self.model.blocks):
+            raise ValueError(f"arm.state_dims lists {len(dims)} for {self.model.blocks} blocks")
+        return self
+
+    def resolved(self) -> TrialSpec:
+        """The trial that runs: a `small` arm with sizes is a `full` trial of those sizes.
+
+        Raises:
+            ValueError: the arm matches another's sizes, which only a plan can know.
+        """
+        arm = self.arm
+        if getattr(arm, "match", None) is not None:
+            raise ValueError(f"arm {arm.kind} matches another arm: only a suite's plan can size it")
+        if not isinstance(arm, SmallSpec):
+            return self
+        dims = list(arm.state_dims) * (self.model.blocks if len(arm.state_dims) == 1 else 1)
+        model = ModelSpec(**{**self.model.model_dump(), "state_dim": dims})
+        return self.model_copy(update={"model": model, "arm": FullSpec(kind="full")})
+
+    def source(self) -> TrialSpec | None:
+        """The `full` trial of the same seed that this one starts from, if it does."""
+        if not self.arm.needs_full:
+            return None
+        return self.model_copy(update={"arm": FullSpec(kind="full")})
+
+    @property
+    def trial_id(self) -> str:
+        """16 hex digits of the SHA-256 of the canonical JSON without default-valued fields."""
+        return hashlib.sha256(canonical(self).encode()).hexdigest()[:16]
+
+
+def canonical(spec: TrialSpec) -> str:
+    """Sorted keys, no spaces, and every field equal to its default left out."""
+    content = spec.model_dump(mode="json", exclude_defaults=True)
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+__all__ = [
+    "FullSpec",
+    "LRUSpec",
+    "ModelSpec",
+    "PostHocSpec",
+    "TaskSpec",
+    "TrainingSpec",
+    "TrialSpec",
+    "canonical",
+]

@@ -1,0 +1,43 @@
+"""Losses and metrics of logits; metrics come as sums, so that batches of any size add up."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch.nn.functional import cross_entropy as torch_cross_entropy
+from torch.nn.functional import mse_loss
+
+
+def loss_of(kind: str, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The training loss, a scalar: mean cross-entropy in nats, or mean squared error.
+
+    Args:
+        kind: `TaskInfo.kind`.
+        logits: (batch, outputs), or (batch, length, outputs) for a loss at every step.
+        targets: (batch,) or (batch, length) int64; regression: the shape of the logits.
+    """
+    if kind == "regression":
+        return mse_loss(logits, targets)
+    return torch_cross_entropy(logits.flatten(0, -2), targets.flatten())
+
+
+def published_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The published code's loss: softmax in the head, then -log(p + 1e-8), mean over the batch."""
+    p = logits.softmax(-1).gather(-1, targets[..., None])
+    return -(p + 1e-8).log().mean()
+
+
+def metric_sum(metric: str, logits: torch.Tensor, targets: torch.Tensor) -> tuple[float, int]:
+    """A metric's sum over the batch, and over how many predictions.
+
+    `accuracy` counts hits; `bits_per_byte` sums -log2 p; `mean_squared_error` sums squares.
+    """
+    if metric == "accuracy":
+        return float((logits.argmax(-1) == targets).sum()), targets.numel()
+    if metric == "bits_per_byte":
+        nats = torch_cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="sum")
+        return float(nats) / math.log(2), targets.numel()
+    if metric == "mean_squared_error":
+        return float((logits - targets).square().sum()), targets.numel()
+    raise ValueError(f"unknown metric {metric!r}: accuracy, bits_per_byte, mean_squared_error")

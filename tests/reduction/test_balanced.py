@@ -1,0 +1,121 @@
+"""Balanced truncation: the error bound on a frequency grid, stability, canonical form."""
+
+import numpy as np
+import pytest
+import torch
+from systems import HARD, random_system
+
+from harness.reduction import balanced_truncation, gramians
+
+FREQUENCIES = np.exp(1j * np.linspace(0, 2 * np.pi, 400, endpoint=False))
+
+
+def transfer(lam, B, C, extra=()):
+    z = np.concatenate([FREQUENCIES, extra])
+    return (C[None] / (z[:, None, None] - lam)) @ B
+
+
+def distance(one, two):
+    peaks = [np.exp(1j * np.angle(one[0])), np.exp(1j * np.angle(two[0]))]
+    difference = transfer(*one, np.concatenate(peaks)) - transfer(*two, np.concatenate(peaks))
+    return np.linalg.norm(difference, ord=2, axis=(1, 2)).max()
+
+
+def orders(n):
+    return sorted({1, max(1, n // 2), max(1, n - 1), n})
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_error_bound_and_stability_at_every_order(name):
+    system = HARD[name]
+    for order in orders(len(system[0])):
+        t = balanced_truncation(*system, order)
+        assert t.order <= order
+        assert t.eigenvalues.shape == (t.order,)
+        assert np.abs(t.eigenvalues).max() < 1
+        assert t.error_bound == pytest.approx(2 * t.hsv[t.order :].sum())
+        error = distance(system, (t.eigenvalues, t.B, t.C))
+        assert error <= t.error_bound + 1e-7 * t.hsv[0]
+
+
+@pytest.mark.parametrize("name", ["ordinary", "magnitude 0.9999", "more channels than states"])
+def test_hankel_singular_values_of_the_reduced_system_are_the_largest(name):
+    lam, B, C = HARD[name]
+    order = max(1, len(lam) // 2)
+    t = balanced_truncation(lam, B, C, order)
+    P, Q = gramians(t.eigenvalues, t.B, t.C)
+    # In balanced coordinates both Gramians of the discrete reduced system are only bounded by
+    # the kept values, so the full order is where equality must hold.
+    full = balanced_truncation(lam, B, C, len(lam))
+    P, Q = gramians(full.eigenvalues, full.B, full.C)
+    values = np.sort(np.sqrt(np.abs(np.linalg.eigvals(P @ Q))))[::-1]
+    np.testing.assert_allclose(values, full.hsv[: full.order], rtol=1e-5, atol=1e-8 * full.hsv[0])
+
+
+def test_projections_and_canonical_scale():
+    lam, B, C = random_system(10, 3)
+    t = balanced_truncation(lam, B, C, 6)
+    np.testing.assert_allclose(t.W @ t.T, np.eye(6), atol=1e-10)
+    np.testing.assert_allclose(t.W @ B, t.B, atol=1e-12)
+    np.testing.assert_allclose(C @ t.T, t.C, atol=1e-12)
+    np.testing.assert_allclose(t.W @ (lam[:, None] * t.T), np.diag(t.eigenvalues), atol=1e-10)
+
+
+def test_the_result_does_not_depend_on_the_basis():
+    lam, B, C = random_system(10, 3)
+    phase = np.exp(1j * np.arange(10))
+    one = balanced_truncation(lam, B, C, 5)
+    two = balanced_truncation(lam, phase[:, None] * B, C / phase, 5)
+    order_one, order_two = np.argsort(one.eigenvalues.real), np.argsort(two.eigenvalues.real)
+    np.testing.assert_allclose(one.eigenvalues[order_one], two.eigenvalues[order_two], atol=1e-10)
+
+
+def test_above_the_numerical_rank_the_order_says_so():
+    lam, B, C = random_system(8, 2)
+    B[5:] = 0.0
+    t = balanced_truncation(lam, B, C, 8)
+    assert t.order == 5
+    assert distance((lam, B, C), (t.eigenvalues, t.B, t.C)) < 1e-9 * t.hsv[0]
+
+
+@pytest.mark.parametrize("order", [0, -1, 9, 2.5, True])
+def test_orders_outside_the_range_are_refused(order):
+    with pytest.raises(ValueError, match="from 1 to 8"):
+        balanced_truncation(*random_system(8, 2), order)
+
+
+def test_a_zero_system_is_refused():
+    lam, B, C = random_system(4, 2)
+    with pytest.raises(ValueError, match="zero"):
+        balanced_truncation(lam, 0 * B, C, 2)
+
+
+def test_torch_in_torch_out():
+    system = [torch.from_numpy(a) for a in random_system(6, 2)]
+    t = balanced_truncation(*system, 3)
+    assert isinstance(t.B, torch.Tensor)
+    assert t.B.dtype == torch.complex128
+
+
+def test_against_pymor():
+    pymor = pytest.importorskip("pymor.reductors.bt")
+    from pymor.models.iosys import LTIModel
+
+    lam, B, C = random_system(10, 3, r_max=0.9)
+
+    # pyMOR wants real systems: z -> (Re z, Im z) doubles the states and each singular value.
+    def real(M):
+        return np.block([[M.real, -M.imag], [M.imag, M.real]])
+
+    model = LTIModel.from_matrices(real(np.diag(lam)), real(B), real(C), sampling_time=1)
+    theirs = np.sort(model.hsv())[::-1]
+    t = balanced_truncation(lam, B, C, 5)
+    np.testing.assert_allclose(np.repeat(t.hsv, 2), theirs, rtol=1e-6, atol=1e-9 * t.hsv[0])
+    rom = pymor.BTReductor(model).reduce(10)
+    s = np.exp(0.7j)
+    ours = (t.C / (s - t.eigenvalues)) @ t.B
+    full = real_transfer = rom.transfer_function.eval_tf(s)
+    h = ours.shape[0]
+    ours_conjugate = (t.C.conj() / (s - t.eigenvalues.conj())) @ t.B.conj()
+    np.testing.assert_allclose(full[:h, :h], (ours + ours_conjugate) / 2, atol=1e-7 * t.hsv[0])
+    assert real_transfer.shape == (2 * h, 2 * h)
