@@ -139,4 +139,4 @@ def energy_rank(hsv: Array, tau: float) -> int:
     if tau == 0.0:
         return values.size
     kept = np.cumsum(np.sort(values)[::-1]) / total
-    return int(min(np.searchsorted(kept, 1.0 - tau) + 1, values.size))
+    return min(int(np.searchsorted(kept, 1.0 - tau)) + 1, values.size)

@@ -71,7 +71,8 @@ def truncate(
         if rank == layer.state_dim:
             continue
         try:
-            changes.append((layer, balanced_truncation(*layer.system(), rank)))
+            eigenvalues, B, C = layer.system()
+            changes.append((layer, balanced_truncation(eigenvalues, B, C, rank)))
         except ValueError as error:
             raise type(error)(f"block {i}: {error}") from error
     for layer, truncation in changes:

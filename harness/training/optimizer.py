@@ -28,11 +28,15 @@ def make_optimizer(model: nn.Module, training: TrainingSpec) -> torch.optim.Adam
 
 
 def set_learning_rate(
-    optimizer: torch.optim.Optimizer, training: TrainingSpec, step: int, steps: int | None = None
+    optimizer: torch.optim.Optimizer,
+    training: TrainingSpec,
+    step: int,
+    steps: int | None = None,
+    factor: float = 1.0,
 ) -> None:
-    """The learning rates of optimizer step `step`, counted from 0, of `steps`."""
+    """The learning rates, times `factor`, of optimizer step `step`, counted from 0, of `steps`."""
     for group in optimizer.param_groups:
-        peak = training.lr * group["factor"]
+        peak = factor * training.lr * group["factor"]
         group["lr"] = learning_rate(training, peak, step, steps or training.steps)
 
 

@@ -1,0 +1,30 @@
+"""The metric of a model on one split."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from harness.tasks.base import Task
+
+from .loss import metric_sum
+
+TOKENS_AT_ONCE = 65_536  # bounds the memory of an evaluation batch, whatever the length
+
+
+@torch.inference_mode()
+def evaluate(model: nn.Module, task: Task, split: str, device: torch.device) -> float:
+    """The task's metric over the whole split, in evaluation mode; the mode is put back after."""
+    was_training = model.training
+    model.eval()
+    size = task.sizes[split]
+    batch = max(1, min(size, TOKENS_AT_ONCE // task.info.length))
+    total, count = 0.0, 0
+    for start in range(0, size, batch):
+        x, y = task.examples(split, np.arange(start, min(start + batch, size)))
+        logits = model(x.to(device))
+        part, n = metric_sum(task.metric, logits.float(), y.to(device))
+        total, count = total + part, count + n
+    model.train(was_training)
+    return total / count

@@ -1,0 +1,116 @@
+"""What a trial runs on: device, threads, versions; the manifest that says so."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import resource
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def pick_device() -> torch.device:
+    """`HARNESS_DEVICE` if set, else the GPU if there is one, else the CPU.
+
+    Raises:
+        ValueError: the device named does not exist here.
+    """
+    name = os.environ.get("HARNESS_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"HARNESS_DEVICE is {name}, but no GPU can be used here")
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"HARNESS_DEVICE is {name!r}; use cpu or cuda") from None
+
+
+def thread_count() -> int:
+    """`HARNESS_THREADS`, default 1: never what happens to be free, since sums depend on it."""
+    text = os.environ.get("HARNESS_THREADS", "1")
+    if not text.isdigit() or int(text) < 1:
+        raise ValueError(f"HARNESS_THREADS must be a whole number from 1, not {text!r}")
+    return int(text)
+
+
+def prepare(device: torch.device, threads: int) -> None:
+    """Fix the threads, and on a GPU the algorithms, so that a run can be repeated bit by bit."""
+    torch.set_num_threads(threads)
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with contextlib.suppress(OSError):  # resets the peak where the kernel lets us
+            Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Peak bytes since `prepare`: of the device's allocator, or of this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def device_name(device: torch.device) -> str:
+    """The model name of the device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return cpu_name()
+
+
+@cache
+def cpu_name() -> str:
+    """The processor's model name, where the system tells."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+@cache
+def git_commit() -> str | None:
+    """The commit of the harness, `+` behind it where files differ from it; None outside git."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        head = _git(root, "rev-parse", "--short=12", "HEAD")
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head + ("+" if changed else "")
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, timeout=10
+    )
+    return done.stdout.strip()
+
+
+def manifest(device: torch.device, threads: int) -> dict[str, Any]:
+    """Versions and machine, as JSON. What decides bit-identity stands under `identity`."""
+    import numpy
+
+    return {
+        "identity": {
+            "device": device_name(device),
+            "threads": threads,
+            "torch_version": torch.__version__,
+        },
+        "git_commit": git_commit(),
+        "python_version": platform.python_version(),
+        "numpy_version": numpy.__version__,
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+    }

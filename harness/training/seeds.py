@@ -1,0 +1,25 @@
+"""Streams of random numbers as pure functions of (seed, purpose, step), never of history."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+PURPOSES = {"weights": 1, "dropout": 2, "truncation": 3}
+
+
+def stream(seed: int, purpose: str, step: int = 0) -> int:
+    """A 63-bit seed for one purpose at one step of the run with this seed."""
+    state = np.random.SeedSequence([seed, PURPOSES[purpose], step]).generate_state(1, np.uint64)
+    return int(state[0] >> np.uint64(1))
+
+
+@contextlib.contextmanager
+def drawn_from(seed: int) -> Iterator[None]:
+    """Torch's global generator seeded inside, and as it was before outside."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,98 @@
+"""The explicit state of a run, and its way into a checkpoint and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from harness.models import Backbone
+
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+@dataclass
+class Selected:
+    """The best model so far by validation, among those of the present size."""
+
+    step: int
+    value: float
+    weights: dict[str, torch.Tensor]
+    state_dims: list[int]
+
+
+@dataclass
+class RunState:
+    """All that training is a function of, besides the spec and the data."""
+
+    model: Backbone
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    started: bool = False  # whether the boundary at step 0 is behind us
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    train_flops: float = 0.0
+    truncation_flops: float = 0.0
+    selected: Selected | None = None
+    curves: list[dict[str, Any]] = field(default_factory=list)
+    truncations: list[dict[str, Any]] = field(default_factory=list)
+    spectra: list[dict[str, Any]] = field(default_factory=list)
+
+
+_PLAIN = (
+    "step",
+    "started",
+    "loss_sum",
+    "loss_count",
+    "train_flops",
+    "truncation_flops",
+    "curves",
+    "truncations",
+    "spectra",
+)
+
+
+def pack(state: RunState) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """(tensors, JSON) from which `unpack` restores the state bit by bit."""
+    tensors = {f"model.{k}": v for k, v in state.model.state_dict().items()}
+    for name, parameter in state.model.named_parameters():
+        for key, value in state.optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer.{name}.{key}"] = value
+    plain = {name: getattr(state, name) for name in _PLAIN}
+    plain["state_dims"] = state.model.state_dims
+    if state.selected is not None:
+        tensors |= {f"selected.{k}": v for k, v in state.selected.weights.items()}
+        plain["selected"] = {
+            "step": state.selected.step,
+            "value": state.selected.value,
+            "state_dims": state.selected.state_dims,
+        }
+    return tensors, plain
+
+
+def unpack(state: RunState, tensors: dict[str, torch.Tensor], plain: dict[str, Any]) -> None:
+    """Bring a freshly made state to where the checkpoint was taken."""
+    model, device = state.model, next(state.model.parameters()).device
+    old = [p for p in model.parameters()]
+    model.resize(plain["state_dims"])
+    swap = dict(zip(map(id, old), model.parameters(), strict=True))
+    for group in state.optimizer.param_groups:
+        group["params"] = [swap[id(p)] for p in group["params"]]
+    model.load_state_dict(_part(tensors, "model."))
+    for name, parameter in model.named_parameters():
+        moments = _part(tensors, f"optimizer.{name}.")
+        if moments:
+            # AdamW keeps its step counter on the CPU.
+            state.optimizer.state[parameter] = {
+                k: v if k == "step" else v.to(device) for k, v in moments.items()
+            }
+    for name in _PLAIN:
+        setattr(state, name, plain[name])
+    if "selected" in plain:
+        weights = {k: v.to(device) for k, v in _part(tensors, "selected.").items()}
+        state.selected = Selected(weights=weights, **plain["selected"])
+
+
+def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

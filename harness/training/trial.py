@@ -1,0 +1,272 @@
+"""One trial: set up or resume, train, test once, record."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from harness import tasks
+from harness.models import Backbone, build
+from harness.models.build import describe, rebuild
+from harness.records.store import Store, TrialDir
+from harness.suite.specs import TrialSpec
+from harness.tasks.base import Task
+
+from . import machine
+from .clocks import Clocks
+from .evaluate import evaluate
+from .loop import Diverged, Run, train
+from .optimizer import make_optimizer
+from .seeds import drawn_from, stream
+from .state import RunState, pack, unpack
+
+Progress = Callable[[dict[str, Any]], None]
+
+
+class Interrupted(Exception):
+    """Asked to stop; the checkpoint holds everything up to here."""
+
+
+@dataclass
+class Setting:
+    """How this process runs a trial; no part of the spec, and nothing that changes its numbers."""
+
+    progress: Progress = lambda _: None
+    stop: Callable[[], bool] = lambda: False
+    exclusive: bool = False
+    device_share: float = 1.0
+    checkpoint_seconds: float | None = None  # None: HARNESS_CHECKPOINT_SECONDS, default 60
+
+
+def checkpoint_seconds() -> float:
+    """`HARNESS_CHECKPOINT_SECONDS`, default 60."""
+    text = os.environ.get("HARNESS_CHECKPOINT_SECONDS", "60")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0.0 <= seconds < float("inf"):
+        raise ValueError(f"HARNESS_CHECKPOINT_SECONDS must be a number of seconds, not {text!r}")
+    return seconds
+
+
+def run_trial(spec: TrialSpec, store: Store, setting: Setting | None = None) -> dict[str, Any]:
+    """Run a trial to its end, from its checkpoint if there is one, and return its result.
+
+    An ended trial is returned as it stands.
+
+    Raises:
+        ValueError: the trial cannot run as asked; nothing was lost.
+        Interrupted: `setting.stop()` turned true; a checkpoint was taken.
+    """
+    spec = spec.resolved()
+    setting = setting or Setting()
+    folder = store.trial(spec.trial_id)
+    with folder.claim():
+        ended = folder.result()
+        return ended if ended is not None else Trial(spec, store, folder, setting).run()
+
+
+class Trial:
+    """A trial in this process."""
+
+    def __init__(self, spec: TrialSpec, store: Store, folder: TrialDir, setting: Setting):
+        self.spec, self.store, self.folder, self.setting = spec, store, folder, setting
+        self.source = self._source()
+        self.every = setting.checkpoint_seconds
+        if self.every is None:
+            self.every = checkpoint_seconds()
+        self.device, threads = machine.pick_device(), machine.thread_count()
+        machine.prepare(self.device, threads)
+        self.manifest = machine.manifest(self.device, threads)
+        self.clocks = Clocks(self.device)
+        self.lost = 0.0
+        self.restarts = 0
+
+    def run(self) -> dict[str, Any]:
+        """Set up, train, finish."""
+        begun = time.perf_counter()
+        task = tasks.build(self.spec.task)
+        self._check(task)
+        self.manifest["data_fingerprint"] = task.fingerprint
+        self.folder.begin(self.spec.model_dump(mode="json"), self.manifest)
+        state = self._fresh(task)
+        self._resume(state, time.perf_counter() - begun)
+        arm = self.spec.arm
+        run = Run(
+            self.spec,
+            task,
+            self.device,
+            self.clocks,
+            steps=arm.train_steps(self.spec.training.steps),
+            lr_factor=getattr(arm, "finetune_lr_factor", 1.0),
+        )
+        self.saved = time.perf_counter()
+        try:
+            train(run, state, lambda: self._behind_boundary(run, state))
+        except Diverged as diverged:
+            return self._finish(task, state, "diverged", str(diverged))
+        except ValueError as error:  # the trial's own: no usable diagonal form, a zero spectrum
+            return self._finish(task, state, "failed", str(error))
+        return self._finish(task, state, "completed", None)
+
+    def _source(self) -> TrialDir | None:
+        needed = self.spec.source()
+        if needed is None:
+            return None
+        source = self.store.trial(needed.trial_id)
+        result = source.result()
+        if result is None or result["status"] != "completed":
+            has = "has not been run" if result is None else f"has {result['status']}"
+            raise ValueError(
+                f"a {self.spec.arm.kind} trial starts from the full trial of its seed, "
+                f"{needed.trial_id}, which {has} in this store"
+            )
+        return source
+
+    def _check(self, task: Task) -> None:
+        size, batch = task.sizes["train"], self.spec.training.batch_size
+        if batch > size:
+            raise ValueError(
+                f"training.batch_size {batch} is larger than the training split of "
+                f"{task.name}, {size} examples"
+            )
+        known = self.folder.manifest()
+        if known is None:
+            return
+        for key, value in self.manifest["identity"].items():
+            if known["identity"][key] != value:
+                raise ValueError(
+                    f"trial {self.folder.trial_id} was begun with {key} {known['identity'][key]} "
+                    f"and cannot go on with {value}: the result would not be bit-identical"
+                )
+
+    def _fresh(self, task: Task) -> RunState:
+        if self.source is not None:
+            weights, description = self.source.load_model()
+            model: Backbone = rebuild(description, weights).to(self.device)
+        else:
+            with drawn_from(stream(self.spec.seed, "weights")):
+                model = build(self.spec.model, task.info)
+            model = model.to(self.device)
+        self.initial_state_dims = list(self.spec.model.state_dims)
+        return RunState(model, make_optimizer(model, self.spec.training))
+
+    def _resume(self, state: RunState, seconds_setup: float) -> None:
+        checkpoint = self.folder.load_checkpoint()
+        if checkpoint is None:
+            self.clocks.seconds["setup"] = seconds_setup
+            return
+        tensors, plain = checkpoint
+        unpack(state, tensors, plain["state"])
+        self.clocks = Clocks(self.device, plain["clocks"])
+        self.restarts = plain["restarts"] + 1
+        self.lost = plain["lost"] + seconds_setup
+
+    def _behind_boundary(self, run: Run, state: RunState) -> None:
+        self.setting.progress(
+            {
+                "trial_id": self.folder.trial_id,
+                "step": state.step,
+                "steps": run.steps,
+                "state_dims": state.model.state_dims,
+                "metric": state.curves[-1]["value"] if state.curves else None,
+                "train_flops": state.train_flops,
+            }
+        )
+        stop = self.setting.stop()
+        assert self.every is not None
+        if stop or time.perf_counter() - self.saved >= self.every:
+            with self.clocks("checkpoint"):
+                tensors, plain = pack(state)
+                content = {
+                    "state": plain,
+                    "clocks": dict(self.clocks.seconds),
+                    "restarts": self.restarts,
+                    "lost": self.lost,
+                }
+                self.folder.save_checkpoint(tensors, content)
+            self.saved = time.perf_counter()
+        if stop:
+            raise Interrupted(f"trial {self.folder.trial_id} stopped at step {state.step}")
+
+    def _finish(
+        self, task: Task, state: RunState, status: str, message: str | None
+    ) -> dict[str, Any]:
+        selected = state.selected
+        test = None
+        if status == "completed" and selected is not None:
+            model = state.model
+            model.resize(selected.state_dims)
+            model.to(self.device).load_state_dict(selected.weights)
+            with self.clocks("evaluate"):
+                test = evaluate(model, task, "test", self.device)
+            self.folder.save_model(model.state_dict(), describe(model))
+        dims = selected.state_dims if selected is not None else state.model.state_dims
+        record = self._record(task, state, status, test, dims)
+        tid = self.folder.trial_id
+        tables = {
+            name: [{"trial_id": tid, **row} for row in getattr(state, name)]
+            for name in ("curves", "truncations", "spectra")
+        }
+        result = {"status": status, "message": message, "record": record}
+        self.folder.finish(tables, result)
+        return result
+
+    def _record(
+        self, task: Task, state: RunState, status: str, test: float | None, dims: list[int]
+    ) -> dict[str, Any]:
+        seconds = dict(self.clocks.seconds)
+        selected = state.selected if status == "completed" else None
+        own_flops = state.train_flops + state.truncation_flops
+        # Spectra for the record and evaluations cost every arm alike and are no part of a way.
+        own_seconds = seconds["train"] + seconds["truncate"]
+        before = {"flops_method": 0.0, "seconds_method": 0.0}
+        if self.source is not None:
+            source_result = self.source.result()
+            assert source_result is not None
+            before = source_result["record"]
+        identity = self.manifest["identity"]
+        return {
+            "trial_id": self.folder.trial_id,
+            "task": task.name,
+            "model": self.spec.model.kind,
+            "arm": self.spec.arm.kind,
+            "seed": self.spec.seed,
+            "protocol": self.spec.training.protocol,
+            "status": status,
+            "metric": task.metric,
+            "higher_is_better": task.higher_is_better,
+            "val_metric": selected.value if selected else None,
+            "test_metric": test,
+            "selected_step": selected.step if selected else None,
+            "state_dims": list(dims),
+            "state_dim_mean": sum(dims) / len(dims),
+            "state_dim_total": sum(dims),
+            "initial_state_dim": sum(self.initial_state_dims) / len(self.initial_state_dims),
+            "parameters": sum(p.numel() for p in state.model.parameters()),
+            "train_flops": state.train_flops,
+            **{f"seconds_{name}": value for name, value in seconds.items()},
+            "seconds_total": self.clocks.total,
+            "seconds_lost": self.lost,
+            "seconds_spent": self.clocks.total + self.lost,
+            "exclusive": self.setting.exclusive,
+            "threads": identity["threads"],
+            "device_share": self.setting.device_share,
+            "peak_memory_bytes": machine.peak_memory_bytes(self.device),
+            "energy_joules": None,
+            "step_latency_seconds": None,
+            "restarts": self.restarts,
+            "forked_from": None,
+            "flops_spent": state.train_flops,
+            "flops_method": own_flops + before["flops_method"],
+            "seconds_method": own_seconds + before["seconds_method"],
+            "backend": "block",
+            "device": identity["device"],
+            "torch_version": identity["torch_version"],
+            "git_commit": self.manifest["git_commit"],
+            "data_fingerprint": task.fingerprint,
+        }
