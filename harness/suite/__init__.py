@@ -2,17 +2,26 @@
 
 from harness.arms import FullSpec, InTrainingSpec, PostHocSpec, SmallSpec
 
+from .load import available, explain, load, override
 from .specs import LRUSpec, ModelSpec, TaskSpec, TrainingSpec, TrialSpec, canonical
+from .suite import Comparison, Role, Suite
 
 __all__ = [
+    "Comparison",
     "FullSpec",
     "InTrainingSpec",
     "LRUSpec",
     "ModelSpec",
     "PostHocSpec",
+    "Role",
     "SmallSpec",
+    "Suite",
     "TaskSpec",
     "TrainingSpec",
     "TrialSpec",
+    "available",
     "canonical",
+    "explain",
+    "load",
+    "override",
 ]

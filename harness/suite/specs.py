@@ -131,6 +131,7 @@ class TrialSpec(Spec):
             raise ValueError(f"arm {arm.kind} matches another arm: only a suite's plan can size it")
         if not isinstance(arm, SmallSpec):
             return self
+        assert arm.state_dims is not None
         dims = list(arm.state_dims) * (self.model.blocks if len(arm.state_dims) == 1 else 1)
         model = ModelSpec(**{**self.model.model_dump(), "state_dim": dims})
         return self.model_copy(update={"model": model, "arm": FullSpec(kind="full")})

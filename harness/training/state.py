@@ -74,7 +74,7 @@ def pack(state: RunState) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 def unpack(state: RunState, tensors: dict[str, torch.Tensor], plain: dict[str, Any]) -> None:
     """Bring a freshly made state to where the checkpoint was taken."""
     model, device = state.model, next(state.model.parameters()).device
-    old = [p for p in model.parameters()]
+    old = list(model.parameters())
     model.resize(plain["state_dims"])
     swap = dict(zip(map(id, old), model.parameters(), strict=True))
     for group in state.optimizer.param_groups:

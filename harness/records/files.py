@@ -1,0 +1,63 @@
+"""Files that appear whole or not at all: temporary name, fsync, rename, fsync of the folder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+TEMPORARY_PREFIX = ".tmp-"  # no record begins like this
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write `data` to `path` so that a reader sees the old file or the new one, never a part.
+
+    Creates the parent folders. Raises OSError when the disk refuses; the old file then stays.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The name starts with a dot and ends unlike any record, so a leftover of a killed process is
+    # never taken for one; it is unique, so two writers never share a temporary file.
+    temporary = path.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
+    try:
+        with open(temporary, "xb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable: without it a rename may be lost in a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, obj: Any) -> None:
+    """Write `obj` as JSON with sorted keys, atomically.
+
+    Raises ValueError on NaN or infinity (JSON has neither), TypeError on what JSON cannot hold.
+    """
+    text = json.dumps(obj, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False)
+    write_atomic(path, (text + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file. Raises FileNotFoundError, or ValueError naming a file that is not JSON."""
+    path = Path(path)
+    data = path.read_bytes()
+    try:
+        return json.loads(data)
+    except ValueError as error:  # UnicodeDecodeError is one too
+        raise ValueError(f"{path} is not valid JSON: {error}") from None

@@ -1,0 +1,125 @@
+"""A suite: the comparisons that belong together, and the trials that they expand to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import Field, field_validator, model_validator
+
+from harness.arms import Arm, InTrainingSpec
+from harness.spec import Spec
+
+from .specs import AnyArm, AnyModel, AnyTask, LRUSpec, TrainingSpec, TrialSpec
+
+Seeds = Annotated[
+    tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(strict=False, min_length=1)
+]
+
+
+class Comparison(Spec):
+    """Arms that meet on one task, with one model and one training, over the same seeds.
+
+    `arms` maps a row label to its arm. `name` defaults to the task's and tells comparisons on
+    the same task apart.
+    """
+
+    name: str = ""
+    task: AnyTask
+    model: AnyModel = LRUSpec()
+    training: TrainingSpec = TrainingSpec()
+    arms: dict[str, AnyArm] = Field(min_length=1)
+    seeds: Seeds = (0,)
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"seeds repeat: {list(seeds)}")
+        return seeds
+
+    @model_validator(mode="after")
+    def _arms_fit(self) -> Comparison:
+        for label, arm in self.arms.items():
+            self.matched_label(label, arm)
+            TrialSpec(task=self.task, model=self.model, training=self.training, arm=arm)
+        size = self.task.train_size
+        if size is not None and self.training.batch_size > size:
+            raise ValueError(
+                f"training.batch_size {self.training.batch_size} is larger than the training "
+                f"split of {self.task.name}, {size} examples"
+            )
+        return self
+
+    @property
+    def key(self) -> str:
+        """What the comparison is called: its name, or its task's."""
+        return self.name or self.task.name
+
+    def row_label(self, label: str) -> str:
+        """The label in tables, where rows of the same task must not collide."""
+        return label if self.key == self.task.name else f"{self.key}: {label}"
+
+    def matched_label(self, label: str, arm: Arm) -> str | None:
+        """The label of the in-training arm whose size this arm takes, if it takes one.
+
+        Raises:
+            ValueError: that arm is not in this comparison.
+        """
+        to = getattr(arm, "to", None)
+        if to is None:
+            return None
+        for other, candidate in self.arms.items():
+            if isinstance(candidate, InTrainingSpec) and candidate == to:
+                return other
+        raise ValueError(f"arm {label!r} matches an in_training arm that is not in the comparison")
+
+
+class Role(Spec):
+    """A trial's place in a suite: one row of the comparison, one seed. `trial` may still match."""
+
+    label: str
+    kind: str
+    matches: str | None
+    task: str
+    trial: TrialSpec
+
+
+class Suite(Spec):
+    """A named list of comparisons."""
+
+    name: str
+    description: str = ""
+    comparisons: Annotated[tuple[Comparison, ...], Field(strict=False, min_length=1)]
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.\-]*", name):
+            raise ValueError(f"a suite's name is letters, digits, '_', '.', '-', not {name!r}")
+        return name
+
+    @field_validator("comparisons")
+    @classmethod
+    def _keys_differ(cls, comparisons: tuple[Comparison, ...]) -> tuple[Comparison, ...]:
+        keys = [c.key for c in comparisons]
+        if len(set(keys)) < len(keys):
+            raise ValueError(f"comparisons share a name ({', '.join(keys)}): give each its own")
+        return comparisons
+
+    def roles(self) -> Iterator[Role]:
+        """Every trial of the suite in every role, seeds innermost."""
+        for c in self.comparisons:
+            for label, arm in c.arms.items():
+                matched = c.matched_label(label, arm)
+                for seed in c.seeds:
+                    yield Role(
+                        label=c.row_label(label),
+                        kind=arm.kind,
+                        matches=c.row_label(matched) if matched else None,
+                        task=c.task.name,
+                        trial=TrialSpec(
+                            task=c.task, model=c.model, training=c.training, arm=arm, seed=seed
+                        ),
+                    )

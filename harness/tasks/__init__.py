@@ -1,0 +1,76 @@
+"""Tasks: data plus metric. Importing this is cheap; the data's libraries load with `build`."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+from pathlib import Path
+
+from harness.tasks.base import SPLITS, Task, TaskInfo
+from harness.tasks.batches import step_indices
+from harness.tasks.specs import (
+    TASK_SPECS,
+    DigitsSpec,
+    ListopsSpec,
+    PylibSpec,
+    TaskSpecBase,
+    VowelsSpec,
+)
+
+__all__ = [
+    "SPLITS",
+    "TASK_SPECS",
+    "DigitsSpec",
+    "ListopsSpec",
+    "PylibSpec",
+    "Task",
+    "TaskInfo",
+    "TaskSpecBase",
+    "VowelsSpec",
+    "build",
+    "default_data_dir",
+    "names",
+    "step_indices",
+]
+
+# Where each task's class lives; imported on demand, since these files need torch, scipy, sklearn.
+_CLASSES = {
+    "digits": ("harness.tasks.long_range", "Digits"),
+    "listops": ("harness.tasks.listops", "Listops"),
+    "pylib": ("harness.tasks.language", "Pylib"),
+    "vowels": ("harness.tasks.audio", "Vowels"),
+}
+
+
+def names() -> list[str]:
+    """The tasks that exist, in alphabetical order."""
+    return sorted(_CLASSES)
+
+
+def default_data_dir() -> Path:
+    """Where generated and downloaded data live: `HARNESS_DATA`, or `data` where that is unset."""
+    return Path(os.environ.get("HARNESS_DATA") or "data")
+
+
+def build(task_spec: TaskSpecBase, data_dir: str | Path | None = None) -> Task:
+    """Read, or generate and cache, the data of `task_spec`.
+
+    The two tasks built last are kept in memory, so that the trials of one worker share them.
+    Raises ValueError where the data cannot be had, with one line that says why.
+    """
+    if not isinstance(task_spec, TaskSpecBase):
+        raise ValueError(f"build takes a task spec such as DigitsSpec; got {task_spec!r}")
+    directory = Path(data_dir) if data_dir is not None else default_data_dir()
+    return _build(task_spec, directory.absolute())
+
+
+@functools.lru_cache(maxsize=2)
+def _build(task_spec: TaskSpecBase, data_dir: Path) -> Task:
+    name = getattr(task_spec, "name", None)
+    if name not in _CLASSES:
+        raise ValueError(f"no task named {name!r}; the tasks are {', '.join(names())}")
+    module, class_name = _CLASSES[name]
+    task = getattr(importlib.import_module(module), class_name)(task_spec, data_dir)
+    assert isinstance(task, Task)
+    return task

@@ -1,0 +1,78 @@
+"""`digits`: images as long sequences of pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from harness.tasks.base import Task, class_counts, digest, sample_path
+from harness.tasks.specs import DigitsSpec
+
+_SIZES = {"train": 1000, "validation": 397, "test": 400}
+_BRIGHTEST = 16  # scikit-learn's digits have 17 grey values
+
+
+class Digits(Task):
+    """1,797 real handwritten digits of 8 x 8 pixels, read row by row as 64 steps of one channel.
+
+    Split by `split_seed`, each split with the same mix of classes; pixels scaled to [0, 1].
+    """
+
+    def __init__(self, spec: DigitsSpec, data_dir: Path | None = None) -> None:
+        self.name, self.family = spec.name, spec.family
+        self.metric, self.info = spec.metric, spec.info
+        self.sizes = dict(_SIZES)
+        self.provenance = (
+            "real handwritten digits (UCI Optical Recognition of Handwritten Digits, test part) "
+            "as shipped with scikit-learn"
+        )
+        self._pixels, self._labels = _load(spec.split_seed)
+        arrays = {f"{split}/x": x for split, x in self._pixels.items()}
+        arrays |= {f"{split}/y": y for split, y in self._labels.items()}
+        self.fingerprint = digest(arrays)
+
+    def _take(self, split: str, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        x = torch.from_numpy(self._pixels[split][rows]).unsqueeze(-1)
+        return x, torch.from_numpy(self._labels[split][rows])
+
+    def _balance(self, split: str) -> dict[str, Any]:
+        return class_counts(self._labels[split], self.info.outputs)
+
+    def sample(self, directory: str | Path) -> Path:
+        """A picture: twelve images, and below each the sequence that the model reads."""
+        from matplotlib.figure import Figure
+
+        pixels, y = self.examples("train", np.arange(12))
+        x = pixels.numpy()
+        figure = Figure(figsize=(12, 6), layout="constrained")
+        grid = figure.subplots(4, 6)
+        for k in range(12):
+            image, line = grid[2 * (k // 6), k % 6], grid[2 * (k // 6) + 1, k % 6]
+            image.imshow(x[k].reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
+            image.set_title(f"class {int(y[k])}")
+            image.set_axis_off()
+            line.plot(x[k, :, 0], linewidth=1)
+            line.set(ylim=(0, 1), xlabel="step")
+        path = sample_path(directory, "digits.png")
+        figure.savefig(path, dpi=100)
+        return path
+
+
+def _load(split_seed: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Pixels {split: (n, 64) float32 in [0, 1]} and labels {split: (n,) int64}."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    raw, target = load_digits(return_X_y=True)
+    pixels, labels = (raw / _BRIGHTEST).astype(np.float32), target.astype(np.int64)
+    train, rest = train_test_split(
+        np.arange(len(labels)), train_size=_SIZES["train"], stratify=labels, random_state=split_seed
+    )
+    validation, test = train_test_split(
+        rest, train_size=_SIZES["validation"], stratify=labels[rest], random_state=split_seed
+    )
+    rows = {"train": train, "validation": validation, "test": test}
+    return {k: pixels[v] for k, v in rows.items()}, {k: labels[v] for k, v in rows.items()}

@@ -1,0 +1,77 @@
+"""A suite's tables: one row per role, one copy of the curves, damage named."""
+
+import json
+
+import pytest
+
+from harness.records import schemas
+from harness.records.collect import collect
+
+
+def entry(trial_id, label="full", role="full", matches=None):
+    return {"trial_id": trial_id, "label": label, "role": role, "matches": matches,
+            "task": "digits", "seed": 0}  # fmt: skip
+
+
+def suite_table(store, name):
+    return schemas.read_table(store.suite("demo") / f"{name}.parquet", name)
+
+
+def test_one_row_per_role_one_copy_of_the_curves(store, ended, spec):
+    ended(store, "aa")
+    ended(store, "bb", seed=1)
+    plan = {
+        "trials": [
+            entry("aa"),
+            entry("aa", label="small", role="small", matches="in_training"),
+            entry("bb"),
+            entry("cc"),  # not run yet
+        ]
+    }
+    collect(store, "demo", plan)
+    rows = suite_table(store, "trials").to_pylist()
+    assert [(row["trial_id"], row["role"], row["matches"]) for row in rows] == [
+        ("aa", "full", None),
+        ("aa", "small", "in_training"),
+        ("bb", "full", None),
+    ]
+    assert [row["seed"] for row in rows] == [0, 0, 1]
+    assert rows[0]["energy_joules"] is None
+    assert json.loads(rows[0]["spec_json"]) == spec
+    assert rows[2]["spec.seed"] == 1
+    curves = suite_table(store, "curves")
+    assert curves["trial_id"].to_pylist() == ["aa"] * 3 + ["bb"] * 3
+    assert set(json.loads(curves.schema.metadata[b"specs"])) == {"aa", "bb"}
+    assert suite_table(store, "spectra").num_rows == 0
+
+
+def test_a_suite_without_ended_trials_has_empty_tables(store):
+    collect(store, "demo", {"trials": [entry("aa")]})
+    assert suite_table(store, "trials").num_rows == 0
+    assert "role" in suite_table(store, "trials").column_names
+
+
+def test_mixed_data_is_refused(store, ended):
+    ended(store, "aa")
+    ended(store, "bb", seed=1, data_fingerprint="d2")
+    with pytest.raises(ValueError, match="aa and bb saw different data") as caught:
+        collect(store, "demo", {"trials": [entry("aa"), entry("bb", label="other")]})
+    assert "\n" not in str(caught.value)
+    assert not store.suite("demo").exists()
+    collect(store, "demo", {"trials": [entry("aa")]})
+
+
+@pytest.mark.parametrize("name", ["result.json", "spec.json", "curves.parquet", "spectra.parquet"])
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_damaged_trial_is_named_in_one_line(store, ended, name, damage):
+    if (name, damage) == ("result.json", "gone"):
+        return  # that is a trial which has not ended
+    path = ended(store, "aa").path / name
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"the record in .*trials/aa is damaged") as caught:
+        collect(store, "demo", {"trials": [entry("aa")]})
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
