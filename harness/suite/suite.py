@@ -43,6 +43,8 @@ class Comparison(Spec):
     def _arms_fit(self) -> Comparison:
         for label, arm in self.arms.items():
             self.matched_label(label, arm)
+            if arm.needs_full and not any(a.kind == "full" for a in self.arms.values()):
+                raise ValueError(f"arm {label!r} starts from the full arm: add it")
             TrialSpec(task=self.task, model=self.model, training=self.training, arm=arm)
         size = self.task.train_size
         if size is not None and self.training.batch_size > size:

@@ -1,0 +1,195 @@
+"""The verbs; thin: parse, call, print. Heavy imports wait until a verb needs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Compare the ways to a small state-space model, at equal size and by counted cost.",
+)
+
+StoreOption = Annotated[
+    str | None, typer.Option("--store", help="Folder of records [HARNESS_STORE or results/local].")
+]
+SuiteArgument = Annotated[str, typer.Argument(help="NAME, MODULE.NAME or FILE.py[:NAME].")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="PATH=VALUE, e.g. training.steps=200.")
+]
+
+
+def _store(path: str | None, create: bool) -> Any:
+    from harness.records.store import Store
+
+    return Store.open(path or os.environ.get("HARNESS_STORE") or "results/local", create=create)
+
+
+def _suite(name: str, settings: list[str] | None) -> Any:
+    from harness.suite import load, override
+
+    return override(load(name), settings or [])
+
+
+@app.command()
+def plan(
+    suite: SuiteArgument,
+    store: StoreOption = None,
+    settings: SetOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show trials by stage, done and missing, with estimated FLOPs and time; changes nothing."""
+    from harness.plan import Plan, summary
+
+    result = summary(Plan(_suite(suite, settings), _store(store, create=False)))
+    if as_json:
+        print(json.dumps(result))
+        return
+    print(f"{result['suite']}: trials by stage")
+    for stage in result["stages"]:
+        seconds = stage["estimated_seconds"]
+        time = "time unknown (nothing measured yet)" if seconds is None else f"{seconds:.0f} s"
+        print(
+            f"  {stage['stage']} {stage['title']}: {stage['roles']} roles, {stage['done']} done, "
+            f"{stage['missing']} missing, {stage['blocked']} blocked; "
+            f"at most {stage['estimated_flops']:.3g} FLOPs, {time} of one worker"
+        )
+
+
+@app.command()
+def trial(
+    spec: Annotated[Path, typer.Argument(help="A trial's spec as JSON.")],
+    store: StoreOption = None,
+) -> None:
+    """Run one trial in this process, without Ray; resume it from its checkpoint."""
+    from harness.suite.read import read_trial
+
+    wanted = read_trial(spec)
+    place = _store(store, create=True)
+    from harness.training.alone import run_alone
+
+    print(json.dumps(run_alone(wanted, place)))
+
+
+@app.command()
+def report(suite: SuiteArgument, store: StoreOption = None) -> None:
+    """Rebuild tables, figures and page from records alone."""
+    from harness.rebuild import rebuild
+
+    print(rebuild(suite, _store(store, create=False)))
+
+
+@app.command()
+def table(
+    suite: SuiteArgument,
+    store: StoreOption = None,
+    format: Annotated[str, typer.Option(help="text, md, csv, tex, html or json.")] = "text",
+) -> None:
+    """Print the comparison table."""
+    from harness.rebuild import comparison_of
+    from harness.report.tables import render
+
+    print(render(comparison_of(suite, _store(store, create=False)), format))
+
+
+data = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Data sets.")
+app.add_typer(data, name="data")
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Folder of data [HARNESS_DATA or data].")
+]
+
+
+@data.command("list")
+def data_list() -> None:
+    """List the tasks: family, metric, shapes."""
+    from harness.suite import TaskSpec
+    from harness.tasks import names
+
+    for name in names():
+        spec = TaskSpec(name=name)
+        info = spec.info
+        print(f"{name:10} {spec.family:11} {info.kind:14} length {info.length:5}  {spec.metric}")
+
+
+@data.command("fetch")
+def data_fetch(name: str, data_dir: DataDir = None) -> None:
+    """Generate, or read, the data of a task at its default size."""
+    task = _task(name, data_dir)
+    print(f"{task.name}: {task.sizes}, fingerprint {task.fingerprint}")
+
+
+@data.command("check")
+def data_check(name: str, data_dir: DataDir = None) -> None:
+    """Describe a task's data and write a sample to look at or listen to."""
+    from harness.tasks import default_data_dir
+
+    task = _task(name, data_dir)
+    print(json.dumps(task.summary(), indent=1))
+    print(task.sample((data_dir or default_data_dir()) / "samples"))
+
+
+def _task(name: str, data_dir: Path | None) -> Any:
+    from harness import tasks
+    from harness.suite import TaskSpec
+
+    if name not in tasks.names():
+        raise ValueError(f"no task {name!r}; there are {', '.join(tasks.names())}")
+    return tasks.build(TaskSpec(name=name), data_dir)
+
+
+@app.command()
+def doctor() -> None:
+    """Show versions, devices and what works here."""
+    from harness.doctor import examine
+
+    for line in examine():
+        print(line)
+
+
+def main() -> None:
+    """Run a verb: 0 done, 2 bad input, 3 some trials failed, 130 interrupted."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """The exit code of a command line; bad input is one line on standard error."""
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(arguments, prog_name="harness", standalone_mode=False)
+    except KeyboardInterrupt:
+        return _say("interrupted", 130)
+    except Exception as error:
+        message = plain(error)
+        if message is None:
+            raise
+        return _say(message, getattr(error, "exit_code", 2))
+    return code if isinstance(code, int) else 0
+
+
+def plain(error: Exception) -> str | None:
+    """One line for what the user can mend; None for a fault of ours, which keeps its traceback."""
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        from harness.suite import explain
+
+        return explain(error)
+    if hasattr(error, "format_message"):  # click's usage errors
+        return error.format_message()
+    if isinstance(error, ValueError | PermissionError) or type(error).__name__ == "Busy":
+        return " ".join(str(error).split())
+    return None
+
+
+def _say(message: str, code: int) -> int:
+    print(f"harness: {message}", file=sys.stderr)
+    return code

@@ -1,0 +1,29 @@
+"""The report: from a suite's tables to the comparison, its tables, its figures and its page.
+
+`write_report` is the way in; `comparison.compare` and `tables.render` are the same numbers for a
+terminal. Nothing here is imported before it is needed: pandas and matplotlib take seconds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def write_report(directory: Path, suite_name: str, command: str) -> pd.DataFrame:
+    """Rebuild every report file of a suite from the tables in `directory`; return the comparison.
+
+    `directory` is STORE/suites/<suite>. It holds `trials.parquet`, `truncations.parquet` and
+    `plan.json`, and receives `comparison.{parquet,csv,md,tex}`, `figures/*.{png,svg}` and
+    `index.html`, each whole or not at all, the page last. `command` is shown as the one that
+    reproduces the comparison.
+
+    Raises ValueError in one line if there is no record of the suite, it is damaged, or a row may
+    not be compared (`comparison.compare`).
+    """
+    from harness.report.write import write_report as write
+
+    return write(Path(directory), suite_name, command)

@@ -1,0 +1,184 @@
+"""The page: one HTML file that stands alone, with verdicts, table, figures, settings and trials.
+
+Nothing is fetched: style is inline and figures are data URIs. Every text from records is escaped.
+"""
+
+import base64
+import html
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from typing import Any
+
+import pandas as pd
+
+from harness.report import presentation as show
+from harness.report.sentences import notes, says
+from harness.report.settings import arm_settings, base_settings, machines
+from harness.report.tables import html_list, html_table
+
+CAPTIONS = {
+    "state_dim.svg": "Test metric against the state dimension reached, with 95 % intervals over "
+    "seeds. The dashed line is full size; arms of equal size are set side by side.",
+    "cost.svg": "Test metric against the training FLOPs of the whole way, relative to full size. "
+    "Further left is cheaper.",
+}
+
+
+def write_page(
+    suite_name: str,
+    command: str,
+    comparison: pd.DataFrame,
+    trials: pd.DataFrame,
+    truncations: pd.DataFrame,
+    plan: Mapping[str, Any],
+    figures: Mapping[str, bytes],
+) -> str:
+    """The HTML of the page.
+
+    `figures` maps file names to content and needs the svg files of `CAPTIONS`; `command` is what
+    reproduces the comparison.
+    """
+    title = f"{suite_name}: the ways to a small model"
+    style = resources.files("harness.report").joinpath("page.css").read_text("utf-8")
+    every = _details("trials, once for each row they stand in", _trials(trials))
+    events = _details("truncation events", _truncations(trials, truncations))
+    sections = [
+        _section("What this says", html_list(says(comparison), "says")),
+        _section(
+            "The comparison", _scroll(html_table(comparison)), html_list(notes(comparison), "notes")
+        ),
+        _section("Figures", *(_figure(name, figures[name]) for name in CAPTIONS)),
+        _section("Settings", _table(base_settings(trials))),
+        _section("Rows", _table(arm_settings(trials))),
+        _section("Machine and versions", _table(machines(trials))),
+        _section("Every trial", every, events),
+        _section("Reproduce", f"<pre>{html.escape(command)}</pre>"),
+    ]
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{html.escape(title)}</title>
+<style>
+{style}</style>
+</head>
+<body>
+<h1>{html.escape(title)}</h1>
+<p class="lead">{html.escape(_lead(comparison, trials, plan))}</p>
+{"".join(sections)}</body>
+</html>
+"""
+
+
+def _lead(comparison: pd.DataFrame, trials: pd.DataFrame, plan: Mapping[str, Any]) -> str:
+    """What was compared, how many trials that took, and which of them are missing."""
+    unique = trials.drop_duplicates("trial_id")
+    ways = ", ".join(show.arm_name(arm) for arm in dict.fromkeys(comparison.arm))
+    seeds = ", ".join(str(seed) for seed in sorted(set(trials.seed)))
+    parts = [
+        f"Tasks: {', '.join(dict.fromkeys(comparison.task))}.",
+        f"Ways: {ways}.",
+        f"Seeds: {seeds}.",
+        f"Trials: {len(unique)} ended",
+    ]
+    for status in ("diverged", "failed"):
+        count = int((unique.status == status).sum())
+        if count:
+            parts[-1] += f", {count} of them {status}"
+    planned = {entry["trial_id"] for entry in plan.get("trials", [])}
+    open_trials = len(planned - set(unique.trial_id))
+    if open_trials:
+        parts[-1] += f"; {open_trials} planned ones have not ended"
+    return " ".join(parts) + "."
+
+
+def _section(title: str, *parts: str) -> str:
+    return f"<h2>{html.escape(title)}</h2>\n" + "\n".join(parts) + "\n"
+
+
+def _figure(name: str, content: bytes) -> str:
+    caption = html.escape(CAPTIONS[name])
+    data = base64.b64encode(content).decode("ascii")
+    return (
+        f'<figure><div class="scroll figure"><img alt="{caption}" '
+        f'src="data:image/svg+xml;base64,{data}"></div><figcaption>{caption}</figcaption></figure>'
+    )
+
+
+def _scroll(content: str) -> str:
+    return f'<div class="scroll">{content}</div>'
+
+
+def _details(what: str, rows: list[dict[str, str]]) -> str:
+    if not rows:
+        return ""
+    summary = f"{len(rows)} {what}"
+    return f"<details><summary>{html.escape(summary)}</summary>{_table(rows)}</details>"
+
+
+def _table(rows: Iterable[Mapping[str, str]]) -> str:
+    """Rows of texts as a table; the columns are those of the first row."""
+    rows = list(rows)
+    if not rows:
+        return "<p>None recorded.</p>"
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in rows[0])
+    body = "\n".join(
+        "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row.values()) + "</tr>"
+        for row in rows
+    )
+    return _scroll(
+        f'<table class="plain"><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>'
+    )
+
+
+def _trials(trials: pd.DataFrame) -> list[dict[str, str]]:
+    """Every trial in every row it stands in, with its own numbers."""
+    return [
+        {
+            "task": str(trial.task),
+            "row": str(trial.label),
+            "seed": str(trial.seed),
+            "status": str(trial.status),
+            "test": show.value(trial.test_metric, str(trial.metric)),
+            "validation": show.value(trial.val_metric, str(trial.metric)),
+            "states by block": _dims(trial.state_dims),
+            "step": show.count(trial.selected_step),
+            "train FLOPs": show.flops(trial.train_flops),
+            "seconds": show.seconds(trial.seconds_total),
+            "timed alone": "yes" if trial.exclusive is True or trial.exclusive == 1 else "no",
+            "device": str(trial.device),
+            "commit": str(trial.git_commit)[:10],
+            "trial": str(trial.trial_id),
+        }
+        for trial in trials.itertuples()
+    ]
+
+
+def _truncations(trials: pd.DataFrame, truncations: pd.DataFrame) -> list[dict[str, str]]:
+    """Every truncation of a block, in the order of steps within its trial."""
+    known = trials.drop_duplicates("trial_id").set_index("trial_id")
+    found = []
+    for event in truncations.sort_values(["trial_id", "step", "block"]).itertuples():
+        if event.trial_id not in known.index:
+            continue
+        trial = known.loc[event.trial_id]
+        found.append(
+            {
+                "task": str(trial.task),
+                "row": str(trial.label),
+                "seed": str(trial.seed),
+                "step": show.count(event.step),
+                "block": str(event.block),
+                "states": f"{event.dim_before} → {event.dim_after}",
+                "energy kept": show.plain(event.energy_kept * 100, 1) + " %",
+                "validation before": show.value(event.val_before, str(trial.metric)),
+                "after": show.value(event.val_after, str(trial.metric)),
+            }
+        )
+    return found
+
+
+def _dims(dims: Any) -> str:
+    return show.DASH if dims is None else ", ".join(str(int(dim)) for dim in dims)

@@ -1,0 +1,133 @@
+"""How numbers of a comparison are shown: units, digits, signs. The numbers themselves stay as is.
+
+Accuracy is kept between 0 and 1 and shown in percent; everything else is shown in its own unit.
+"""
+
+import math
+from typing import NamedTuple
+
+import pandas as pd
+
+DASH = "—"
+ARM_NAMES = {
+    "full": "full size",
+    "in_training": "in-training truncation",
+    "post_hoc": "train, then compress",
+    "small": "small from scratch",
+}
+
+
+class Shown(NamedTuple):
+    """How values of one metric are shown: its name with the unit, a factor, decimals."""
+
+    name: str
+    unit: str
+    factor: float
+    decimals: int
+
+
+def shown_metric(metric: str) -> Shown:
+    """How `metric` is shown: accuracy in percent, others as they are."""
+    if metric == "accuracy":
+        return Shown("accuracy", "%", 100.0, 1)
+    return Shown(metric.replace("_", " "), "", 1.0, 3)
+
+
+def heading(row: pd.Series) -> str:
+    """What a task's numbers are: `digits: accuracy in %, higher is better`."""
+    shown = shown_metric(row.metric)
+    unit = f" in {shown.unit}" if shown.unit else ""
+    better = "higher" if row.higher_is_better else "lower"
+    return f"{row.task}: {shown.name}{unit}, {better} is better"
+
+
+def arm_name(arm: str) -> str:
+    """The name of an arm for people."""
+    return ARM_NAMES.get(arm, arm.replace("_", " "))
+
+
+def value(number: float, metric: str) -> str:
+    """A metric's value without its unit; a dash where it is undefined."""
+    shown = shown_metric(metric)
+    return plain(number * shown.factor, shown.decimals)
+
+
+def value_with_interval(row: pd.Series) -> str:
+    """`85.3 ± 2.1`: the mean and the half-width of its interval, where it has one."""
+    return _plus_minus(row.metric_mean, row.metric_high, row.metric, signed=False)
+
+
+def difference(row: pd.Series, to: str) -> str:
+    """`−1.2 ± 0.8`: the difference to `to` ("full" or "small"); positive means better."""
+    mean, high = row[f"difference_to_{to}"], row[f"difference_to_{to}_high"]
+    return _plus_minus(mean, high, row.metric, signed=True)
+
+
+def with_unit(number: float, metric: str, points: bool = False) -> str:
+    """A value (or, with `points`, the size of a difference) as it stands in a sentence."""
+    shown = shown_metric(metric)
+    text = plain(number * shown.factor, shown.decimals)
+    if shown.unit == "%":
+        return f"{text} points of accuracy" if points else f"{text} %"
+    return f"{text} {shown.name}"
+
+
+def state_dim(row: pd.Series) -> str:
+    """Mean complex states a block, with the spread over seeds where seeds differ."""
+    if not math.isfinite(row.state_dim_mean):
+        return DASH
+    if row.state_dim_mean_max > row.state_dim_mean_min:
+        return f"{row.state_dim_mean:.1f} ± {row.state_dim_mean_sd:.1f}"
+    return f"{row.state_dim_mean:.1f}".removesuffix(".0")
+
+
+def seeds(row: pd.Series) -> str:
+    """How many seeds are in the mean, and how many diverged or failed."""
+    counts = [(row.diverged, "div."), (row.failed, "fail.")]
+    left_out = [f"{count} {what}" for count, what in counts if count]
+    return f"{row.seeds} ({', '.join(left_out)})" if left_out else str(row.seeds)
+
+
+def label(row: pd.Series) -> str:
+    """The row's label, starred where its trials mix commits, versions or devices."""
+    return f"{row.label} *" if row.mixed else str(row.label)
+
+
+def factor(number: float) -> str:
+    """A cost relative to full, `0.41×`; a dash where it is unknown."""
+    return f"{number:.2f}×" if math.isfinite(number) else DASH
+
+
+def flops(number: float) -> str:
+    """FLOPs with three digits, `1.23e+12`."""
+    return f"{number:.3g}" if math.isfinite(number) else DASH
+
+
+def seconds(number: float) -> str:
+    """Seconds with three digits; a dash where no trial was timed alone."""
+    return f"{number:.3g}" if math.isfinite(number) else DASH
+
+
+def count(number: float) -> str:
+    """A whole number; a dash where it is unknown."""
+    return DASH if pd.isna(number) else f"{int(number)}"
+
+
+def megabytes(number: float) -> str:
+    """Bytes shown in MB (10^6 bytes)."""
+    return f"{number / 1e6:.0f}" if math.isfinite(number) else DASH
+
+
+def plain(number: float, decimals: int, signed: bool = False) -> str:
+    """A number with a true minus sign and without a signed zero."""
+    if not math.isfinite(number):
+        return DASH
+    number = round(number, decimals) + 0.0
+    return f"{number:{'+' if signed and number else ''}.{decimals}f}".replace("-", "−")
+
+
+def _plus_minus(mean: float, high: float, metric: str, signed: bool) -> str:
+    shown = shown_metric(metric)
+    text = plain(mean * shown.factor, shown.decimals, signed)
+    half = (high - mean) * shown.factor
+    return f"{text} ± {plain(half, shown.decimals)}" if math.isfinite(half) else text

@@ -1,0 +1,176 @@
+"""The rows of a comparison: which trials stand in one row, and which rows it is measured against.
+
+A row is one (task, model, label). Its role says which way to a small model it is, and `matches`
+names the row whose size it took over. Two rows may share a trial.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+ROLE_ORDER = ("full", "in_training", "post_hoc", "small")
+
+REQUIRED = (
+    "trial_id", "task", "model", "label", "role", "matches", "seed", "protocol", "status",
+    "metric", "higher_is_better", "test_metric", "state_dim_mean", "state_dim_total",
+    "initial_state_dim", "train_flops", "flops_method", "seconds_total", "seconds_method",
+    "exclusive", "threads", "peak_memory_bytes", "step_latency_seconds", "device",
+    "torch_version", "git_commit", "data_fingerprint",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: its names, the trials in its mean (indexed by seed), and how many are not in it."""
+
+    task: str
+    model: str
+    label: str
+    role: str
+    matches: str | None
+    finished: pd.DataFrame
+    diverged: int
+    failed: int
+    every: pd.DataFrame
+
+    @property
+    def size_group(self) -> str:
+        """Label of the row whose size this one has: its own, unless it matches another."""
+        return self.matches or self.label
+
+    @property
+    def setting(self) -> tuple[str, str, str, str]:
+        """What two rows must share for a difference between them to mean anything."""
+        data, protocol = self.constant("data_fingerprint"), self.constant("protocol")
+        return self.task, self.model, str(data), str(protocol)
+
+    @property
+    def higher_is_better(self) -> bool:
+        """The direction of the row's metric."""
+        return bool(self.constant("higher_is_better"))
+
+    def constant(self, column: str) -> object:
+        """The one value of `column` in this row; None where no trial has one.
+
+        Nulls do not count: a trial that failed early never saw its data.
+        Raises ValueError if the row mixes several.
+        """
+        values = self.every[column].dropna().unique()
+        if len(values) == 0:
+            return None
+        if len(values) > 1:
+            listed = ", ".join(sorted(map(str, values)))
+            raise ValueError(f"row {self.label!r} of task {self.task} mixes {column}: {listed}")
+        return values[0]
+
+
+def collect(trials: pd.DataFrame) -> list[Row]:
+    """The rows of a suite in reading order: per task, full first, then groups of equal size.
+
+    Raises ValueError in one line if columns are missing, there are no trials, a row mixes data
+    fingerprints, metrics or protocols, or a row has two trials of one seed.
+    """
+    missing = [name for name in REQUIRED if name not in trials.columns]
+    if missing:
+        raise ValueError(f"the trials table lacks {', '.join(missing)}")
+    if trials.empty:
+        raise ValueError("no trial of this suite has ended, so there is nothing to compare")
+    trials = _complete(trials)
+    groups = trials.groupby(["task", "model", "label"], sort=False)
+    return _in_reading_order([_row(group) for _, group in groups])
+
+
+def reference_full(row: Row, rows: list[Row]) -> Row | None:
+    """The full-size row that `row` is measured against; None where there is none or no single one.
+
+    Where a task has several, the one of the size that this row (or the row it matches) began with.
+    """
+    candidates = [r for r in rows if r.role == "full" and r.setting == row.setting]
+    if len(candidates) > 1:
+        source = next(
+            (r for r in rows if r.label == row.size_group and r.setting == row.setting), row
+        )
+        candidates = [r for r in candidates if _initial(r) == _initial(source)]
+    return candidates[0] if len(candidates) == 1 else None
+
+
+def reference_small(row: Row, rows: list[Row]) -> Row | None:
+    """The small-from-scratch row at the size of `row`: the one that matches the same row.
+
+    Where several match it (by seed and by mean, say), the nearest in mean state dimension. A full
+    or a small row has none.
+    """
+    if row.role in ("full", "small"):
+        return None
+    candidates = [
+        r
+        for r in rows
+        if r.role == "small" and r.matches == row.size_group and r.setting == row.setting
+    ]
+    return min(candidates, key=lambda r: _distance(r, row), default=None)
+
+
+def _complete(trials: pd.DataFrame) -> pd.DataFrame:
+    """Trials that failed before they knew their metric or protocol take those of their task."""
+    trials = trials.copy()
+    for column, unknown in (("metric", "metric"), ("higher_is_better", True), ("protocol", "?")):
+        for task, known in trials.groupby("task", sort=False)[column]:
+            values = known.dropna().unique()
+            gaps = (trials.task == task) & trials[column].isna()
+            if gaps.any():
+                trials[column] = trials[column].astype(object)
+                trials.loc[gaps, column] = values[0] if len(values) == 1 else unknown
+    return trials
+
+
+def _row(group: pd.DataFrame) -> Row:
+    every = group.drop_duplicates("trial_id").sort_values("seed")
+    task, model, label = (str(every[name].iloc[0]) for name in ("task", "model", "label"))
+    twice = every.seed[every.seed.duplicated()]
+    if len(twice):
+        raise ValueError(f"row {label!r} of task {task} has two trials of seed {twice.iloc[0]}")
+    failed = every.status == "failed"
+    # A test metric that is not a number is a divergence too, wherever it was noticed.
+    numbers = np.isfinite(pd.to_numeric(every.test_metric, errors="coerce").astype(float))
+    diverged = ~failed & ((every.status == "diverged") | ~numbers)
+    row = Row(
+        task=task,
+        model=model,
+        label=label,
+        role=str(every.role.iloc[0]),
+        matches=_text_or_none(every.matches.iloc[0]),
+        finished=every[~failed & ~diverged].set_index("seed"),
+        diverged=int(diverged.sum()),
+        failed=int(failed.sum()),
+        every=every,
+    )
+    for column in ("data_fingerprint", "metric", "higher_is_better", "protocol", "role"):
+        row.constant(column)
+    return row
+
+
+def _in_reading_order(rows: list[Row]) -> list[Row]:
+    settings = list(dict.fromkeys((r.task, r.model) for r in rows))
+    sizes = list(dict.fromkeys(r.size_group for r in rows if r.role != "full"))
+
+    def place(row: Row) -> tuple[int, int, int, str]:
+        size = -1 if row.role == "full" else sizes.index(row.size_group)
+        known = row.role in ROLE_ORDER
+        role = ROLE_ORDER.index(row.role) if known else len(ROLE_ORDER)
+        return settings.index((row.task, row.model)), size, role, row.role
+
+    return sorted(rows, key=place)
+
+
+def _distance(one: Row, other: Row) -> float:
+    gap = abs(one.finished.state_dim_mean.mean() - other.finished.state_dim_mean.mean())
+    return float(gap) if np.isfinite(gap) else float("inf")
+
+
+def _initial(row: Row) -> set[str]:
+    return {str(value) for value in row.every.initial_state_dim}
+
+
+def _text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

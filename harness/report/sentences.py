@@ -1,0 +1,127 @@
+"""What a comparison says in sentences derived from its rows, and the notes under its table."""
+
+import math
+
+import pandas as pd
+
+from harness.report import presentation as show
+
+
+def notes(comparison: pd.DataFrame) -> list[str]:
+    """What a reader must know to read the table; only what applies to these rows."""
+    found = [
+        "± is half of a 95 % interval (Student t) over all seeds. It covers initial weights and "
+        "batch order, not the sampling of the test set, and is not adjusted for how many rows "
+        "there are.",
+        "Differences are paired by seed; positive means better, whatever the metric's direction. "
+        "The verdict is against small from scratch at equal size.",
+        "Top 3 is the published aggregate: the mean of the three best seeds by test. It selects on "
+        "the test set and stands here only to compare with published tables.",
+        "FLOPs and seconds are those of the whole way, relative to full: compressing included, and "
+        "for train, then compress the full training that it stands on.",
+    ]
+    untimed = comparison[comparison.timed_seeds < comparison.seeds]
+    if len(untimed):
+        left_out = int((untimed.seeds - untimed.timed_seeds).sum())
+        found.append(
+            "Seconds come only from trials that had their cores or GPU to themselves; "
+            f"{left_out} of {int(comparison.seeds.sum())} are left out."
+        )
+    if (comparison.diverged > 0).any():
+        found.append(
+            "A row with a diverged seed shows how many, takes the mean of the rest, and claims no "
+            "interval and no win."
+        )
+    if (comparison.failed > 0).any():
+        found.append("Failed trials (their own error) are counted and not in any mean.")
+    for row in comparison[comparison.mixed != ""].itertuples():
+        found.append(f"* {row.task}, {row.label}: its trials mix {row.mixed}.")
+    return found
+
+
+def says(comparison: pd.DataFrame) -> list[str]:
+    """For each group of rows of equal size: who won, how surely, and at what cost."""
+    found = []
+    for _, task in comparison.groupby(["task", "model", "protocol"], sort=False):
+        several = comparison[comparison.task == task.task.iloc[0]]
+        name = str(task.task.iloc[0])
+        if several.model.nunique() > 1:
+            name += f" ({task.model.iloc[0]})"
+        if several.protocol.nunique() > 1:
+            name += f" [{task.protocol.iloc[0]}]"
+        reduced = task[task.arm != "full"]
+        sizes = reduced.matches.where(reduced.matches.notna(), reduced.label)
+        for _, group in reduced.groupby(sizes, sort=False):
+            found.append(f"{name}, {_group(group)}")
+    return found
+
+
+def _group(group: pd.DataFrame) -> str:
+    """A group of equal size, judged by its in-training row; without one, each row against full."""
+    measured = group[group.metric_mean.notna()]
+    if measured.empty:
+        return f"{group.label.iloc[0]}: no seed finished, so nothing can be said."
+    ours = measured[measured.arm == "in_training"]
+    if ours.empty:
+        unfinished = [f"{label}: no seed finished." for label in group.label.drop(measured.index)]
+        rest = [f"{row.label}: {_against_full(row)}" for _, row in measured.iterrows()]
+        return " ".join(unfinished + rest)
+    row = ours.iloc[0]
+    said = [_against_small(row), _leader(row, measured), _against_full(row)]
+    return f"{show.state_dim(row)} states a block ({row.label}): " + " ".join(filter(None, said))
+
+
+def _against_small(row: pd.Series) -> str:
+    if not isinstance(row.small_label, str):
+        return "no small-from-scratch row has this size, so no win is claimed."
+    if not math.isfinite(row.difference_to_small):
+        return f"no seed has finished both here and in {row.small_label}, so no win is claimed."
+    size = show.with_unit(abs(row.difference_to_small), row.metric, points=True)
+    side = "better" if row.difference_to_small > 0 else "worse"
+    gap = f"It is {size} {side} than small from scratch"
+    return {
+        "better": f"in-training truncation wins. {gap}, and {_interval(row)} excludes 0.",
+        "worse": f"in-training truncation loses. {gap}, and {_interval(row)} excludes 0.",
+        "undecided": f"in-training truncation does not win. {gap}, but {_interval(row)} "
+        "includes 0.",
+    }.get(row.verdict, f"no win is claimed. {gap}, {_why_no_interval(row)}.")
+
+
+def _interval(row: pd.Series) -> str:
+    shown = show.shown_metric(row.metric)
+    low, high = (
+        show.plain(row[f"difference_to_small_{end}"] * shown.factor, shown.decimals, signed=True)
+        for end in ("low", "high")
+    )
+    return f"the interval ({low} to {high}, {row.difference_to_small_seeds} seeds)"
+
+
+def _why_no_interval(row: pd.Series) -> str:
+    if row.difference_to_small_seeds < 2:
+        return "but one seed gives no interval"
+    return "but a seed diverged on one side"
+
+
+def _leader(row: pd.Series, group: pd.DataFrame) -> str:
+    """Who has the best mean in the group, where there is more than one row."""
+    if len(group) < 2:
+        return ""
+    means = group.metric_mean if row.higher_is_better else -group.metric_mean
+    best = group.loc[means.idxmax()]
+    if best.label == row.label:
+        return "It has the best mean of its size."
+    ours, theirs = (show.with_unit(one.metric_mean, row.metric) for one in (row, best))
+    name = show.arm_name(best.arm)
+    return f"The best mean of this size is that of {name} ({theirs} against {ours})."
+
+
+def _against_full(row: pd.Series) -> str:
+    """The price: what is lost against full, and the whole way's FLOPs relative to full's."""
+    parts = []
+    if math.isfinite(row.difference_to_full):
+        size = show.with_unit(abs(row.difference_to_full), row.metric, points=True)
+        parts.append(f"{size} {'above' if row.difference_to_full > 0 else 'below'} full size")
+    if math.isfinite(row.relative_flops):
+        parts.append(f"at {row.relative_flops:.2f} times its training FLOPs")
+    text = ", ".join(parts) or "there is no full-size row to measure it against"
+    return f"{text[0].upper()}{text[1:]}."

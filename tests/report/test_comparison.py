@@ -1,0 +1,233 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.report.comparison import SCHEMA, compare, to_table
+
+OURS, POST_HOC, SMALL = "in_training tau=0.1", "post_hoc as tau=0.1", "small as tau=0.1"
+
+
+def rows_of(trials, task="digits"):
+    found = compare(trials)
+    return found[found.task == task].set_index("label")
+
+
+def change(trials, label, seed=None, **values):
+    where = (trials.label == label) & ((trials.seed == seed) if seed is not None else True)
+    trials = trials.copy()
+    for name, value in values.items():
+        trials[name] = trials[name].astype(object)
+        trials.loc[where, name] = value
+    return trials
+
+
+def test_the_columns_are_those_of_the_schema(two_tasks):
+    found = compare(two_tasks)
+    assert list(found.columns) == SCHEMA.names
+    table = to_table(found)
+    assert table.schema.equals(SCHEMA)
+    assert table["matches"].null_count == 4  # full and in_training of both tasks
+
+
+def test_rows_stand_in_reading_order(suite):
+    found = compare(suite().sample(frac=1, random_state=0))
+    assert list(found.label) == ["full", OURS, POST_HOC, SMALL]
+
+
+def test_sizes_and_metric_by_hand(suite):
+    row = rows_of(suite()).loc[OURS]
+    assert (row.state_dim_mean, row.state_dim_mean_min, row.state_dim_mean_max) == (8, 7, 9)
+    assert (row.state_dim_mean_sd, row.state_dim_total) == (1, 16)
+    assert (row.seeds, row.diverged, row.failed, row.seed_list) == (3, 0, 0, [0, 1, 2])
+    # 0.80, 0.90, 0.85: sd 0.05, half 4.302653 x 0.05 / sqrt(3) = 0.1242069.
+    assert row.metric_mean == pytest.approx(0.85)
+    assert row.metric_low == pytest.approx(0.85 - 0.1242069, abs=1e-6)
+    assert row.metric_high == pytest.approx(0.85 + 0.1242069, abs=1e-6)
+    assert row.metric_top3 == pytest.approx(0.85)
+    assert row.bootstrap_coverage == 0.75
+    assert row.metric_low < row.metric_bootstrap_low < 0.85 < row.metric_bootstrap_high
+
+
+def test_differences_by_hand(suite):
+    rows = rows_of(suite())
+    ours = rows.loc[OURS]
+    assert ours.difference_to_full == pytest.approx(-0.1)
+    assert ours.difference_to_small == pytest.approx(0.1166667, abs=1e-6)
+    assert ours.difference_to_small_low == pytest.approx(0.0449558, abs=1e-6)
+    assert ours.difference_to_small_high == pytest.approx(0.1883775, abs=1e-6)
+    assert (ours.difference_to_small_seeds, ours.small_label, ours.verdict) == (3, SMALL, "better")
+    assert rows.loc[POST_HOC].difference_to_small == pytest.approx(0.1166667 - 0.4, abs=1e-6)
+    assert rows.loc[POST_HOC].verdict == "worse"
+    assert rows.loc[SMALL].difference_to_full == pytest.approx(-0.2166667, abs=1e-6)
+    assert np.isnan(rows.loc["full"].difference_to_full)
+    assert (rows.loc["full"].verdict, rows.loc[SMALL].verdict) == ("—", "—")
+
+
+def test_lower_is_better_turns_differences_and_verdicts(two_tasks):
+    ours = rows_of(two_tasks, "pylib").loc[OURS]
+    assert ours.difference_to_small == pytest.approx(-0.1166667, abs=1e-6)
+    assert ours.difference_to_full == pytest.approx(0.1)
+    assert ours.verdict == "worse"
+    assert ours.metric_mean == pytest.approx(0.85)  # the value itself is never turned
+
+
+def test_top3_takes_the_lowest_where_lower_is_better(trial):
+    values = enumerate([5.0, 1.0, 2.0, 3.0])
+    trials = [trial("full", s, v, metric="loss", higher_is_better=False) for s, v in values]
+    row = rows_of(pd.DataFrame(trials)).loc["full"]
+    assert (row.metric_mean, row.metric_top3) == (2.75, 2.0)
+
+
+def test_pairs_follow_the_seed_not_the_order(suite):
+    shuffled = suite().sample(frac=1, random_state=3)
+    pd.testing.assert_frame_equal(compare(shuffled), compare(suite()))
+
+
+def test_only_common_seeds_are_paired(suite):
+    trials = suite()
+    trials = trials[~((trials.label == SMALL) & (trials.seed == 1))]
+    ours = rows_of(trials).loc[OURS]
+    assert (ours.seeds, ours.difference_to_small_seeds) == (3, 2)
+    assert ours.difference_to_small == pytest.approx(0.10)
+
+
+def test_a_diverged_seed_is_counted_and_claims_nothing(suite):
+    trials = change(suite(), OURS, 1, status="diverged", test_metric=None)
+    ours = rows_of(trials).loc[OURS]
+    assert (ours.seeds, ours.diverged) == (2, 1)
+    assert ours.metric_mean == pytest.approx(0.825)
+    assert ours.difference_to_small == pytest.approx(0.10)
+    intervals = ["metric_low", "metric_high", "metric_bootstrap_low", "difference_to_small_low",
+                 "difference_to_full_high"]  # fmt: skip
+    assert ours[intervals].isna().all()
+    assert ours.verdict == "—"
+
+
+def test_nothing_wins_against_a_diverged_small(suite):
+    trials = change(suite(), SMALL, 0, status="diverged", test_metric=0.1)
+    ours = rows_of(trials).loc[OURS]
+    assert ours.verdict == "—"
+    assert np.isfinite(ours.metric_low)
+    assert np.isnan(ours.difference_to_small_low)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
+def test_a_metric_that_is_no_number_counts_as_diverged(suite, value):
+    ours = rows_of(change(suite(), OURS, 2, test_metric=value)).loc[OURS]
+    assert (ours.seeds, ours.diverged, ours.verdict) == (2, 1, "—")
+
+
+def test_failed_trials_are_counted_and_left_out(suite):
+    early = {"status": "failed", "test_metric": None, "metric": None, "higher_is_better": None,
+             "data_fingerprint": None, "state_dim_mean": None, "flops_method": None,
+             "exclusive": None, "protocol": None}  # fmt: skip
+    ours = rows_of(change(suite(), OURS, 2, **early)).loc[OURS]
+    assert (ours.seeds, ours.failed, ours.diverged, ours.metric) == (2, 1, 0, "accuracy")
+    assert ours.difference_to_small == pytest.approx(0.125)
+    assert np.isfinite(ours.difference_to_small_low)
+    gone = rows_of(change(suite(), OURS, **early)).loc[OURS]
+    assert (gone.seeds, gone.failed, gone.verdict, gone.protocol) == (0, 3, "—", "strict")
+    assert np.isnan(gone.metric_mean)
+
+
+def test_one_seed_claims_nothing(suite):
+    ours = rows_of(suite().query("seed == 0")).loc[OURS]
+    assert (ours.seeds, ours.verdict) == (1, "—")
+    assert ours.difference_to_small == pytest.approx(0.1)
+    assert np.isnan([ours.metric_low, ours.metric_top3, ours.difference_to_small_high]).all()
+
+
+def test_without_a_small_row_there_is_no_verdict(suite):
+    ours = rows_of(suite().query("role != 'small'")).loc[OURS]
+    assert (ours.difference_to_small_seeds, ours.verdict) == (0, "—")
+    assert ours[["small_label", "difference_to_small"]].isna().all()
+
+
+def test_the_small_row_of_another_size_is_not_taken(suite, trial):
+    other = [trial("in_training", s, 0.9, label="in_training tau=0.5", dim=3.0) for s in range(3)]
+    rows = rows_of(pd.concat([suite(), pd.DataFrame(other)]))
+    assert pd.isna(rows.loc["in_training tau=0.5"].small_label)
+    assert rows.loc[OURS].small_label == SMALL
+
+
+def test_of_two_matching_small_rows_the_nearest_in_size_is_taken(suite, trial):
+    mean = [trial("small", s, 0.1, label="small by mean", matches=OURS, dim=9) for s in range(3)]
+    trials = pd.concat([pd.DataFrame(mean), suite()])
+    assert rows_of(trials).loc[OURS].small_label == SMALL
+
+
+def test_a_full_row_on_other_data_is_no_reference(suite):
+    ours = rows_of(change(suite(), "full", data_fingerprint="other")).loc[OURS]
+    assert np.isnan([ours.difference_to_full, ours.relative_flops]).all()
+
+
+def test_of_several_full_rows_the_one_it_began_as_is_taken(suite, trial):
+    wide = [trial("full", s, 0.5, label="full 128", dim=128.0, initial_state_dim=128.0)
+            for s in range(3)]  # fmt: skip
+    rows = rows_of(pd.concat([pd.DataFrame(wide), change(suite(), SMALL, initial_state_dim=8.0)]))
+    assert rows.loc[OURS].difference_to_full == pytest.approx(-0.1)
+    assert rows.loc[SMALL].difference_to_full == pytest.approx(-0.2166667, abs=1e-6)
+
+
+def test_costs_are_those_of_the_whole_way(suite):
+    rows = rows_of(suite())
+    assert list(rows.relative_flops) == pytest.approx([1.0, 0.25, 1.05, 0.25])
+    assert list(rows.relative_seconds) == pytest.approx([1.0, 1.0, 1.2, 1.0])
+    assert rows.loc[POST_HOC].train_flops_mean == 0.0
+    assert rows.loc[POST_HOC].method_flops_mean == 420.0
+    assert rows.loc[OURS].peak_memory_bytes == 1_000_000
+
+
+def test_seconds_come_only_from_exclusive_trials(suite):
+    trials = change(suite(), OURS, 0, exclusive=False, seconds_method=1000.0)
+    ours = rows_of(trials).loc[OURS]
+    assert (ours.seconds_mean, ours.relative_seconds, ours.timed_seeds) == (10.0, 1.0, 2)
+    none = rows_of(change(suite(), OURS, exclusive=False)).loc[OURS]
+    assert np.isnan([none.seconds_mean, none.relative_seconds]).all()
+    assert none.relative_flops == 0.25
+
+
+def test_a_way_is_timed_only_if_the_full_training_it_stands_on_was(suite):
+    rows = rows_of(change(suite(), "full", exclusive=False))
+    assert rows.relative_seconds.isna().all()
+    assert (rows.loc[POST_HOC].timed_seeds, rows.loc[OURS].timed_seeds) == (0, 3)
+
+
+@pytest.mark.parametrize("other", [{"device": "a gpu"}, {"threads": 4}])
+def test_seconds_on_another_machine_are_not_divided(suite, other):
+    rows = rows_of(change(suite(), "full", **other))
+    assert np.isnan(rows.loc[OURS].relative_seconds)
+    assert rows.loc[OURS].seconds_mean == 10.0
+
+
+def test_mixed_commits_versions_and_devices_are_marked(suite):
+    trials = change(suite(), OURS, 0, git_commit="def", device="a gpu")
+    rows = rows_of(trials)
+    assert rows.loc[OURS].mixed == "device, commit"
+    assert rows.loc[OURS].commits == "abc, def"
+    assert rows.loc[SMALL].mixed == ""
+
+
+@pytest.mark.parametrize("column", ["data_fingerprint", "metric"])
+def test_a_row_that_mixes_data_is_refused_in_one_line(suite, column):
+    with pytest.raises(ValueError, match=f"'{SMALL}' of task digits mixes {column}") as caught:
+        compare(change(suite(), SMALL, 0, **{column: "other"}))
+    assert "\n" not in str(caught.value)
+
+
+def test_two_trials_of_one_seed_in_a_row_are_refused(suite):
+    with pytest.raises(ValueError, match="two trials of seed 0"):
+        compare(suite().replace({"seed": {1: 0}}))
+
+
+def test_a_trial_in_two_rows_counts_in_both(suite):
+    shared = suite().query("role == 'small'").assign(label="small twice")
+    rows = rows_of(pd.concat([suite(), shared]))
+    assert rows.loc["small twice"].metric_mean == rows.loc[SMALL].metric_mean
+
+
+def test_missing_columns_and_no_trials_are_refused(suite):
+    with pytest.raises(ValueError, match="lacks role, flops_method"):
+        compare(suite().drop(columns=["flops_method", "role"]))
+    with pytest.raises(ValueError, match="no trial"):
+        compare(suite().iloc[:0])
