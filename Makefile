@@ -21,6 +21,9 @@ $(READY): pyproject.toml constraints.txt
 		--constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+demo: $(READY)
+	$(BIN)/harness run demo
+
 test: $(READY)
 	$(BIN)/python -m pytest
 

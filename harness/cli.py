@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -63,6 +64,54 @@ def plan(
             f"{stage['missing']} missing, {stage['blocked']} blocked; "
             f"at most {stage['estimated_flops']:.3g} FLOPs, {time} of one worker"
         )
+
+
+@app.command()
+def run(
+    suite: SuiteArgument,
+    store: StoreOption = None,
+    address: Annotated[str, typer.Option(help="local, or a Ray cluster's HOST:PORT.")] = "local",
+    settings: SetOption = None,
+    only: Annotated[str | None, typer.Option(help="Glob over TASK/LABEL of the rows.")] = None,
+    retry: Annotated[
+        list[str] | None, typer.Option(help="Run again what ended so: failed or diverged.")
+    ] = None,
+    cpus: Annotated[int, typer.Option(min=1, help="CPU cores of one trial.")] = 1,
+    gpus: Annotated[float, typer.Option(min=0.0, help="GPUs of one trial, or a part.")] = 0.0,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Trials at a time.")] = None,
+) -> int:
+    """Plan, launch, record, report. Running it again resumes; ended trials are kept."""
+    for status in retry or ():
+        if status not in ("failed", "diverged"):
+            raise ValueError(f"--retry takes failed or diverged, not {status!r}")
+    wanted = _suite(suite, settings)
+    place = _store(store, create=True)
+    from harness.rebuild import comparison_of
+    from harness.report.tables import render
+    from harness.run import run_suite
+
+    command = shlex.join(["harness", *sys.argv[1:]])
+    try:
+        page, unfinished = run_suite(
+            wanted,
+            place,
+            command=command,
+            address=address,
+            only=only,
+            retry=retry or (),
+            cpus=cpus,
+            gpus=gpus,
+            concurrency=concurrency,
+        )
+    except KeyboardInterrupt:
+        print(f"\nWhat was done is kept. Go on with: {command}", file=sys.stderr)
+        raise
+    if page.is_file():
+        print(render(comparison_of(suite, place), "text"))
+        print(f"Tables, figures and page: {page}", file=sys.stderr)
+    if unfinished:
+        print(f"{unfinished} trials did not complete; harness plan says which", file=sys.stderr)
+    return 3 if unfinished else 0
 
 
 @app.command()
@@ -147,6 +196,23 @@ def _task(name: str, data_dir: Path | None) -> Any:
 
 
 @app.command()
+def ui(
+    store: StoreOption = None,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+) -> None:
+    """Open MLflow's page on the store's mirror, on this machine only."""
+    place = _store(store, create=False)
+    if not (place.root / "mlflow.db").is_file():
+        raise ValueError(f"{place.root} has no mirror yet: harness run or harness report makes it")
+    from harness.records.mlflow_io import artifact_root, tracking_uri
+
+    arguments = ["--backend-store-uri", tracking_uri(place)]
+    arguments += ["--default-artifact-root", str(artifact_root(place))]
+    arguments += ["--host", "127.0.0.1", "--port", str(port)]
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *arguments])
+
+
+@app.command()
 def doctor() -> None:
     """Show versions, devices and what works here."""
     from harness.doctor import examine
@@ -157,10 +223,10 @@ def doctor() -> None:
 
 def main() -> None:
     """Run a verb: 0 done, 2 bad input, 3 some trials failed, 130 interrupted."""
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(execute(sys.argv[1:]))
 
 
-def run(arguments: list[str]) -> int:
+def execute(arguments: list[str]) -> int:
     """The exit code of a command line; bad input is one line on standard error."""
     command = typer.main.get_command(app)
     try:

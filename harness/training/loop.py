@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from harness.reduction import Moments, spectra, truncate
+from harness.reduction import Moments, layers, spectra, truncate
 from harness.suite.specs import TrialSpec
 from harness.tasks import step_indices
 from harness.tasks.base import Task
@@ -89,7 +89,8 @@ def advance(run: Run, state: RunState) -> None:
             state.step += 1
             if at_boundary(run, state.step) or state.step % CHECK_EVERY == 0:
                 break
-        total = float(torch.stack(losses).sum())
+        # In double precision, where the sum does not depend on how boundaries cut it.
+        total = float(torch.stack(losses).double().sum())
     state.loss_sum += total
     state.loss_count += len(losses)
     flops = step_flops(run.spec.model, run.task.info, model.state_dims, training.batch_size)
@@ -119,7 +120,7 @@ def truncation_event(run: Run, state: RunState) -> bool:
     model, H = state.model, run.spec.model.width
     before = model.state_dims
     with run.clocks("truncate"):
-        values = [hsv for hsv, _ in spectra(model)]
+        values = [hsv for hsv, _ in spectra_of(state)]
         ranks = run.spec.arm.ranks(values)
         state.truncation_flops += sum(spectrum_flops(n, H) for n in before)
     if ranks == before:
@@ -200,9 +201,24 @@ def record_spectra(run: Run, state: RunState) -> None:
                 "hankel_singular_values": hsv.tolist(),
                 "mode_shares": shares.tolist(),
             }
-            for i, (hsv, shares) in enumerate(spectra(state.model))
+            for i, (hsv, shares) in enumerate(spectra_of(state))
         ]
     state.spectra.extend(rows)
+
+
+def spectra_of(state: RunState) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Hankel singular values and mode shares of every block.
+
+    Raises:
+        Diverged: the last step left NaN or infinite systems; the loss has not shown it yet.
+    """
+    try:
+        return spectra(state.model)
+    except ValueError as error:
+        systems = [part for layer in layers(state.model) for part in layer.system()]
+        if all(bool(torch.isfinite(torch.view_as_real(part)).all()) for part in systems):
+            raise
+        raise Diverged(f"a block's system is NaN or infinite at step {state.step}") from error
 
 
 __all__ = ["Diverged", "Run", "train"]

@@ -1,0 +1,9 @@
+"""Launching: trials on Ray, with resources, dependencies, retries and progress.
+
+The only room that imports ray, and only when `launch` is called.
+"""
+
+from .driver import launch
+from .jobs import Interrupted, Job, Jobs, Outcome
+
+__all__ = ["Interrupted", "Job", "Jobs", "Outcome", "launch"]

@@ -1,0 +1,219 @@
+"""The launch: hand jobs to workers, follow them, retry the machines' faults, stop cleanly."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from . import cluster
+from .jobs import Interrupted, Job, Jobs, Outcome
+from .pool import Pool, Slot
+from .progress import Ended, ProgressSink, Snapshot
+from .progress_estimate import running_trial, time_left
+from .worker import usable_cores
+
+TICK = 0.2  # seconds between looks at signals and progress
+GRACE = 10.0  # seconds that trials get to take a checkpoint after Ctrl-C
+FORWARDED = ("HARNESS_CHECKPOINT_SECONDS", "HARNESS_DEVICE", "HARNESS_DATA")
+
+
+def launch(
+    jobs: Jobs,
+    store_root: Path,
+    *,
+    address: str = "local",
+    concurrency: int | None = None,
+    retries: int = 3,
+    data_dir: Path | None = None,
+    progress: ProgressSink,
+) -> list[tuple[Job, Outcome]]:
+    """Run all jobs on Ray and return how they ended, in the order in which they did.
+
+    `address` is `local` (an own Ray on this machine, for this call), `auto`, HOST:PORT or
+    ray://HOST:PORT. `concurrency` bounds the trials at a time; without it, as many as fit.
+    Faults of machines are retried `retries` times.
+
+    Raises:
+        ValueError: nobody answers at the address, or a job asks for more than any node has.
+        Interrupted: Ctrl-C or SIGTERM; everything is stopped and what ended is kept.
+    """
+    if concurrency is not None and concurrency < 1:
+        raise ValueError(f"concurrency must be at least 1, not {concurrency}")
+    first = jobs.ready()
+    if not first:
+        return []
+    cpus = max(job.cpus for job in first)
+    if address == "local" and cpus > usable_cores():
+        raise ValueError(f"a trial asks for {cpus} CPUs; this machine has {usable_cores()}")
+    with _signals() as signals, cluster.connected(address, cpus * (concurrency or 1)) as ray:
+        signals.install()  # Ray has put its own in place
+        environment = _environment(address, data_dir)
+        nodes = cluster.nodes(ray)
+        pool = Pool(ray, nodes, concurrency, environment)
+        run = Launch(ray, pool, jobs, Path(store_root).absolute(), retries, progress, signals)
+        try:
+            return run.all(first)
+        finally:
+            progress.close()
+
+
+class Launch:
+    """One launch under way."""
+
+    def __init__(
+        self,
+        ray: Any,
+        pool: Pool,
+        jobs: Jobs,
+        store_root: Path,
+        retries: int,
+        progress: ProgressSink,
+        signals: Signals,
+    ):
+        self.ray, self.pool, self.jobs, self.root = ray, pool, jobs, store_root
+        self.retries, self.progress, self.signals = retries, progress, signals
+        self.queue: list[Job] = []
+        self.not_before: dict[str, float] = {}
+        self.attempts: dict[str, int] = {}
+        self.begun: dict[str, float] = {}
+        self.ended: list[tuple[Job, Outcome]] = []
+        self.shown: list[Ended] = []
+        self.start = signals.since
+
+    def all(self, first: list[Job]) -> list[tuple[Job, Outcome]]:
+        """Run until nothing is left, or until asked to stop."""
+        self._take(first)
+        while self.queue or self.pool.busy:
+            if self.signals.asked:
+                self._wind_down()
+                raise Interrupted(self.ended)
+            self._dispatch()
+            self._show()
+            self._collect(self.pool.wait(TICK))
+        self._show()
+        return self.ended
+
+    def _take(self, new: list[Job]) -> None:
+        for job in new:
+            self.pool.check(job)
+        self.queue += new
+
+    def _dispatch(self) -> None:
+        now = time.monotonic()
+        for job in list(self.queue):
+            if self.not_before.get(job.trial_id, 0.0) > now:
+                continue
+            slot = self.pool.slot_for(job)
+            if slot is None:
+                return  # in order, so that large jobs are not passed over for ever
+            self.queue.remove(job)
+            self.begun.setdefault(job.trial_id, now)
+            self.attempts[job.trial_id] = self.attempts.get(job.trial_id, 0) + 1
+            self.pool.start(slot, job, str(self.root))
+
+    def _collect(self, finished: list[Slot]) -> None:
+        for slot in finished:
+            job, status, message = self.pool.result(slot)
+            if status in ("fault", "busy"):
+                self._retry(job, status, message or "no message")
+            elif status != "interrupted":
+                self._end(job, "failed" if status == "refused" else status, message)
+
+    def _retry(self, job: Job, status: str, message: str) -> None:
+        attempt = self.attempts[job.trial_id]
+        if status == "fault":  # a busy trial is another process's to write about
+            self._note_failure(job, message, attempt)
+        if attempt > self.retries:
+            self._end(job, "faulted", f"{message} (attempt {attempt} of {attempt})")
+            return
+        self.not_before[job.trial_id] = time.monotonic() + 2.0 ** (attempt - 2)
+        self.queue.insert(0, job)
+
+    def _note_failure(self, job: Job, message: str, attempt: int) -> None:
+        from harness.records.store import Store
+
+        failure = {"message": message, "time": time.time(), "attempt": attempt}
+        Store(self.root).trial(job.trial_id).write_failure(failure)
+
+    def _end(self, job: Job, status: Any, message: str | None) -> None:
+        outcome = Outcome(status, message, time.monotonic() - self.begun[job.trial_id])
+        self.ended.append((job, outcome))
+        self.shown.append(Ended(job.trial_id, job.label, job.spec.get("seed", 0), outcome))
+        self.jobs.done(job.trial_id, outcome)
+        self._take(self.jobs.ready())
+
+    def _wind_down(self) -> None:
+        """Ask the trials to take a checkpoint and stop, and wait a little; a second Ctrl-C
+        ends the waiting (it raises KeyboardInterrupt)."""
+        self.pool.ask_to_stop()
+        self.queue.clear()
+        deadline = time.monotonic() + GRACE
+        try:
+            while self.pool.busy and time.monotonic() < deadline:
+                for slot in self.pool.wait(TICK):
+                    job, status, message = self.pool.result(slot)
+                    if status in ("completed", "diverged", "failed"):
+                        self._end(job, status, message)
+                        self.queue.clear()
+        except KeyboardInterrupt:
+            pass
+
+    def _show(self) -> None:
+        now = time.monotonic()
+        running = tuple(
+            running_trial(slot, self.attempts[slot.job.trial_id], now)
+            for slot in self.pool.busy
+            if slot.job is not None
+        )
+        waiting = len(self.queue) + self.jobs.pending()
+        eta = time_left(self.shown, running, waiting, len(self.pool.busy))
+        self.progress.update(Snapshot(tuple(self.shown), running, waiting, now - self.start, eta))
+
+
+class Signals:
+    """Ctrl-C and SIGTERM set a flag; a second one raises KeyboardInterrupt."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.since = time.monotonic()
+
+    def install(self) -> None:
+        """Handle them from here on. Only the main thread may; elsewhere they stay as they are."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: Any) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+@contextmanager
+def _signals() -> Iterator[Signals]:
+    """Signals handled by a flag, and the handlers from before put back at the end."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signals = Signals()
+    signals.install()
+    try:
+        yield signals
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _environment(address: str, data_dir: Path | None) -> dict[str, str]:
+    """What the workers get from ours. A relative data folder is ours, so it goes absolute."""
+    values = {name: os.environ[name] for name in FORWARDED if os.environ.get(name)}
+    if data_dir is not None:
+        values["HARNESS_DATA"] = str(data_dir)
+    if "HARNESS_DATA" in values or address == "local":
+        values["HARNESS_DATA"] = str(Path(values.get("HARNESS_DATA") or "data").absolute())
+    return values

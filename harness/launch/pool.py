@@ -1,0 +1,171 @@
+"""Warm workers: one Ray actor a slot, made for the resources of its jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from .cluster import Node
+from .jobs import Job
+from .worker import TrialWorker
+
+POLL_EVERY = 0.5  # seconds
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(eq=False)
+class Slot:
+    """A worker and the job in its hands."""
+
+    actor: Any
+    cpus: int
+    gpus: float
+    job: Job | None = None
+    since: float = 0.0
+    run_ref: Any = None
+    poll_ref: Any = None
+    polled: float = 0.0
+    told: dict[str, Any] = field(default_factory=dict)
+
+
+class Pool:
+    """As many workers as fit, or fewer if so asked. A dead one is replaced on demand."""
+
+    def __init__(
+        self, ray: Any, nodes: list[Node], limit: int | None, environment: dict[str, str]
+    ) -> None:
+        self.ray, self.nodes, self.limit = ray, nodes, limit
+        self.environment = environment
+        self.slots: list[Slot] = []
+        self.actor_class = ray.remote(TrialWorker)
+
+    @property
+    def busy(self) -> list[Slot]:
+        """The slots with a job."""
+        return [slot for slot in self.slots if slot.job is not None]
+
+    def check(self, job: Job) -> None:
+        """Raise ValueError if no node can ever hold the job: Ray would wait in silence."""
+        if self._fitting(job.cpus, job.gpus) == 0:
+            most = max(self.nodes, key=lambda n: (n.gpus, n.cpus), default=Node("", 0, 0))
+            raise ValueError(
+                f"a trial asks for {job.cpus} CPUs and {job.gpus:g} GPUs; the largest of "
+                f"{len(self.nodes)} nodes has {most.cpus:g} CPUs and {most.gpus:g} GPUs"
+            )
+
+    def slot_for(self, job: Job) -> Slot | None:
+        """A free slot for the job: a warm one of its shape, or a new one if that fits."""
+        idle = [slot for slot in self.slots if slot.job is None]
+        for slot in idle:
+            if (slot.cpus, slot.gpus) == (job.cpus, job.gpus):
+                return slot
+        while not self._room(job):
+            if not idle:
+                return None
+            self.discard(idle.pop())  # of another shape
+        return self._make(job)
+
+    def start(self, slot: Slot, job: Job, store_root: str) -> None:
+        """Give the slot its job."""
+        slot.job, slot.since, slot.told = job, time.monotonic(), {}
+        node_cpus = {node.node_id: node.cpus for node in self.nodes}
+        slot.run_ref = slot.actor.run.remote(job.spec, store_root, job.gpus, node_cpus)
+        slot.poll_ref, slot.polled = None, slot.since
+
+    def wait(self, timeout: float) -> list[Slot]:
+        """The slots whose job has ended, after at most `timeout` seconds; polls the others."""
+        by_ref = {}
+        now = time.monotonic()
+        for slot in self.busy:
+            if slot.poll_ref is None and now - slot.polled >= POLL_EVERY:
+                slot.poll_ref = slot.actor.poll.remote()
+            by_ref[slot.run_ref] = slot
+            if slot.poll_ref is not None:
+                by_ref[slot.poll_ref] = slot
+        if not by_ref:
+            time.sleep(timeout)
+            return []
+        refs = list(by_ref)
+        self.ray.wait(refs, num_returns=1, timeout=timeout, fetch_local=False)
+        ready, _ = self.ray.wait(refs, num_returns=len(refs), timeout=0)
+        for ref in ready:
+            if ref == by_ref[ref].poll_ref:
+                self._polled(by_ref[ref])
+        return [by_ref[ref] for ref in ready if ref == by_ref[ref].run_ref]
+
+    def result(self, slot: Slot) -> tuple[Job, str, str | None]:
+        """The ended job, its status and message; frees the slot, or drops it if it is dead."""
+        job = slot.job
+        assert job is not None
+        try:
+            status, message = self.ray.get(slot.run_ref)
+        except self.ray.exceptions.RayError as error:
+            status, message = "fault", _first_line(error)
+        slot.job, slot.run_ref, slot.poll_ref = None, None, None
+        if status == "fault":
+            self.discard(slot)
+        return job, status, message
+
+    def ask_to_stop(self) -> None:
+        """Raise the flag that trials look at."""
+        for slot in self.busy:
+            slot.actor.stop.remote()
+
+    def discard(self, slot: Slot) -> None:
+        """End a worker and give its resources back."""
+        self.slots.remove(slot)
+        self.ray.kill(slot.actor, no_restart=True)
+
+    def _fitting(self, cpus: int, gpus: float) -> int:
+        """How many jobs of this shape fit an empty cluster, node by node."""
+        return sum(_times(node.cpus, node.gpus, cpus, gpus) for node in self.nodes)
+
+    def _room(self, job: Job) -> bool:
+        """Whether one more worker of this shape is within the limit and the cluster's totals."""
+        if self.limit is not None and len(self.slots) >= self.limit:
+            return False
+        same = sum((slot.cpus, slot.gpus) == (job.cpus, job.gpus) for slot in self.slots)
+        cpus = sum(n.cpus for n in self.nodes) - sum(s.cpus for s in self.slots)
+        gpus = sum(n.gpus for n in self.nodes) - sum(s.gpus for s in self.slots)
+        return _times(cpus, gpus, job.cpus, job.gpus) > 0 and same < self._fitting(
+            job.cpus, job.gpus
+        )
+
+    def _make(self, job: Job) -> Slot:
+        environment = {name: str(job.cpus) for name in _THREAD_VARIABLES}
+        environment |= {"HARNESS_DEVICE": "cuda" if job.gpus else "cpu"} | self.environment
+        if not job.gpus:  # on a GPU the trial's own default stands, whatever feeds it
+            environment["HARNESS_THREADS"] = str(job.cpus)
+        actor = self.actor_class.options(
+            num_cpus=job.cpus,
+            num_gpus=job.gpus,
+            max_concurrency=2,
+            max_restarts=0,
+            runtime_env={"env_vars": environment},
+        ).remote()
+        slot = Slot(actor, job.cpus, job.gpus)
+        self.slots.append(slot)
+        return slot
+
+    def _polled(self, slot: Slot) -> None:
+        # Of a dead worker the run's own reference tells what happened.
+        with contextlib.suppress(self.ray.exceptions.RayError):
+            slot.told = self.ray.get(slot.poll_ref)
+        slot.poll_ref, slot.polled = None, time.monotonic()
+
+
+def _times(cpus: float, gpus: float, asked_cpus: int, asked_gpus: float) -> int:
+    """How often the asked fits."""
+    by_cpus = int(cpus // asked_cpus)
+    if not asked_gpus:
+        return by_cpus
+    # A share of a GPU cannot straddle two.
+    by_gpus = gpus // asked_gpus if asked_gpus >= 1 else gpus * (1 / asked_gpus + 1e-9) // 1
+    return min(by_cpus, int(by_gpus))
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

@@ -1,0 +1,45 @@
+"""How long it will take, from what has ended and how far the rest has come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .pool import Slot
+from .progress import Ended, Running
+
+EARLIEST = 0.02  # below this fraction of the steps a projection says nothing
+
+
+def running_trial(slot: Slot, attempt: int, now: float) -> Running:
+    """What is known of the job in a slot."""
+    job, told = slot.job, slot.told
+    assert job is not None
+    seconds = now - slot.since
+    fraction = told["step"] / told["steps"] if told.get("steps") else 0.0
+    left = seconds * (1 - fraction) / fraction if fraction >= EARLIEST else None
+    return Running(
+        trial_id=job.trial_id,
+        label=job.label,
+        seed=job.spec.get("seed", 0),
+        seconds=seconds,
+        attempt=attempt,
+        step=told.get("step"),
+        steps=told.get("steps"),
+        metric=told.get("metric"),
+        state_dims=tuple(told.get("state_dims", ())),
+        left=left,
+    )
+
+
+def time_left(
+    ended: Sequence[Ended], running: Sequence[Running], waiting: int, slots: int
+) -> float | None:
+    """Seconds until all is done: what runs, and the waiting at the mean of those known."""
+    whole = [e.outcome.seconds for e in ended if e.outcome.status == "completed"]
+    whole += [trial.seconds + trial.left for trial in running if trial.left is not None]
+    if not whole:
+        return None
+    mean = sum(whole) / len(whole)
+    lefts = [max(mean - t.seconds, 0.0) if t.left is None else t.left for t in running]
+    longest = max(lefts, default=0.0)
+    return max(longest, (sum(lefts) + waiting * mean) / max(slots, 1))

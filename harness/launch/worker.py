@@ -1,0 +1,111 @@
+"""What runs in a worker process: one trial at a time, and answers while it runs.
+
+The driver makes an actor of this class, with two threads: one runs the trial, one answers `poll`
+and `stop`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+
+def usable_cores() -> int:
+    """Cores this process may use: those it is bound to, within the quota of its control group."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        with open("/sys/fs/cgroup/cpu.max") as file:
+            quota, period = file.read().split()
+    except (OSError, ValueError):
+        quota, period = "max", "1"
+    if quota != "max":
+        cores = min(cores or 1, max(1, int(quota) // int(period)))
+    return cores or 1
+
+
+class TrialWorker:
+    """A warm process for trials: torch is imported once, and the tasks' data stay in memory."""
+
+    def __init__(self) -> None:
+        import harness.training.trial  # noqa: F401  pays for torch before the first trial
+
+        self.told: dict[str, Any] = {}
+        self.halt = threading.Event()
+
+    def run(
+        self, spec: dict[str, Any], store_root: str, gpus: float, node_cpus: dict[str, float]
+    ) -> tuple[str, str | None]:
+        """Run a trial to its end: (status, message).
+
+        Beside a result's own statuses, `refused` (it could not begin), `fault` (this machine's
+        failing), `busy` (another process runs it) and `interrupted` come back. On a CPU the
+        trial is exclusive if all that Ray may place on this node fits its cores.
+        """
+        from harness.records.locks import Busy
+        from harness.records.store import Store
+        from harness.suite.specs import TrialSpec
+        from harness.training.trial import Interrupted, Setting, run_trial
+
+        self.told = {}
+        exclusive = gpus >= 1.0 if gpus else _reserved(node_cpus) <= usable_cores()
+        setting = Setting(
+            progress=self._tell,
+            stop=self.halt.is_set,
+            exclusive=exclusive,
+            device_share=gpus if 0.0 < gpus < 1.0 else 1.0,
+        )
+        try:
+            store = Store.open(store_root, create=False)
+            if not store.root.is_dir():
+                return "refused", f"node {os.uname().nodename} does not see the store {store.root}"
+            result = run_trial(TrialSpec.model_validate_json(_json(spec)), store, setting)
+        except Interrupted:
+            return "interrupted", None
+        except Busy as busy:
+            return "busy", str(busy)
+        except ValueError as error:
+            return "refused", str(error)
+        except Exception as error:
+            return ("fault" if _is_fault(error) else "refused"), _described(error)
+        return result["status"], result.get("message")
+
+    def poll(self) -> dict[str, Any]:
+        """What the trial last said of itself; empty before it said anything."""
+        return self.told
+
+    def stop(self) -> None:
+        """Let the trial take a checkpoint and stop."""
+        self.halt.set()
+
+    def _tell(self, told: dict[str, Any]) -> None:
+        self.told = told
+
+
+def _reserved(node_cpus: dict[str, float]) -> float:
+    """CPUs that Ray may hand out on this node."""
+    import ray
+
+    return node_cpus.get(ray.get_runtime_context().get_node_id(), float("inf"))
+
+
+def _json(spec: dict[str, Any]) -> str:
+    # Strict validation takes a list for a tuple from JSON only.
+    import json
+
+    return json.dumps(spec, allow_nan=False)
+
+
+def _is_fault(error: Exception) -> bool:
+    """Whether the machine is to blame rather than the trial: memory, device, files."""
+    import torch
+
+    if isinstance(error, MemoryError | OSError | torch.OutOfMemoryError):
+        return True
+    signs = ("CUDA error", "can't allocate memory", "NCCL", "cuBLAS", "cuDNN")
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+
+
+def _described(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
