@@ -11,8 +11,13 @@ from torch.nn.functional import gelu
 
 from harness.tasks.base import TaskInfo
 
+from . import recurrent
+from .gated import gated
 from .lru import LRU
 from .norm import NORMS
+from .precision import products
+from .recurrent import State
+from .scans import Choice, choose
 
 
 class GLU(nn.Module):
@@ -25,6 +30,13 @@ class GLU(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.w1(x) * torch.sigmoid(self.w2(x))
+
+    def joined(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both layers as one, (2 H, H) and (2 H,)."""
+        return (
+            torch.cat([self.w1.weight, self.w2.weight]),
+            torch.cat([self.w1.bias, self.w2.bias]),
+        )
 
 
 class Block(nn.Module):
@@ -46,11 +58,21 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.ssm(self.norm(x))
+        return self.mix(x, self.ssm(self.norm(x)))
+
+    def mix(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """The block's output from its input x and its state-space layer's output y."""
         if self.linear:
             return x + self.dropout(self.mixer(y))
+        if self._fuses(y):
+            return gated(x, y, *self.glu.joined())
         y = self.dropout(gelu(y, approximate="tanh"))
         return x + self.dropout(self.glu(y))
+
+    def _fuses(self, y: torch.Tensor) -> bool:
+        """Whether nothing happens between the steps of the gated half: no mask, no cast."""
+        masked = self.training and self.dropout.p > 0.0
+        return not masked and not torch.is_autocast_enabled(y.device.type)
 
 
 class DualHead(nn.Module):
@@ -82,7 +104,13 @@ class Backbone(nn.Module):
         else:
             self.encoder = nn.Linear(info.inputs or 1, width)
         self.blocks = nn.ModuleList(
-            Block(LRU(width, n, spec.r_min, spec.r_max), width, spec.norm, spec.mixer, spec.dropout)
+            Block(
+                LRU(width, n, spec.r_min, spec.r_max, spec.backend, spec.remember),
+                width,
+                spec.norm,
+                spec.mixer,
+                spec.dropout,
+            )
             for n in spec.state_dims
         )
         if info.paired:
@@ -94,18 +122,51 @@ class Backbone(nn.Module):
         if self.info.paired:
             x = x.flatten(0, 1)
         h = self.encoder(x)
-        for block in self.blocks:
-            h = block(h)
+        with products(self.spec.precision, h.device):
+            for block in self.blocks:
+                h = block(h)
         if self.info.kind == "classification":
-            h = h.mean(1)
+            h = h.sum(1) / h.shape[1]  # whose gradient is a view, where that of a mean is a copy
+        return self.read_out(h)
+
+    def read_out(self, h: torch.Tensor) -> torch.Tensor:
+        """Logits from what the blocks, or the pool over them, give; of a pair from both rows."""
         if self.info.paired:
             return self.dual(h.reshape(-1, 2 * h.shape[-1]))
         return self.head(h)
+
+    def initial_state(self, batch: int, device: torch.device | str | None = None) -> State:
+        """Recurrent mode: the state of `batch` examples before their first step."""
+        return recurrent.initial_state(self, batch, device)
+
+    def step(self, x: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        """Recurrent mode: (logits (batch, outputs) as of this step, the state after it).
+
+        x is one step of `forward`'s input: (batch,) tokens or (batch, inputs), paired (batch, 2)
+        or (batch, 2, inputs). Evaluation mode only.
+        """
+        return recurrent.step(self, x, state)
 
     @property
     def state_dims(self) -> list[int]:
         """N of every block, in complex states."""
         return [block.ssm.state_dim for block in self.blocks]  # type: ignore[union-attr,misc]
+
+    def backends(self, batch: int, device: torch.device | str) -> list[Choice]:
+        """What computes each block's scan at this batch size and the task's length, and why."""
+        sequences = batch * (2 if self.info.paired else 1)
+        layers: list[LRU] = [block.ssm for block in self.blocks]  # type: ignore[union-attr,misc]
+        return [
+            choose(
+                layer.backend,
+                width=self.spec.width,
+                state_dim=layer.state_dim,
+                length=self.info.length,
+                batch=sequences,
+                device=device,
+            )
+            for layer in layers
+        ]
 
     def resize(self, state_dims: Sequence[int]) -> None:
         """Empty layers of these state dimensions, to load stored weights into."""

@@ -7,13 +7,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from harness.suite.specs import ModelSpec
 from harness.tasks.base import TaskInfo
 
 from .backbone import Backbone
+
+FORMAT = 1
 
 
 def build(spec: Any, info: TaskInfo) -> Backbone:
@@ -30,7 +33,7 @@ def build(spec: Any, info: TaskInfo) -> Backbone:
 def describe(model: Backbone) -> dict[str, Any]:
     """All that `load` needs besides the weights, as JSON."""
     return {
-        "format": 1,
+        "format": FORMAT,
         "model": model.spec.model_dump(mode="json"),
         "task_info": asdict(model.info),
         "state_dims": model.state_dims,
@@ -41,20 +44,55 @@ def load(trial_dir: str | Path) -> nn.Module:
     """The selected model of a stored trial, in evaluation mode.
 
     Raises:
-        ValueError: the folder holds no whole model; names the file.
+        ValueError: the folder holds no whole model; names the folder and what is wrong.
     """
     folder = Path(trial_dir)
     for name in ("model.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise ValueError(f"{folder} holds no model: {name} is missing")
-    description = json.loads((folder / "model.json").read_text())
-    return rebuild(description, load_file(folder / "model.safetensors"))
+    try:
+        description = json.loads((folder / "model.json").read_text())
+        return rebuild(description, load_file(folder / "model.safetensors"))
+    except (ValueError, SafetensorError) as error:
+        raise ValueError(f"{folder} holds no whole model: {error}") from error
 
 
-def rebuild(description: dict[str, Any], weights: dict[str, Any]) -> Backbone:
-    """A model from `describe` and its `state_dict`, in evaluation mode."""
-    spec = ModelSpec(**description["model"])
-    model = build(spec, TaskInfo(**description["task_info"]))
-    model.resize(description["state_dims"])
+def rebuild(description: dict[str, Any], weights: dict[str, Tensor]) -> Backbone:
+    """A model from `describe` and its `state_dict`, in evaluation mode.
+
+    Raises:
+        ValueError: a description that `describe` did not write, or weights that do not fit it.
+    """
+    given = description.get("format") if isinstance(description, dict) else None
+    if given != FORMAT:
+        raise ValueError(f"the description's format is {given!r}; this version reads {FORMAT}")
+    try:
+        model = build(ModelSpec(**description["model"]), TaskInfo(**description["task_info"]))
+        model.resize(description["state_dims"])
+    except KeyError as error:
+        raise ValueError(f"the description lacks {error}") from error
+    except TypeError as error:  # a field unknown or of another type
+        raise ValueError(f"the description is wrong: {error}") from error
+    check_fit(model, weights)
     model.load_state_dict(weights)
     return model.eval()
+
+
+def check_fit(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Raise `ValueError`, naming the first tensor, unless names, shapes and types are the model's.
+
+    `load_state_dict` alone would convert types in silence.
+    """
+    wanted, given = (
+        {name: _form(t) for name, t in d.items()} for d in (model.state_dict(), weights)
+    )
+    for name in sorted(wanted.keys() | given.keys()):
+        if wanted.get(name) != given.get(name):
+            raise ValueError(
+                f"the weights do not fit the description: {name} is {given.get(name, 'missing')}, "
+                f"and should be {wanted.get(name, 'absent')}"
+            )
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"

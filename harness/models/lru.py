@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from .scan import lru_scan
+from .scans import lru_scan
 
 PARAMETERS = ("nu_log", "theta_log", "B_re", "B_im", "C_re", "C_im", "gamma_log")
 MAX_PHASE = 6.28  # the official initialisation, just short of a full turn
@@ -20,8 +20,17 @@ class LRU(nn.Module):
     gamma_log (N,); B_re, B_im (N, H); C_re, C_im (H, N); D (H,).
     """
 
-    def __init__(self, width: int, state_dim: int, r_min: float = 0.9, r_max: float = 0.999):
+    def __init__(
+        self,
+        width: int,
+        state_dim: int,
+        r_min: float = 0.9,
+        r_max: float = 0.999,
+        backend: str = "auto",
+        remember: str = "auto",
+    ):
         super().__init__()
+        self.backend, self.remember = backend, remember
         u1, u2 = torch.rand(state_dim), torch.rand(state_dim)
         magnitude_squared = u1 * (r_max**2 - r_min**2) + r_min**2
         self.nu_log = nn.Parameter(torch.log(-0.5 * torch.log(magnitude_squared)))
@@ -42,8 +51,16 @@ class LRU(nn.Module):
         """(batch, length, H) real to the same shape, h = 0 before the first step."""
         B = torch.exp(self.gamma_log)[:, None] * torch.complex(self.B_re, self.B_im)
         C = torch.complex(self.C_re, self.C_im)
-        y = lru_scan(torch.exp(self.nu_log), torch.exp(self.theta_log), B, C, u)
-        return y + self.D * u
+        y = lru_scan(
+            torch.exp(self.nu_log),
+            torch.exp(self.theta_log),
+            B,
+            C,
+            u,
+            backend=self.backend,
+            remember=self.remember,
+        )
+        return torch.addcmul(y, self.D, u)
 
     @torch.no_grad()
     def system(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -59,9 +76,10 @@ class LRU(nn.Module):
     def assign(self, eigenvalues: torch.Tensor, B: torch.Tensor, C: torch.Tensor) -> None:
         """Take over a system of any state dimension, with gamma = sqrt(1 - |eigenvalue|^2).
 
-        New `nn.Parameter`s replace the old; D stays. A positive-real eigenvalue has phase 0,
-        whose logarithm does not exist: it becomes a full turn, 2 pi, the same eigenvalue. An
-        eigenvalue of 0 becomes the smallest magnitude that double precision can write.
+        New `nn.Parameter`s replace the old, frozen where those were; D stays. A positive-real
+        eigenvalue has phase 0, whose logarithm does not exist: it becomes a full turn, 2 pi, the
+        same eigenvalue. An eigenvalue of 0 becomes the smallest magnitude that double precision
+        can write.
         """
         magnitude = eigenvalues.abs().clamp_min(torch.finfo(torch.float64).tiny)
         phase = torch.remainder(eigenvalues.angle(), 2 * math.pi)
@@ -79,15 +97,21 @@ class LRU(nn.Module):
         }
         dtype = self.D.dtype
         for name in PARAMETERS:
-            setattr(self, name, nn.Parameter(values[name].to(dtype).contiguous()))
+            self._replace(name, values[name].to(dtype).contiguous())
 
     def resize(self, state_dim: int) -> None:
         """Empty parameters for another state dimension, to load stored values into."""
+        if state_dim < 1:
+            raise ValueError(f"a state dimension must be at least 1, not {state_dim}")
         for name in PARAMETERS:
             old = getattr(self, name)
             shape = list(old.shape)
             shape[self.state_axis(name)] = state_dim
-            setattr(self, name, nn.Parameter(old.new_empty(shape)))
+            self._replace(name, old.new_empty(shape))
+
+    def _replace(self, name: str, value: torch.Tensor) -> None:
+        frozen = not getattr(self, name).requires_grad
+        setattr(self, name, nn.Parameter(value, requires_grad=not frozen))
 
     @staticmethod
     def state_axis(name: str) -> int:
