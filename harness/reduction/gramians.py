@@ -1,4 +1,4 @@
-"""Gramians, Hankel singular values and mode shares of a diagonal discrete-time system.
+"""Gramians of a diagonal discrete-time system, their square roots, and the energy rank.
 
 The system is h_k = diag(eigenvalues) h_{k-1} + B u_k, y_k = Re(C h_k) (+ D u_k, which no
 Gramian sees). Everything is computed in complex128 on the device of the input.
@@ -14,6 +14,10 @@ import torch
 Array = Any  # a numpy array or a torch tensor; the answer is of the same family
 
 
+class UnusableSystem(ValueError):
+    """A system without finite Gramians: NaN or infinite entries, unstable, or far too large."""
+
+
 def to_complex128(*arrays: Array) -> tuple[list[torch.Tensor], bool]:
     """The arrays as complex128 tensors on their device, and whether numpy went in."""
     from_numpy = not any(isinstance(a, torch.Tensor) for a in arrays)
@@ -26,7 +30,8 @@ def give_back(tensor: torch.Tensor, as_numpy: bool) -> Array:
 
 
 def check_system(eigenvalues: torch.Tensor, B: torch.Tensor, C: torch.Tensor) -> None:
-    """Raise `ValueError` unless (..., N), (..., N, H), (..., H', N) fit and |eigenvalue| < 1."""
+    """Raise `ValueError` unless (..., N), (..., N, H), (..., H', N) fit, `UnusableSystem` unless
+    all is finite and |eigenvalue| < 1."""
     n = eigenvalues.shape[-1] if eigenvalues.ndim else 0
     if n == 0 or B.ndim < 2 or C.ndim < 2 or B.shape[-2] != n or C.shape[-1] != n:
         shapes = f"{tuple(eigenvalues.shape)}, {tuple(B.shape)}, {tuple(C.shape)}"
@@ -35,10 +40,10 @@ def check_system(eigenvalues: torch.Tensor, B: torch.Tensor, C: torch.Tensor) ->
         )
     finite = all(bool(torch.isfinite(torch.view_as_real(a)).all()) for a in (eigenvalues, B, C))
     if not finite:
-        raise ValueError("eigenvalues, B and C must be finite")
+        raise UnusableSystem("eigenvalues, B and C must be finite")
     largest = float(eigenvalues.abs().max())
     if largest >= 1.0:
-        raise ValueError(f"every |eigenvalue| must be below 1, the largest is {largest:.17g}")
+        raise UnusableSystem(f"every |eigenvalue| must be below 1, the largest is {largest:.17g}")
 
 
 def gramians(eigenvalues: Array, B: Array, C: Array) -> tuple[Array, Array]:
@@ -53,7 +58,9 @@ def gramians(eigenvalues: Array, B: Array, C: Array) -> tuple[Array, Array]:
         C: (..., H, N) complex.
 
     Raises:
-        ValueError: shapes that do not fit, non-finite entries, an unstable eigenvalue.
+        ValueError: shapes that do not fit.
+        UnusableSystem: (a ValueError) non-finite entries, an unstable eigenvalue, Gramians
+            beyond double precision.
     """
     (lam, b, c), as_numpy = to_complex128(eigenvalues, B, C)
     P, Q = gramians_of(lam, b, c)
@@ -66,7 +73,11 @@ def gramians_of(
     """`gramians` of complex128 tensors."""
     check_system(lam, b, c)
     gap = 1.0 - lam[..., :, None] * lam[..., None, :].conj()
-    return (b @ b.mH) / gap, (c.mH @ c) / gap.conj()
+    P, Q = (b @ b.mH) / gap, (c.mH @ c) / gap.conj()
+    # Finite systems can still overflow; LAPACK's answer to that is no ValueError.
+    if not all(bool(torch.isfinite(torch.view_as_real(gramian)).all()) for gramian in (P, Q)):
+        raise UnusableSystem("the Gramians overflow double precision")
+    return P, Q
 
 
 def square_root(gramian: torch.Tensor) -> torch.Tensor:
@@ -89,30 +100,6 @@ def square_roots(
     """Factors (R, L) with P = R R^H and Q = L L^H."""
     P, Q = gramians_of(lam, b, c)
     return square_root(P), square_root(Q)
-
-
-def hankel_singular_values(eigenvalues: Array, B: Array, C: Array) -> Array:
-    """Hankel singular values, float64, (..., N), descending: the singular values of L^H R.
-
-    Arguments and errors as for `gramians`.
-    """
-    (lam, b, c), as_numpy = to_complex128(eigenvalues, B, C)
-    R, L = square_roots(lam, b, c)
-    return give_back(torch.linalg.svdvals(L.mH @ R), as_numpy)
-
-
-def spectrum(eigenvalues: Array, B: Array, C: Array) -> tuple[Array, Array]:
-    """Hankel singular values (..., N), descending, and mode shares (..., N), parameter order.
-
-    A mode's share is the real part of its diagonal entry in (P Q)^(1/2); the shares of a
-    system sum to the sum of its Hankel singular values. With L^H R = U S V^H the root is
-    R V U^H L^H, so nothing is divided.
-    """
-    (lam, b, c), as_numpy = to_complex128(eigenvalues, B, C)
-    R, L = square_roots(lam, b, c)
-    U, S, Vh = torch.linalg.svd(L.mH @ R)
-    shares = ((R @ Vh.mH) * (L @ U).conj()).sum(-1).real
-    return give_back(S, as_numpy), give_back(shares, as_numpy)
 
 
 def energy_rank(hsv: Array, tau: float) -> int:

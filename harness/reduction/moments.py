@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import nn
@@ -10,6 +10,19 @@ from torch import nn
 from .balanced import Truncation
 
 Moments = Literal["transport", "reset"]
+ADAM = {"step", "exp_avg", "exp_avg_sq"}
+
+
+def check_moments(optimizer: torch.optim.Optimizer, moments: Moments) -> None:
+    """Raise `ValueError` where `carry_moments` does not know what to do with a state."""
+    if moments not in get_args(Moments):
+        raise ValueError(f"moments must be one of {', '.join(get_args(Moments))}, not {moments!r}")
+    unknown = set().union(*optimizer.state.values()) - ADAM
+    if moments == "transport" and unknown:
+        raise ValueError(
+            f"only Adam's moments can be transported, not {', '.join(sorted(unknown))}: "
+            f"use moments='reset'"
+        )
 
 
 def carry_moments(
@@ -24,7 +37,9 @@ def carry_moments(
     `transport`: B and C keep their step count; their first moment follows the change of basis
     by the adjoint of the map from reduced to full parameters (B_full = T B, C_full = C W), their
     second moment by its diagonal part, in which the entries of a gradient count as uncorrelated.
-    nu_log, theta_log and gamma_log restart, with their own bias correction. `reset`: all restart.
+    nu_log, theta_log and gamma_log restart, with their own bias correction. `reset`: all of these
+    restart. D has nothing to do with the states and keeps its moments. Layers with parameters of
+    other names restart.
 
     Args:
         old, new: parameters of the layer by name, before and after.
@@ -33,7 +48,7 @@ def carry_moments(
     for group in optimizer.param_groups:
         group["params"] = [swap.get(id(p), p) for p in group["params"]]
     state = {name: optimizer.state.pop(p) for name, p in old.items() if p in optimizer.state}
-    if moments == "reset" or "B_re" not in state:
+    if moments == "reset" or "gamma_log" not in old:
         return
     T, W = truncation.T.to(torch.complex128), truncation.W.to(torch.complex128)
     before, after = old["gamma_log"].double().exp(), new["gamma_log"].double().exp()
@@ -44,7 +59,9 @@ def carry_moments(
 
 
 def _carry_pair(optimizer, state, new, names, carry, left, right) -> None:
-    """Moments of the real and imaginary parts of one complex parameter."""
+    """Moments of the real and imaginary parts of one complex parameter, if it has both."""
+    if not state.keys() >= set(names):
+        return  # frozen, or never stepped
     re, im = (state[name] for name in names)
     first = carry(torch.complex(re["exp_avg"].double(), im["exp_avg"].double()))
     v_re, v_im = re["exp_avg_sq"].double(), im["exp_avg_sq"].double()

@@ -5,7 +5,8 @@ import pytest
 import torch
 from systems import HARD, random_system
 
-from harness.reduction import balanced_truncation, gramians
+from harness.reduction import TruncationError, balanced_truncation, gramians
+from harness.reduction.balanced import check_diagonal_form, eigenvectors, largest_miss, miss_bound
 
 FREQUENCIES = np.exp(1j * np.linspace(0, 2 * np.pi, 400, endpoint=False))
 
@@ -119,3 +120,40 @@ def test_against_pymor():
     ours_conjugate = (t.C.conj() / (s - t.eigenvalues.conj())) @ t.B.conj()
     np.testing.assert_allclose(full[:h, :h], (ours + ours_conjugate) / 2, atol=1e-7 * t.hsv[0])
     assert real_transfer.shape == (2 * h, 2 * h)
+
+
+def both_forms(lam, B, C, order):
+    """(balanced (A, b, c), diagonal (poles, b, c), eigenvectors, 2-norm of their inverse)."""
+    t = balanced_truncation(*(torch.from_numpy(a) for a in (lam, B, C)), order)
+    # Any basis serves the check; an orthogonal change of the diagonal one gives a full A.
+    generator = torch.Generator().manual_seed(0)
+    Q, _ = torch.linalg.qr(torch.randn(t.order, t.order, generator=generator, dtype=t.B.dtype))
+    A, b, c = Q @ torch.diag(t.eigenvalues) @ Q.mH, Q @ t.B, t.C @ Q.mH
+    poles, X = eigenvectors(A)
+    inverse = torch.linalg.inv(X)
+    return (A, b, c), (poles, inverse @ b, c @ X), X, float(torch.linalg.matrix_norm(inverse, 2))
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_residuals_bound_how_far_the_diagonal_form_misses(name):
+    lam, B, C = HARD[name]
+    balanced, reduced, X, inverse = both_forms(lam, B, C, max(1, len(lam) // 2))
+    bound = miss_bound(balanced, reduced, X, inverse)
+    scale = float(balanced_truncation(lam, B, C, 1).hsv[0])
+    assert largest_miss(balanced, reduced) <= bound + 1e-13 * scale
+    assert bound < 1e-7 * scale  # or it would never spare the look at every frequency
+
+
+@pytest.mark.parametrize("part", [0, 1, 2])
+@pytest.mark.parametrize("size", [1e-6, 1e-3])
+def test_a_diagonal_form_that_misses_is_noticed(part, size):
+    balanced, reduced, X, inverse = both_forms(*random_system(10, 3), 6)
+    check_diagonal_form(balanced, reduced, X, inverse, 1e-9, 1.0)
+    wrong = list(reduced)
+    wrong[part] = wrong[part] + size
+    miss = largest_miss(balanced, wrong)
+    assert miss > 1e-8
+    assert miss_bound(balanced, wrong, X, inverse) >= miss * (1 - 1e-9)
+    with pytest.raises(TruncationError, match="misses the balanced one by"):
+        check_diagonal_form(balanced, wrong, X, inverse, 0.9 * miss, 1.0)
+    check_diagonal_form(balanced, wrong, X, inverse, 1.1 * miss, 1.0)

@@ -5,7 +5,13 @@ import pytest
 import torch
 from systems import HARD, random_system
 
-from harness.reduction import energy_rank, gramians, hankel_singular_values, spectrum
+from harness.reduction import (
+    UnusableSystem,
+    energy_rank,
+    gramians,
+    hankel_singular_values,
+    spectrum,
+)
 
 
 @pytest.mark.parametrize("name", HARD)
@@ -94,3 +100,21 @@ def test_unstable_and_ill_shaped_systems_are_refused():
         gramians(lam / abs(lam), B, C)
     with pytest.raises(ValueError, match="must be"):
         gramians(lam, B.T, C)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda lam, B, C: (lam / abs(lam), B, C), "below 1"),
+        (lambda lam, B, C: (lam * np.nan, B, C), "finite"),
+        (lambda lam, B, C: (lam, B * np.inf, C), "finite"),
+        (lambda lam, B, C: (lam, B, C * 1e200), "overflow"),
+    ],
+)
+def test_a_system_without_finite_gramians_is_told_from_a_wrong_call(change, message):
+    system = random_system(4, 2)
+    with np.errstate(invalid="ignore"):
+        broken = change(*system)
+    for call in (gramians, hankel_singular_values, spectrum):
+        with pytest.raises(UnusableSystem, match=message):
+            call(*broken)

@@ -1,0 +1,74 @@
+"""Hankel singular values, mode shares, and the decomposition that both and every truncation need.
+
+One decomposition of a system serves its spectrum and the truncation that follows it: Gramians,
+their square roots and the singular value decomposition are most of the cost of either.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from .gramians import Array, give_back, square_roots, to_complex128
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """A diagonal system and L^H R = U diag(hsv) Vh, with P = R R^H and Q = L L^H its Gramians.
+
+    eigenvalues (..., N), B (..., N, H), C (..., H, N), R, L, U, Vh (..., N, N) are complex128, hsv
+    (..., N) is float64, descending; all on one device.
+    """
+
+    eigenvalues: torch.Tensor
+    B: torch.Tensor
+    C: torch.Tensor
+    R: torch.Tensor
+    L: torch.Tensor
+    U: torch.Tensor
+    hsv: torch.Tensor
+    Vh: torch.Tensor
+
+    @property
+    def mode_shares(self) -> torch.Tensor:
+        """The real diagonal of (P Q)^(1/2), (..., N) float64, in parameter order.
+
+        The shares of a system sum to the sum of its Hankel singular values. The root is
+        R V U^H L^H, so nothing is divided.
+        """
+        return ((self.R @ self.Vh.mH) * (self.L @ self.U).conj()).sum(-1).real
+
+    def unstack(self) -> list[Decomposition]:
+        """The systems along the leading dimension, each by itself."""
+        return [Decomposition(*parts) for parts in zip(*vars(self).values(), strict=True)]
+
+
+def decompose(eigenvalues: torch.Tensor, B: torch.Tensor, C: torch.Tensor) -> Decomposition:
+    """Decompose a system, or a stack of systems, of complex128 tensors.
+
+    Arguments and errors as for `gramians`.
+    """
+    R, L = square_roots(eigenvalues, B, C)
+    U, S, Vh = torch.linalg.svd(L.mH @ R)
+    return Decomposition(eigenvalues, B, C, R, L, U, S, Vh)
+
+
+def hankel_singular_values(eigenvalues: Array, B: Array, C: Array) -> Array:
+    """Hankel singular values, float64, (..., N), descending: the singular values of L^H R.
+
+    Arguments and errors as for `gramians`.
+    """
+    system, as_numpy = to_complex128(eigenvalues, B, C)
+    R, L = square_roots(*system)
+    return give_back(torch.linalg.svdvals(L.mH @ R), as_numpy)
+
+
+def spectrum(eigenvalues: Array, B: Array, C: Array) -> tuple[Array, Array]:
+    """Hankel singular values (..., N), descending, and mode shares (..., N), parameter order.
+
+    Arguments and errors as for `gramians`; see `Decomposition.mode_shares`.
+    """
+    system, as_numpy = to_complex128(eigenvalues, B, C)
+    found = decompose(*system)
+    return give_back(found.hsv, as_numpy), give_back(found.mode_shares, as_numpy)
