@@ -31,11 +31,14 @@ class InTrainingSpec(Arm):
         if self.end < self.start:
             raise ValueError(f"the window ends at {self.end}, before its start at {self.start}")
         span = self.end - self.start
-        at = [round(steps * (self.start + span * k / self.count)) for k in range(1, self.count + 1)]
+        # One more event than there are steps must coincide already.
+        first = range(1, min(self.count, steps + 1) + 1)
+        at = [round(steps * (self.start + span * k / self.count)) for k in first]
         if at[0] == 0 or len(set(at)) < len(at):
+            shown = ", ".join(map(str, at[:4])) + (", ..." if len(at) > 4 else "")
             raise ValueError(
-                f"{self.count} truncations between {self.start} and {self.end} of {steps} steps "
-                f"fall on steps {at}: they must be different and not 0"
+                f"`count` {self.count} truncations from `start` {self.start} to `end` {self.end} "
+                f"of {steps} steps fall on steps {shown}: they must be different and not 0"
             )
         return tuple(at)
 

@@ -48,7 +48,10 @@ class PostHocSpec(Arm):
         if self.state_dims is None:
             raise ValueError("a post_hoc arm that matches needs the plan to resolve its sizes")
         dims = self.state_dims * len(sizes) if len(self.state_dims) == 1 else self.state_dims
-        return [min(r, n) for r, n in zip(dims, sizes, strict=True)]
+        for i, (r, n) in enumerate(zip(dims, sizes, strict=True)):
+            if r > n:
+                raise ValueError(f"block {i}: `state_dims` asks for {r} of its {n} states")
+        return list(dims)
 
     def train_steps(self, steps: int) -> int:
         return self.finetune_steps

@@ -34,7 +34,7 @@ __all__ = [
     "step_indices",
 ]
 
-# Where each task's class lives; imported on demand, since these files need torch, scipy, sklearn.
+# Where each task's class lives; imported on demand, since these files need torch, scipy.
 _CLASSES = {
     "digits": ("harness.tasks.long_range", "Digits"),
     "listops": ("harness.tasks.listops", "Listops"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 from harness.tasks.base import Task, class_counts, digest, sample_path
 from harness.tasks.specs import DigitsSpec
+from harness.tasks.stratified import stratified_split
 
 _SIZES = {"train": 1000, "validation": 397, "test": 400}
 _BRIGHTEST = 16  # scikit-learn's digits have 17 grey values
@@ -63,16 +65,19 @@ class Digits(Task):
 
 def _load(split_seed: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Pixels {split: (n, 64) float32 in [0, 1]} and labels {split: (n,) int64}."""
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    raw, target = load_digits(return_X_y=True)
-    pixels, labels = (raw / _BRIGHTEST).astype(np.float32), target.astype(np.int64)
-    train, rest = train_test_split(
-        np.arange(len(labels)), train_size=_SIZES["train"], stratify=labels, random_state=split_seed
-    )
-    validation, test = train_test_split(
-        rest, train_size=_SIZES["validation"], stratify=labels[rest], random_state=split_seed
-    )
-    rows = {"train": train, "validation": validation, "test": test}
+    table = np.loadtxt(_file(), delimiter=",")
+    pixels, labels = (table[:, :-1] / _BRIGHTEST).astype(np.float32), table[:, -1].astype(np.int64)
+    train, rest = stratified_split(labels, _SIZES["train"], split_seed)
+    validation, test = stratified_split(labels[rest], _SIZES["validation"], split_seed)
+    rows = {"train": train, "validation": rest[validation], "test": rest[test]}
     return {k: pixels[v] for k, v in rows.items()}, {k: labels[v] for k, v in rows.items()}
+
+
+def _file() -> Path:
+    """The file that `sklearn.datasets.load_digits` reads; importing it would take seconds."""
+    package = find_spec("sklearn")
+    for folder in package.submodule_search_locations or () if package else ():
+        path = Path(folder) / "datasets" / "data" / "digits.csv.gz"
+        if path.is_file():
+            return path
+    raise ValueError("digits come with scikit-learn, which is not installed whole")

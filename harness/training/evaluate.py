@@ -8,6 +8,7 @@ from torch import nn
 
 from harness.tasks.base import Task
 
+from .feed import to_device
 from .loss import metric_sum
 
 TOKENS_AT_ONCE = 65_536  # bounds the memory of an evaluation batch, whatever the length
@@ -20,11 +21,11 @@ def evaluate(model: nn.Module, task: Task, split: str, device: torch.device) -> 
     model.eval()
     size = task.sizes[split]
     batch = max(1, min(size, TOKENS_AT_ONCE // task.info.length))
-    total, count = 0.0, 0
+    total, count = torch.zeros((), dtype=torch.float64, device=device), 0
     for start in range(0, size, batch):
         x, y = task.examples(split, np.arange(start, min(start + batch, size)))
-        logits = model(x.to(device))
-        part, n = metric_sum(task.metric, logits.float(), y.to(device))
-        total, count = total + part, count + n
+        logits = model(to_device(x, device))
+        total += metric_sum(task.metric, logits.float(), to_device(y, device))
+        count += y.numel()
     model.train(was_training)
-    return total / count
+    return float(total) / count

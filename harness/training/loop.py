@@ -7,21 +7,22 @@ behind a boundary, so that an interrupted run goes on exactly as it would have.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
-from harness.reduction import Moments, layers, spectra, truncate
+from harness.reduction import Decomposition, Moments, UnusableSystem, decompositions, truncate
 from harness.suite.specs import TrialSpec
-from harness.tasks import step_indices
 from harness.tasks.base import Task
 
 from .clocks import Clocks
 from .evaluate import evaluate
+from .feed import Feed
 from .flops import spectrum_flops, step_flops, truncation_flops
+from .graphs import Graphed, plain, refusal
 from .loss import loss_of
 from .optimizer import set_learning_rate
 from .seeds import stream
@@ -31,7 +32,7 @@ CHECK_EVERY = 25  # steps between looks at the loss; each look waits for the dev
 
 
 class Diverged(Exception):
-    """A NaN or infinite loss or metric: a result, not a fault."""
+    """A NaN or infinite loss or metric, or a broken system: a result, not a fault."""
 
 
 @dataclass
@@ -47,17 +48,20 @@ class Run:
 
     def __post_init__(self) -> None:
         self.events = frozenset(self.spec.arm.events(self.spec.training.steps))
+        batch_size = self.spec.training.batch_size
+        self.feed = Feed(self.task, batch_size, self.spec.seed, self.device)
+        graphed = refusal(self.spec, self.task.info, self.device) is None
+        self.backward = Graphed() if graphed else plain
 
 
 def train(run: Run, state: RunState, behind_boundary: Callable[[], None]) -> None:
     """Bring the state from where it is to its last step; `behind_boundary` may checkpoint.
 
     Raises:
-        Diverged: a NaN or infinite loss or validation metric.
+        Diverged: a NaN or infinite loss or validation metric, or an unstable system.
     """
     state.model.train()
     if not state.started:
-        record_spectra(run, state)
         boundary(run, state)
         state.started = True
         behind_boundary()
@@ -70,33 +74,35 @@ def train(run: Run, state: RunState, behind_boundary: Callable[[], None]) -> Non
 def advance(run: Run, state: RunState) -> None:
     """Optimizer steps up to the next boundary, or the next look at the loss."""
     training = run.spec.training
-    model, optimizer = state.model, state.optimizer
     with run.clocks("train"):
         losses = []
-        size = run.task.sizes["train"]
         while True:
-            indices = step_indices(size, training.batch_size, run.spec.seed, state.step)
-            x, y = run.task.examples("train", indices)
+            x, y = run.feed.take(state.step)
             if run.spec.model.dropout:
                 torch.manual_seed(stream(run.spec.seed, "dropout", state.step))
-            set_learning_rate(optimizer, training, state.step, run.steps, run.lr_factor)
-            logits = model(x.to(run.device, non_blocking=True))
-            loss = loss_of(run.task.info.kind, logits, y.to(run.device, non_blocking=True))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.detach())
+            set_learning_rate(state.optimizer, training, state.step, run.steps, run.lr_factor)
+            losses.append(optimizer_step(run, state, x, y))
             state.step += 1
+            if state.step < run.steps:
+                run.feed.prepare(state.step)
             if at_boundary(run, state.step) or state.step % CHECK_EVERY == 0:
                 break
         # In double precision, where the sum does not depend on how boundaries cut it.
         total = float(torch.stack(losses).double().sum())
     state.loss_sum += total
     state.loss_count += len(losses)
-    flops = step_flops(run.spec.model, run.task.info, model.state_dims, training.batch_size)
+    dims = state.model.state_dims
+    flops = step_flops(run.spec.model, run.task.info, dims, training.batch_size)
     state.train_flops += len(losses) * flops
     if not math.isfinite(total):
         raise Diverged(f"the loss is {total} by step {state.step}")
+
+
+def optimizer_step(run: Run, state: RunState, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """One optimizer step; its loss, which nothing has waited for."""
+    loss = run.backward(state.model, partial(loss_of, run.task.info.kind), x, y)
+    state.optimizer.step()
+    return loss
 
 
 def at_boundary(run: Run, step: int) -> bool:
@@ -106,37 +112,56 @@ def at_boundary(run: Run, step: int) -> bool:
 
 def boundary(run: Run, state: RunState) -> None:
     """Truncate if it is time and ranks say so; else evaluate if it is time."""
-    if state.step in run.events and truncation_event(run, state):
-        return
-    evaluation_step = state.step > 0 and state.step % run.spec.training.evaluate_every == 0
-    if evaluation_step or state.step == run.steps:
-        if state.step > 0:
-            record_spectra(run, state)
+    decomposed, ranks = None, state.model.state_dims
+    begun = run.clocks.seconds["truncate"]
+    if state.step in run.events:
+        decomposed, ranks = ask_for_ranks(run, state)
+    truncates = ranks != state.model.state_dims
+    evaluates = state.step > 0 and state.step % run.spec.training.evaluate_every == 0
+    evaluates = evaluates or state.step == run.steps
+    if state.step == 0 or truncates or evaluates:
+        record_spectra(run, state, decomposed)
+    if truncates:
+        assert decomposed is not None
+        truncation_event(run, state, ranks, decomposed, begun)
+    elif evaluates:
         record_evaluation(run, state)
 
 
-def truncation_event(run: Run, state: RunState) -> bool:
-    """Ask the arm for ranks and truncate to them; whether any block changed."""
+def ask_for_ranks(run: Run, state: RunState) -> tuple[list[Decomposition], list[int]]:
+    """What the arm's ranks are made from, and the ranks; the time is the truncation's."""
+    with run.clocks("truncate"):
+        decomposed = decompositions_of(state)
+        ranks = run.spec.arm.ranks([one.hsv for one in decomposed])
+    width = run.spec.model.width
+    state.truncation_flops += sum(spectrum_flops(len(one.hsv), width) for one in decomposed)
+    return decomposed, ranks
+
+
+def truncation_event(
+    run: Run, state: RunState, ranks: list[int], decomposed: list[Decomposition], begun: float
+) -> None:
+    """Truncate to the ranks, and record the metric before and after, and the spectra after.
+
+    `begun` is what its clock showed before anything was done for this event.
+    """
     model, H = state.model, run.spec.model.width
     before = model.state_dims
-    with run.clocks("truncate"):
-        values = [hsv for hsv, _ in spectra_of(state)]
-        ranks = run.spec.arm.ranks(values)
-        state.truncation_flops += sum(spectrum_flops(n, H) for n in before)
-    if ranks == before:
-        return False
-    if state.step > 0:
-        record_spectra(run, state)
     val_before = validate(run, state)
-    start = time.perf_counter()
     with run.clocks("truncate"):
         moments: Moments = getattr(run.spec.arm, "moments", "reset")
-        truncate(model, state_dims=ranks, optimizer=state.optimizer, moments=moments)
-    seconds = time.perf_counter() - start
+        truncate(
+            model,
+            state_dims=ranks,
+            optimizer=state.optimizer,
+            moments=moments,
+            decomposed=decomposed,
+        )
+    seconds = run.clocks.seconds["truncate"] - begun
     state.selected = None  # a model of the size before is no candidate any more
     record_spectra(run, state)
     val_after = record_evaluation(run, state)
-    for i, (hsv, n, r) in enumerate(zip(values, before, model.state_dims, strict=True)):
+    for i, (one, n, r) in enumerate(zip(decomposed, before, model.state_dims, strict=True)):
         state.truncation_flops += truncation_flops(n, r, H) if r < n else 0.0
         state.truncations.append(
             {
@@ -145,14 +170,13 @@ def truncation_event(run: Run, state: RunState) -> bool:
                 "dim_before": n,
                 "dim_after": r,
                 "tau": getattr(run.spec.arm, "tau", None),
-                "energy_kept": float(hsv[:r].sum() / hsv.sum()),
-                "error_bound": 2.0 * float(hsv[r:].sum()),
+                "energy_kept": float(one.hsv[:r].sum() / one.hsv.sum()),
+                "error_bound": 2.0 * float(one.hsv[r:].sum()),
                 "val_before": val_before,
                 "val_after": val_after,
                 "seconds": seconds,
             }
         )
-    return True
 
 
 def validate(run: Run, state: RunState) -> float:
@@ -191,34 +215,37 @@ def record_point(state: RunState, split: str, metric: str, value: float, seconds
     )
 
 
-def record_spectra(run: Run, state: RunState) -> None:
-    """Hankel singular values and mode shares of every block, on their own clock."""
+def record_spectra(
+    run: Run, state: RunState, decomposed: list[Decomposition] | None = None
+) -> None:
+    """Hankel singular values and mode shares of every block, on their own clock.
+
+    `decomposed` is what a truncation at this step has found already, on its clock.
+    """
     with run.clocks("spectra"):
         rows: list[dict[str, Any]] = [
             {
                 "step": state.step,
                 "block": i,
-                "hankel_singular_values": hsv.tolist(),
-                "mode_shares": shares.tolist(),
+                "hankel_singular_values": one.hsv.tolist(),
+                "mode_shares": one.mode_shares.tolist(),
             }
-            for i, (hsv, shares) in enumerate(spectra_of(state))
+            for i, one in enumerate(decomposed or decompositions_of(state))
         ]
     state.spectra.extend(rows)
 
 
-def spectra_of(state: RunState) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Hankel singular values and mode shares of every block.
+def decompositions_of(state: RunState) -> list[Decomposition]:
+    """What the spectra, and a truncation, of the present model need.
 
     Raises:
-        Diverged: the last step left NaN or infinite systems; the loss has not shown it yet.
+        Diverged: the last step left a NaN, infinite or unstable system. Whether the loss shows
+            it yet depends on when one looks; that the training is over does not.
     """
     try:
-        return spectra(state.model)
-    except ValueError as error:
-        systems = [part for layer in layers(state.model) for part in layer.system()]
-        if all(bool(torch.isfinite(torch.view_as_real(part)).all()) for part in systems):
-            raise
-        raise Diverged(f"a block's system is NaN or infinite at step {state.step}") from error
+        return decompositions(state.model)
+    except UnusableSystem as error:
+        raise Diverged(f"the system is broken at step {state.step}: {error}") from error
 
 
 __all__ = ["Diverged", "Run", "train"]

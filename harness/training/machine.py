@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import platform
 import resource
@@ -38,19 +39,36 @@ def thread_count() -> int:
 
 
 def prepare(device: torch.device, threads: int) -> None:
-    """Fix the threads, and on a GPU the algorithms, so that a run can be repeated bit by bit."""
+    """Fix the threads, and on a GPU the algorithms, so that a run can be repeated bit by bit; and
+    start to look for the peak of memory."""
     torch.set_num_threads(threads)
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
+        # It would also write NaN into all that is allocated: bytes that nothing of ours reads.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.cuda.reset_peak_memory_stats(device)
     else:
+        give_memory_back()
         with contextlib.suppress(OSError):  # resets the peak where the kernel lets us
             Path("/proc/self/clear_refs").write_text("5")
 
 
+def give_memory_back() -> None:
+    """Give what earlier trials of this process freed back to the system, where glibc can.
+
+    Or their peak, which the C library keeps for later use, would count as this trial's.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def peak_memory_bytes(device: torch.device) -> int:
-    """Peak bytes since `prepare`: of the device's allocator, or of this process on a CPU."""
+    """Peak bytes since `prepare`: of the device's allocator, or of this process on a CPU.
+
+    On a CPU that is all of its resident memory, so the interpreter and the libraries (some 0.4 GB)
+    and tasks kept for the next trial are in it, and what earlier trials freed is not.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     with contextlib.suppress(OSError):

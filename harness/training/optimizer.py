@@ -24,7 +24,9 @@ def make_optimizer(model: nn.Module, training: TrainingSpec) -> torch.optim.Adam
         {"params": main, "weight_decay": training.weight_decay, "factor": 1.0},
         {"params": ssm, "weight_decay": 0.0, "factor": training.ssm_lr_factor},
     ]
-    return torch.optim.AdamW(groups, lr=training.lr, foreach=True)
+    # Measured on a CPU: 93 us a step against 314 with `foreach` (1 block, 8 channels), 6 ms against
+    # 35 (6 blocks, 512 channels).
+    return torch.optim.AdamW(groups, lr=training.lr, fused=True)
 
 
 def set_learning_rate(

@@ -83,10 +83,8 @@ def unpack(state: RunState, tensors: dict[str, torch.Tensor], plain: dict[str, A
     for name, parameter in model.named_parameters():
         moments = _part(tensors, f"optimizer.{name}.")
         if moments:
-            # AdamW keeps its step counter on the CPU.
-            state.optimizer.state[parameter] = {
-                k: v if k == "step" else v.to(device) for k, v in moments.items()
-            }
+            # A fused AdamW keeps its step counter, too, on the device.
+            state.optimizer.state[parameter] = {k: v.to(device) for k, v in moments.items()}
     for name in _PLAIN:
         setattr(state, name, plain[name])
     if "selected" in plain:

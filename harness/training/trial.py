@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness import tasks
 from harness.models import Backbone, build
 from harness.models.build import describe, rebuild
+from harness.models.precision import set_products
+from harness.models.scans import Choice, warm_up
 from harness.records.store import Store, TrialDir
 from harness.suite.specs import TrialSpec
 from harness.tasks.base import Task
@@ -18,6 +20,8 @@ from harness.tasks.base import Task
 from . import machine
 from .clocks import Clocks
 from .evaluate import evaluate
+from .graphs import refusal
+from .latency import step_latency
 from .loop import Diverged, Run, train
 from .optimizer import make_optimizer
 from .seeds import drawn_from, stream
@@ -65,15 +69,21 @@ def run_trial(spec: TrialSpec, store: Store, setting: Setting | None = None) -> 
     spec = spec.resolved()
     setting = setting or Setting()
     folder = store.trial(spec.trial_id)
+    # What can be refused is refused before anything is written, a lock too.
+    trial = None if folder.ended() else Trial(spec, store, folder, setting)
     with folder.claim():
         ended = folder.result()
-        return ended if ended is not None else Trial(spec, store, folder, setting).run()
+        if ended is not None:
+            return ended
+        assert trial is not None
+        return trial.run()
 
 
 class Trial:
-    """A trial in this process."""
+    """A trial in this process. Making one refuses what cannot run, and writes nothing."""
 
     def __init__(self, spec: TrialSpec, store: Store, folder: TrialDir, setting: Setting):
+        self.begun = time.perf_counter()
         self.spec, self.store, self.folder, self.setting = spec, store, folder, setting
         self.source = self._source()
         self.every = setting.checkpoint_seconds
@@ -82,19 +92,24 @@ class Trial:
         self.device, threads = machine.pick_device(), machine.thread_count()
         machine.prepare(self.device, threads)
         self.manifest = machine.manifest(self.device, threads)
+        self.manifest["precision"] = set_products(spec.model.precision, self.device)
         self.clocks = Clocks(self.device)
         self.lost = 0.0
         self.restarts = 0
+        self.task = tasks.build(self.spec.task)
+        if refusal(spec, self.task.info, self.device) is None:
+            self.manifest["identity"]["cuda_graphs"] = True
+        self._check(self.task)
+        warm_up()
+        self.state = self._fresh(self.task)
+        self.manifest["backends"] = [asdict(choice) for choice in self._backends(self.state)]
 
     def run(self) -> dict[str, Any]:
         """Set up, train, finish."""
-        begun = time.perf_counter()
-        task = tasks.build(self.spec.task)
-        self._check(task)
+        task, state = self.task, self.state
         self.manifest["data_fingerprint"] = task.fingerprint
         self.folder.begin(self.spec.model_dump(mode="json"), self.manifest)
-        state = self._fresh(task)
-        self._resume(state, time.perf_counter() - begun)
+        self._resume(state, time.perf_counter() - self.begun)
         arm = self.spec.arm
         run = Run(
             self.spec,
@@ -137,11 +152,12 @@ class Trial:
         known = self.folder.manifest()
         if known is None:
             return
-        for key, value in self.manifest["identity"].items():
-            if known["identity"][key] != value:
+        then, now = known["identity"], self.manifest["identity"]
+        for key in then | now:
+            if then.get(key) != now.get(key):
                 raise ValueError(
-                    f"trial {self.folder.trial_id} was begun with {key} {known['identity'][key]} "
-                    f"and cannot go on with {value}: the result would not be bit-identical"
+                    f"trial {self.folder.trial_id} was begun with {key} {then.get(key)} "
+                    f"and cannot go on with {now.get(key)}: the result would not be bit-identical"
                 )
 
     def _fresh(self, task: Task) -> RunState:
@@ -154,6 +170,9 @@ class Trial:
             model = model.to(self.device)
         self.initial_state_dims = list(self.spec.model.state_dims)
         return RunState(model, make_optimizer(model, self.spec.training))
+
+    def _backends(self, state: RunState) -> list[Choice]:
+        return state.model.backends(self.spec.training.batch_size, self.device)
 
     def _resume(self, state: RunState, seconds_setup: float) -> None:
         checkpoint = self.folder.load_checkpoint()
@@ -197,16 +216,18 @@ class Trial:
         self, task: Task, state: RunState, status: str, message: str | None
     ) -> dict[str, Any]:
         selected = state.selected
-        test = None
+        measured: dict[str, Any] = {}
         if status == "completed" and selected is not None:
             model = state.model
             model.resize(selected.state_dims)
             model.to(self.device).load_state_dict(selected.weights)
             with self.clocks("evaluate"):
-                test = evaluate(model, task, "test", self.device)
+                measured["test_metric"] = evaluate(model, task, "test", self.device)
+                latency, size = step_latency(model, task, self.device)
+            measured |= {"step_latency_seconds": latency, "state_bytes": size}
             self.folder.save_model(model.state_dict(), describe(model))
         dims = selected.state_dims if selected is not None else state.model.state_dims
-        record = self._record(task, state, status, test, dims)
+        record = self._record(task, state, status, dims) | measured
         tid = self.folder.trial_id
         tables = {
             name: [{"trial_id": tid, **row} for row in getattr(state, name)]
@@ -216,9 +237,7 @@ class Trial:
         self.folder.finish(tables, result)
         return result
 
-    def _record(
-        self, task: Task, state: RunState, status: str, test: float | None, dims: list[int]
-    ) -> dict[str, Any]:
+    def _record(self, task: Task, state: RunState, status: str, dims: list[int]) -> dict[str, Any]:
         seconds = dict(self.clocks.seconds)
         selected = state.selected if status == "completed" else None
         own_flops = state.train_flops + state.truncation_flops
@@ -241,7 +260,7 @@ class Trial:
             "metric": task.metric,
             "higher_is_better": task.higher_is_better,
             "val_metric": selected.value if selected else None,
-            "test_metric": test,
+            "test_metric": None,
             "selected_step": selected.step if selected else None,
             "state_dims": list(dims),
             "state_dim_mean": sum(dims) / len(dims),
@@ -259,12 +278,13 @@ class Trial:
             "peak_memory_bytes": machine.peak_memory_bytes(self.device),
             "energy_joules": None,
             "step_latency_seconds": None,
+            "state_bytes": None,
             "restarts": self.restarts,
             "forked_from": None,
             "flops_spent": state.train_flops,
             "flops_method": own_flops + before["flops_method"],
             "seconds_method": own_seconds + before["seconds_method"],
-            "backend": "block",
+            "backend": ",".join(dict.fromkeys(choice.name for choice in self._backends(state))),
             "device": identity["device"],
             "torch_version": identity["torch_version"],
             "git_commit": self.manifest["git_commit"],
