@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.bench.commands import app as bench
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -32,7 +34,9 @@ SetOption = Annotated[
 def _store(path: str | None, create: bool) -> Any:
     from harness.records.store import Store
 
-    return Store.open(path or os.environ.get("HARNESS_STORE") or "results/local", create=create)
+    if path is None:
+        path = os.environ.get("HARNESS_STORE") or "results/local"
+    return Store.open(path, create=create)
 
 
 def _suite(name: str, settings: list[str] | None) -> Any:
@@ -48,22 +52,17 @@ def plan(
     settings: SetOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show trials by stage, done and missing, with estimated FLOPs and time; changes nothing."""
-    from harness.plan import Plan, summary
+    """Show trials by stage, done and missing, with estimated FLOPs, time, disk; changes nothing."""
+    from harness.estimate import summary
+    from harness.plan import Plan
 
     result = summary(Plan(_suite(suite, settings), _store(store, create=False)))
     if as_json:
         print(json.dumps(result))
         return
-    print(f"{result['suite']}: trials by stage")
-    for stage in result["stages"]:
-        seconds = stage["estimated_seconds"]
-        time = "time unknown (nothing measured yet)" if seconds is None else f"{seconds:.0f} s"
-        print(
-            f"  {stage['stage']} {stage['title']}: {stage['roles']} roles, {stage['done']} done, "
-            f"{stage['missing']} missing, {stage['blocked']} blocked; "
-            f"at most {stage['estimated_flops']:.3g} FLOPs, {time} of one worker"
-        )
+    from harness.listing import plan_lines
+
+    print("\n".join(plan_lines(result)))
 
 
 @app.command()
@@ -88,30 +87,20 @@ def run(
     place = _store(store, create=True)
     from harness.rebuild import comparison_of
     from harness.report.tables import render
-    from harness.run import run_suite
+    from harness.run import Wishes, run_suite
 
     command = shlex.join(["harness", *sys.argv[1:]])
-    try:
-        page, unfinished = run_suite(
-            wanted,
-            place,
-            command=command,
-            address=address,
-            only=only,
-            retry=retry or (),
-            cpus=cpus,
-            gpus=gpus,
-            concurrency=concurrency,
-        )
-    except KeyboardInterrupt:
-        print(f"\nWhat was done is kept. Go on with: {command}", file=sys.stderr)
-        raise
-    if page.is_file():
-        print(render(comparison_of(suite, place), "text"))
-        print(f"Tables, figures and page: {page}", file=sys.stderr)
-    if unfinished:
-        print(f"{unfinished} trials did not complete; harness plan says which", file=sys.stderr)
-    return 3 if unfinished else 0
+    wishes = Wishes(address, only, retry or (), cpus, gpus, concurrency)
+    account = run_suite(wanted, place, command, wishes)
+    if account.page.is_file():
+        print(render(comparison_of(wanted.name, place), "text"))
+        print(f"Tables, figures and page: {account.page}", file=sys.stderr)
+    for line in (*account.lines(), *account.unfinished):
+        print(line, file=sys.stderr)
+    if account.interrupted:
+        print(f"What was done is kept. Go on with: {command}", file=sys.stderr)
+        raise KeyboardInterrupt
+    return 3 if account.unfinished else 0
 
 
 @app.command()
@@ -134,7 +123,7 @@ def report(suite: SuiteArgument, store: StoreOption = None) -> None:
     """Rebuild tables, figures and page from records alone."""
     from harness.rebuild import rebuild
 
-    print(rebuild(suite, _store(store, create=False)))
+    print(rebuild(_suite(suite, None).name, _store(store, create=True)))
 
 
 @app.command()
@@ -147,7 +136,8 @@ def table(
     from harness.rebuild import comparison_of
     from harness.report.tables import render
 
-    print(render(comparison_of(suite, _store(store, create=False)), format))
+    name = _suite(suite, None).name
+    print(render(comparison_of(name, _store(store, create=False)), format))
 
 
 data = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Data sets.")
@@ -193,6 +183,9 @@ def _task(name: str, data_dir: Path | None) -> Any:
     if name not in tasks.names():
         raise ValueError(f"no task {name!r}; there are {', '.join(tasks.names())}")
     return tasks.build(TaskSpec(name=name), data_dir)
+
+
+app.add_typer(bench, name="bench")
 
 
 @app.command()

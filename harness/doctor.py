@@ -28,3 +28,19 @@ def examine() -> Iterator[str]:
     for i in range(torch.cuda.device_count()):
         memory = torch.cuda.get_device_properties(i).total_memory / 2**30
         yield f"gpu {i}: {torch.cuda.get_device_name(i)}, {memory:.0f} GiB"
+    yield from backends()
+
+
+def backends() -> Iterator[str]:
+    """What computes a scan here, narrow and wide, and why."""
+    import torch
+
+    from harness.models.scans import choose
+    from harness.models.scans.loops import LOOPS
+
+    yield f"inner loops of the scan on a CPU: {LOOPS}"
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        for width in (8, 512):
+            shape = {"width": width, "state_dim": 256, "length": 1024, "batch": 8}
+            choice = choose("auto", device=device, **shape)
+            yield f"scan on {device}, width {width}: {choice.name} ({choice.reason})"

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from statistics import mean
 from typing import Any
 
 from harness.records.store import Store
 from harness.suite import Role, Suite, TrialSpec
-from harness.suite.specs import ModelSpec
-from harness.training.flops import step_flops
-
-STAGES = ("trained from scratch", "after another trial of its seed")
 
 
 @dataclass
@@ -23,6 +20,11 @@ class Planned:
     needs: tuple[str, ...]  # ids of trials that must have completed first
     spec: TrialSpec | None = None
     blocked: str | None = None
+
+    @property
+    def name(self) -> str:
+        """`TASK/LABEL` of its row."""
+        return f"{self.role.task}/{self.role.label}"
 
     @property
     def stage(self) -> int:
@@ -37,6 +39,8 @@ class Plan:
     suite: Suite
     store: Store
     rows: list[Planned] = field(default_factory=list)
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    forgotten: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         roles = list(self.suite.roles())
@@ -50,8 +54,30 @@ class Plan:
                 self._resolve(row)
 
     def result(self, trial_id: str) -> dict[str, Any] | None:
-        """A trial's result in the store, or None."""
-        return self.store.trial(trial_id).result()
+        """A trial's result in the store, or None. It is final, so it is read once."""
+        if trial_id not in self.results and trial_id not in self.forgotten:
+            found = self.store.trial(trial_id).result()
+            if found is None:
+                return None
+            self.results[trial_id] = found
+        return self.results.get(trial_id)
+
+    def forget(self, statuses: Collection[str]) -> None:
+        """Take trials that ended so as missing; `wipe` then makes it true."""
+        rows = [row for row in self.rows if row.spec is not None and self.state(row) in statuses]
+        self.forgotten |= {row.spec.trial_id for row in rows if row.spec is not None}
+        for trial_id in self.forgotten:
+            self.results.pop(trial_id, None)
+        for row in self.rows if rows else ():
+            row.spec, row.blocked = None, None
+        self.resolve()
+
+    def wipe(self) -> None:
+        """Remove the records of forgotten trials."""
+        for trial_id in self.forgotten:
+            with self.store.trial(trial_id).claim() as folder:
+                folder.wipe()
+        self.forgotten.clear()
 
     def state(self, row: Planned) -> str:
         """`completed`, `diverged`, `failed`, `blocked`, `waiting` (for sizes) or `missing`."""
@@ -62,10 +88,25 @@ class Plan:
         result = self.result(row.spec.trial_id)
         return "missing" if result is None else result["status"]
 
-    def missing(self) -> Iterator[Planned]:
-        """The resolved trials that have not ended, each once, prerequisites first."""
+    def select(self, glob: str | None) -> list[Planned]:
+        """Roles whose `TASK/LABEL` matches, and the roles that those need.
+
+        Raises:
+            ValueError: none matches.
+        """
+        if glob is None:
+            return self.rows
+        chosen = [row for row in self.rows if fnmatch(row.name, glob)]
+        if not chosen:
+            names = ", ".join(dict.fromkeys(row.name for row in self.rows))
+            raise ValueError(f"--only {glob}: no row matches; there are {names}")
+        needed = {trial_id for row in chosen for trial_id in row.needs}
+        return [r for r in self.rows if r in chosen or r.role.trial.trial_id in needed]
+
+    def missing(self, rows: Iterable[Planned]) -> Iterator[Planned]:
+        """The resolved trials among rows that have not ended, each once, prerequisites first."""
         seen: set[str] = set()
-        for row in sorted(self.rows, key=lambda row: row.stage):
+        for row in sorted(rows, key=lambda row: row.stage):
             if row.spec is None or row.spec.trial_id in seen:
                 continue
             seen.add(row.spec.trial_id)
@@ -130,52 +171,3 @@ class Plan:
     def _completed(self, trial_id: str) -> bool:
         result = self.result(trial_id)
         return result is not None and result["status"] == "completed"
-
-
-def estimated_flops(trial: TrialSpec) -> float:
-    """Training FLOPs of a trial at its present sizes: an upper bound where it will truncate."""
-    steps = trial.arm.train_steps(trial.training.steps)
-    model = trial.model
-    if getattr(trial.arm, "state_dims", None):
-        dims = list(trial.arm.state_dims)
-        dims = dims * model.blocks if len(dims) == 1 else dims
-        model = ModelSpec(**{**model.model_dump(), "state_dim": dims})
-    info = trial.task.info
-    return steps * step_flops(model, info, model.state_dims, trial.training.batch_size)
-
-
-def measured_rate(store: Store) -> float | None:
-    """Training FLOPs per second of all the completed trials in a store, or None without any."""
-    records = [store.trial(i).result() for i in store.ended_trials()]
-    done = [r["record"] for r in records if r and r["status"] == "completed"]
-    seconds = sum(r["seconds_total"] for r in done)
-    return sum(r["train_flops"] for r in done) / seconds if seconds > 0 else None
-
-
-def summary(plan: Plan) -> dict[str, Any]:
-    """Counts, FLOPs and time of what is missing, stage by stage, as JSON."""
-    rate = measured_rate(plan.store)
-    stages = []
-    for number, title in enumerate(STAGES):
-        rows = [row for row in plan.rows if row.stage == number]
-        if not rows:
-            continue
-        states = [plan.state(row) for row in rows]
-        todo: dict[str, float] = {}
-        for row, state in zip(rows, states, strict=True):
-            if state in ("missing", "waiting"):
-                spec = row.spec or row.role.trial
-                todo[spec.trial_id] = estimated_flops(spec)
-        stages.append(
-            {
-                "stage": number,
-                "title": title,
-                "roles": len(rows),
-                "done": sum(s in ("completed", "diverged", "failed") for s in states),
-                "missing": sum(s in ("missing", "waiting") for s in states),
-                "blocked": sum(s == "blocked" for s in states),
-                "estimated_flops": sum(todo.values()),
-                "estimated_seconds": sum(todo.values()) / rate if rate else None,
-            }
-        )
-    return {"suite": plan.suite.name, "flops_per_second": rate, "stages": stages}

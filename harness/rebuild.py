@@ -8,49 +8,53 @@ from typing import TYPE_CHECKING, Any
 from harness.records.collect import collect
 from harness.records.files import read_json
 from harness.records.store import Store
-from harness.suite import load
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def rebuild(suite: str, store: Store) -> Path:
-    """Collect, report and mirror a suite that has been run; returns the page's path.
+def rebuild(name: str, store: Store) -> Path:
+    """Collect, report and mirror the suite of this name; returns the page's path.
 
     Raises:
-        ValueError: no such suite, or no record of it in this store.
+        ValueError: no record of it in this store.
     """
     from harness.records.mirror import mirror
     from harness.report import write_report
 
-    name = load(suite).name
     plan = planned(name, store)
     collect(store, name, plan)
-    write_report(store.suite(name), name, plan.get("command", f"harness run {suite}"))
+    write_report(store.suite(name), name, plan.get("command", f"harness run {name}"))
     mirror(store, name, None)
     return store.suite(name) / "index.html"
 
 
-def comparison_of(suite: str, store: Store) -> pd.DataFrame:
-    """The comparison table of a suite that has been run."""
+def comparison_of(name: str, store: Store) -> pd.DataFrame:
+    """The comparison table of the suite of this name, from its collected trials.
+
+    Raises:
+        ValueError: no record of it in this store.
+    """
     from harness.records.schemas import read_table
     from harness.report.comparison import compare
 
-    name = load(suite).name
     planned(name, store)
     path = store.suite(name) / "trials.parquet"
     if not path.is_file():
-        raise ValueError(f"no record of suite {name} in {store.root}: run it first")
+        raise ValueError(f"suite {name} in {store.root} has no finished trial yet")
     return compare(read_table(path, "trials").to_pandas())
 
 
 def planned(name: str, store: Store) -> dict[str, Any]:
-    """The stored plan of a suite.
+    """The stored plan of a suite, as its newest run left it.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none, or none of its trials has ended.
     """
     path = store.suite(name) / "plan.json"
     if not path.is_file():
         raise ValueError(f"no record of suite {name} in {store.root}: run it first")
-    return read_json(path)
+    plan = read_json(path)
+    if not any(store.trial(entry["trial_id"]).ended() for entry in plan["trials"]):
+        raise ValueError(f"suite {name} in {store.root} has no finished trial yet")
+    return plan

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import secrets
+import statistics
 import sys
 import time
 from collections.abc import Sequence
-from fnmatch import fnmatch
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from harness.launch import Interrupted, Job, Outcome, launch
+from harness.launch.memory import PeakMemory
 from harness.launch.progress import make_progress
 from harness.plan import Plan, Planned
 from harness.records.collect import collect
@@ -18,116 +21,199 @@ from harness.records.store import Store
 from harness.suite import Suite
 
 
+@dataclass(frozen=True)
+class Wishes:
+    """How to run a suite; nothing that changes its numbers."""
+
+    address: str = "local"
+    only: str | None = None
+    retry: Sequence[str] = ()
+    cpus: int = 1
+    gpus: float = 0.0
+    concurrency: int | None = None
+
+
+@dataclass
+class Account:
+    """What a run did and what it took."""
+
+    page: Path
+    seconds: float = 0.0
+    launched: int = 0
+    seconds_launch: float | None = None  # a trial's, beyond its own seconds; the median
+    seconds_report: float = 0.0
+    peak_memory_bytes: int | None = None  # all processes; None on a cluster of others
+    unfinished: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+    @property
+    def overhead(self) -> float | None:
+        """Seconds per trial that went to launching, recording, reporting and mirroring it."""
+        if self.seconds_launch is None:
+            return None
+        return self.seconds_launch + self.seconds_report / self.launched
+
+    def lines(self) -> list[str]:
+        """For a person to read."""
+        if not self.launched:
+            return [f"nothing was missing; tables and page took {self.seconds_report:.1f} s"]
+        said = f"{self.launched} trials in {self.seconds:.0f} s"
+        if self.overhead is not None:
+            said += f"; {self.overhead:.2f} s of overhead a trial (launch, record, mirror)"
+        if self.peak_memory_bytes:
+            said += f"; peak memory of all processes {self.peak_memory_bytes / 2**30:.2f} GiB"
+        return [said]
+
+
 class PlanJobs:
     """A plan as the launcher sees it: what is ready, and what has ended."""
 
     def __init__(self, plan: Plan, only: str | None = None, cpus: int = 1, gpus: float = 0.0):
-        self.plan, self.only, self.cpus, self.gpus = plan, only, cpus, gpus
+        self.plan, self.cpus, self.gpus = plan, cpus, gpus
+        self.rows = plan.select(only)
         self.given: set[str] = set()
         self.faulted: dict[str, str] = {}
+        self.begun: dict[str, float] = {}
+        for row in self.rows:
+            plan.state(row)  # so that `pending`, which is asked often, reads no file
 
     def ready(self) -> list[Job]:
         """Jobs that can start and were not handed out yet."""
         self.plan.resolve()
-        rows = [r for r in self.plan.missing() if self._wanted(r) and self.plan.ready(r)]
-        jobs = [self._job(row) for row in rows]
+        missing = [row for row in self.plan.missing(self.rows) if self.plan.ready(row)]
+        jobs = [self._job(row) for row in missing]
         fresh = [job for job in jobs if job.trial_id not in self.given]
         self.given |= {job.trial_id for job in fresh}
         return fresh
 
     def done(self, trial_id: str, outcome: Outcome) -> None:
         """A trial has ended, or its machines gave up on it."""
-        if outcome.status == "faulted" or not self.plan.store.trial(trial_id).ended():
-            self.faulted[trial_id] = outcome.message or outcome.status
-            for row in self.plan.rows:
-                if trial_id in row.needs and row.blocked is None:
-                    row.blocked = f"{trial_id}, which it needs, did not end"
+        if outcome.status != "faulted" and self.plan.result(trial_id) is not None:
+            return
+        self.faulted[trial_id] = outcome.message or outcome.status
+        for row in self.plan.rows:
+            if trial_id in row.needs and row.blocked is None:
+                row.blocked = f"{trial_id}, which it needs, did not end"
 
     def pending(self) -> int:
         """Roles whose trial was not handed out yet and is not in the store."""
-        states = [(row, self.plan.state(row)) for row in self.plan.rows if self._wanted(row)]
         return sum(
-            state == "waiting"
-            or (state == "missing" and row.spec is not None and row.spec.trial_id not in self.given)
-            for row, state in states
+            row.spec is None or row.spec.trial_id not in self.given | self.plan.results.keys()
+            for row in self.rows
+            if row.blocked is None
         )
 
-    def _wanted(self, row: Planned) -> bool:
-        return self.only is None or fnmatch(f"{row.role.task}/{row.role.label}", self.only)
+    def unfinished(self) -> list[str]:
+        """What has no result that counts, one line each."""
+        lines = []
+        for row in self.rows:
+            state = self.plan.state(row)
+            if state in ("completed", "diverged"):
+                continue
+            trial_id = row.spec.trial_id if row.spec else ""
+            reason = row.blocked or self.faulted.get(trial_id)
+            result = self.plan.result(trial_id) if trial_id else None
+            reason = (result or {}).get("message") or reason
+            said = f"{state} {row.name}, seed {row.role.trial.seed}"
+            lines.append(f"{said}: {reason}" if reason else said)
+        return lines
 
     def _job(self, row: Planned) -> Job:
         assert row.spec is not None
-        label = f"{row.role.task}/{row.role.label}"
         spec = row.spec.model_dump(mode="json")
-        return Job(row.spec.trial_id, spec, label, cpus=self.cpus, gpus=self.gpus)
+        return Job(row.spec.trial_id, spec, row.name, cpus=self.cpus, gpus=self.gpus)
 
 
-def run_suite(
-    suite: Suite,
-    store: Store,
-    *,
-    command: str,
-    address: str = "local",
-    only: str | None = None,
-    retry: Sequence[str] = (),
-    cpus: int = 1,
-    gpus: float = 0.0,
-    concurrency: int | None = None,
-) -> tuple[Path, int]:
-    """Launch what is missing, then collect, report and mirror. Returns (page, unfinished roles).
+def run_suite(suite: Suite, store: Store, command: str, wishes: Wishes | None = None) -> Account:
+    """Launch what is missing, then collect, report and mirror.
+
+    An interrupted run is collected and reported too, and its account says so.
 
     Raises:
-        ValueError: bad input, before anything starts.
-        KeyboardInterrupt: interrupted; what had ended is collected and reported.
+        ValueError: bad input, before anything starts or is written.
     """
+    wishes = wishes or Wishes()
     plan = Plan(suite, store)
-    wipe(plan, retry)
-    jobs = PlanJobs(plan, only, cpus, gpus)
-    begun = time.time()
-    interrupted = False
+    plan.forget(wishes.retry)
+    jobs = PlanJobs(plan, wishes.only, wishes.cpus, wishes.gpus)
+    account = Account(store.suite(suite.name) / "index.html")
+    begun, start = time.time(), time.perf_counter()
     if jobs.pending():
+        _launch(jobs, wishes, command, account)
+    account.seconds_report = _finish(plan, command, begun, account)
+    account.seconds = time.perf_counter() - start
+    account.unfinished = jobs.unfinished()
+    return account
+
+
+def _launch(jobs: PlanJobs, wishes: Wishes, command: str, account: Account) -> None:
+    plan = jobs.plan
+
+    def begin() -> None:
+        """Nothing can be refused any more: write."""
+        plan.wipe()
+        _write_plan(plan, command)
+
+    with PeakMemory() as memory:
         try:
-            launch(
+            ended = launch(
                 jobs,
-                store.root,
-                address=address,
-                concurrency=concurrency,
+                plan.store.root,
+                address=wishes.address,
+                concurrency=wishes.concurrency,
                 progress=make_progress(sys.stderr),
+                begin=begin,
             )
-        except Interrupted:
-            interrupted = True
-    page = finish(plan, command, begun)
-    if interrupted:
-        raise KeyboardInterrupt
-    states = [plan.state(row) for row in plan.rows]
-    return page, sum(state not in ("completed", "diverged") for state in states)
+        except Interrupted as interrupted:
+            ended = interrupted.outcomes
+            account.interrupted = True
+    account.launched = len(ended)
+    account.seconds_launch = _launch_seconds(plan, ended)
+    if wishes.address == "local":
+        account.peak_memory_bytes = memory.bytes
 
 
-def wipe(plan: Plan, retry: Sequence[str]) -> None:
-    """Forget ended trials of the suite whose status is to be retried."""
-    for row in plan.rows:
-        if row.spec is not None and plan.state(row) in retry:
-            plan.store.trial(row.spec.trial_id).wipe()
-    if retry:
-        for row in plan.rows:
-            row.spec, row.blocked = None, None
-        plan.resolve()
+def _launch_seconds(plan: Plan, ended: Sequence[tuple[Job, Outcome]]) -> float | None:
+    """Median seconds from handing out a trial to seeing its end, beyond the trial's own.
+
+    The median, since the first trial of every worker waits for its process to start.
+    """
+    beyond = []
+    for job, outcome in ended:
+        result = plan.result(job.trial_id)
+        if result is not None and result["record"]["restarts"] == 0:
+            beyond.append(outcome.seconds - result["record"]["seconds_total"])
+    return statistics.median(beyond) if beyond else None
 
 
-def finish(plan: Plan, command: str, begun: float) -> Path:
-    """Write the suite's tables, report and mirror from what has ended."""
+def _write_plan(plan: Plan, command: str) -> dict[str, Any]:
+    record = {**plan.record(), "command": command}
+    write_json(plan.store.suite(plan.suite.name) / "plan.json", record)
+    return record
+
+
+def _finish(plan: Plan, command: str, begun: float, account: Account) -> float:
+    """Write the suite's tables, report and mirror from what has ended; returns the seconds."""
     from harness.records.mirror import mirror
     from harness.report import write_report
 
+    start = time.perf_counter()
     plan.resolve()
     store, name = plan.store, plan.suite.name
-    record = {**plan.record(), "command": command}
-    write_json(store.suite(name) / "plan.json", record)
-    page = store.suite(name) / "index.html"
-    if not any(store.trial(entry["trial_id"]).ended() for entry in record["trials"]):
-        return page
+    record = plan.record()
+    if not any(plan.result(entry["trial_id"]) for entry in record["trials"]):
+        return 0.0
+    record = _write_plan(plan, command)
     collect(store, name, record)
     write_report(store.suite(name), name, command)
-    launch_record = {"id": secrets.token_hex(8), "command": command, "begun": begun}
-    mirror(store, name, launch_record)
-    return page
+    facts = {
+        "trials_launched": account.launched,
+        "peak_memory_bytes": account.peak_memory_bytes,
+        "seconds_launch_median": account.seconds_launch,
+    }
+    mirror(
+        store,
+        name,
+        {"id": secrets.token_hex(8), "command": command, "begun": begun, **facts},
+    )
+    return time.perf_counter() - start

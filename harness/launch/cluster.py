@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import functools
 import logging
 import os
@@ -21,7 +22,8 @@ from .worker import usable_cores
 
 PROBE_SECONDS = 3.0
 OBJECT_STORE_BYTES = 100 * 1024**2  # specs and outcomes are all that goes through it
-LONGEST_TEMPORARY = 30  # Ray's socket names must stay within 107 characters
+LONGEST_TEMPORARY = 24  # Ray's socket names must stay within 107 characters
+PREFIX, OWNED = "harness-ray-", "owned"
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 _SETTINGS = 4  # the type of an HTTP/2 server's first frame
 
@@ -85,7 +87,7 @@ def _start(cpus: int) -> Any:
         log_to_driver=False,
         logging_level=logging.ERROR,
         object_store_memory=OBJECT_STORE_BYTES,
-        _temp_dir=str(folder),
+        _temp_dir=str(folder / "ray"),  # Ray opens this one to everybody
     )
     return ray
 
@@ -116,7 +118,9 @@ def _private_folder() -> Path:
     parent = tempfile.gettempdir()
     if len(parent) > LONGEST_TEMPORARY:
         parent = "/tmp"
-    folder = Path(tempfile.mkdtemp(prefix="harness-ray-", dir=parent))  # mode 0700
+    _remove_orphans(Path(parent))
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))  # mode 0700
+    _own(folder)
     descriptor = os.open(folder / "token", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_hex(32))
@@ -128,6 +132,25 @@ def _private_folder() -> Path:
 
     atexit.register(remove)
     return folder
+
+
+def _own(folder: Path) -> None:
+    """Lock a file in the folder for as long as this process lives, however it ends."""
+    descriptor = os.open(folder / "new", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    (folder / "new").rename(folder / OWNED)  # never there without its lock
+
+
+def _remove_orphans(parent: Path) -> None:
+    """Remove the folders of processes that were killed."""
+    for mark in parent.glob(f"{PREFIX}*/{OWNED}"):
+        with contextlib.suppress(OSError):  # it lives, or is somebody else's
+            descriptor = os.open(mark, os.O_RDWR)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(mark.parent, ignore_errors=True)
+            finally:
+                os.close(descriptor)
 
 
 def _children() -> set[Any]:
@@ -177,7 +200,8 @@ def _bootstrap() -> str | None:
     """Where Ray's own `auto` would look: `RAY_ADDRESS`, or the cluster last started here."""
     if os.environ.get("RAY_ADDRESS"):
         return os.environ["RAY_ADDRESS"]
-    note = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    note = Path(folder) / "ray" / "ray_current_cluster"
     try:
         return note.read_text().strip() or None
     except OSError:

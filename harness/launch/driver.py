@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ from .worker import usable_cores
 
 TICK = 0.2  # seconds between looks at signals and progress
 GRACE = 10.0  # seconds that trials get to take a checkpoint after Ctrl-C
+ECHO = 1.0  # seconds in which further signals count as the same one
+NODES_EVERY = 5.0  # seconds between looks at which nodes live
+NODES_WAIT = 300.0  # seconds in which a lost node may be replaced
 FORWARDED = ("HARNESS_CHECKPOINT_SECONDS", "HARNESS_DEVICE", "HARNESS_DATA")
 
 
@@ -32,12 +35,14 @@ def launch(
     retries: int = 3,
     data_dir: Path | None = None,
     progress: ProgressSink,
+    begin: Callable[[], None] = lambda: None,
 ) -> list[tuple[Job, Outcome]]:
     """Run all jobs on Ray and return how they ended, in the order in which they did.
 
     `address` is `local` (an own Ray on this machine, for this call), `auto`, HOST:PORT or
     ray://HOST:PORT. `concurrency` bounds the trials at a time; without it, as many as fit.
-    Faults of machines are retried `retries` times.
+    Faults of machines are retried `retries` times. `begin` is called once nothing can be refused
+    any more, before the first trial starts.
 
     Raises:
         ValueError: nobody answers at the address, or a job asks for more than any node has.
@@ -53,10 +58,12 @@ def launch(
         raise ValueError(f"a trial asks for {cpus} CPUs; this machine has {usable_cores()}")
     with _signals() as signals, cluster.connected(address, cpus * (concurrency or 1)) as ray:
         signals.install()  # Ray has put its own in place
-        environment = _environment(address, data_dir)
-        nodes = cluster.nodes(ray)
-        pool = Pool(ray, nodes, concurrency, environment)
-        run = Launch(ray, pool, jobs, Path(store_root).absolute(), retries, progress, signals)
+        signals.watched = True
+        pool = Pool(ray, concurrency, _environment(address, data_dir))
+        for job in first:
+            pool.check(job)
+        begin()
+        run = Launch(pool, jobs, Path(store_root).absolute(), retries, progress, signals)
         try:
             return run.all(first)
         finally:
@@ -68,7 +75,6 @@ class Launch:
 
     def __init__(
         self,
-        ray: Any,
         pool: Pool,
         jobs: Jobs,
         store_root: Path,
@@ -76,7 +82,7 @@ class Launch:
         progress: ProgressSink,
         signals: Signals,
     ):
-        self.ray, self.pool, self.jobs, self.root = ray, pool, jobs, store_root
+        self.pool, self.jobs, self.root = pool, jobs, store_root
         self.retries, self.progress, self.signals = retries, progress, signals
         self.queue: list[Job] = []
         self.not_before: dict[str, float] = {}
@@ -85,6 +91,7 @@ class Launch:
         self.ended: list[tuple[Job, Outcome]] = []
         self.shown: list[Ended] = []
         self.start = signals.since
+        self.looked = self.busy_at = time.monotonic()
 
     def all(self, first: list[Job]) -> list[tuple[Job, Outcome]]:
         """Run until nothing is left, or until asked to stop."""
@@ -93,6 +100,7 @@ class Launch:
             if self.signals.asked:
                 self._wind_down()
                 raise Interrupted(self.ended)
+            self._look_at_nodes()
             self._dispatch()
             self._show()
             self._collect(self.pool.wait(TICK))
@@ -106,16 +114,31 @@ class Launch:
 
     def _dispatch(self) -> None:
         now = time.monotonic()
+        if self.pool.busy:
+            self.busy_at = now
         for job in list(self.queue):
             if self.not_before.get(job.trial_id, 0.0) > now:
                 continue
             slot = self.pool.slot_for(job)
-            if slot is None:
-                return  # in order, so that large jobs are not passed over for ever
+            if slot is None:  # in order, so that large jobs are not passed over for ever
+                self._no_place(job, now)
+                return
             self.queue.remove(job)
             self.begun.setdefault(job.trial_id, now)
             self.attempts[job.trial_id] = self.attempts.get(job.trial_id, 0) + 1
             self.pool.start(slot, job, str(self.root))
+
+    def _look_at_nodes(self) -> None:
+        now = time.monotonic()
+        if now - self.looked >= NODES_EVERY:
+            self.looked = now
+            self.pool.look_again()
+
+    def _no_place(self, job: Job, now: float) -> None:
+        """With nothing running, only another node can help: wait for one, but not for ever."""
+        if not self.pool.busy and now - self.busy_at > NODES_WAIT:
+            self.queue.remove(job)
+            self._end(job, "faulted", f"no node could hold it for {NODES_WAIT:.0f} s")
 
     def _collect(self, finished: list[Slot]) -> None:
         for slot in finished:
@@ -142,27 +165,24 @@ class Launch:
         Store(self.root).trial(job.trial_id).write_failure(failure)
 
     def _end(self, job: Job, status: Any, message: str | None) -> None:
-        outcome = Outcome(status, message, time.monotonic() - self.begun[job.trial_id])
+        now = time.monotonic()
+        outcome = Outcome(status, message, now - self.begun.get(job.trial_id, now))
         self.ended.append((job, outcome))
         self.shown.append(Ended(job.trial_id, job.label, job.spec.get("seed", 0), outcome))
         self.jobs.done(job.trial_id, outcome)
         self._take(self.jobs.ready())
 
     def _wind_down(self) -> None:
-        """Ask the trials to take a checkpoint and stop, and wait a little; a second Ctrl-C
-        ends the waiting (it raises KeyboardInterrupt)."""
+        """Ask the trials to take a checkpoint and stop, and wait a little for it."""
         self.pool.ask_to_stop()
         self.queue.clear()
         deadline = time.monotonic() + GRACE
-        try:
-            while self.pool.busy and time.monotonic() < deadline:
-                for slot in self.pool.wait(TICK):
-                    job, status, message = self.pool.result(slot)
-                    if status in ("completed", "diverged", "failed"):
-                        self._end(job, status, message)
-                        self.queue.clear()
-        except KeyboardInterrupt:
-            pass
+        while self.pool.busy and time.monotonic() < deadline and not self.signals.urgent:
+            for slot in self.pool.wait(TICK):
+                job, status, message = self.pool.result(slot)
+                if status in ("completed", "diverged", "failed"):
+                    self._end(job, status, message)
+                    self.queue.clear()
 
     def _show(self) -> None:
         now = time.monotonic()
@@ -177,11 +197,18 @@ class Launch:
 
 
 class Signals:
-    """Ctrl-C and SIGTERM set a flag; a second one raises KeyboardInterrupt."""
+    """Ctrl-C and SIGTERM ask to stop; a second one, `ECHO` seconds later or more, at once.
+
+    Earlier ones are echoes: `timeout` sends each signal twice, and so do hasty fingers. Only
+    flags are set, since an exception in the middle of Ray could leave its processes behind. While
+    nobody looks at the flags yet, and Ray is being started, the second raises KeyboardInterrupt.
+    """
 
     def __init__(self) -> None:
         self.asked = False
-        self.since = time.monotonic()
+        self.urgent = False
+        self.watched = False
+        self.since = self.asked_at = time.monotonic()
 
     def install(self) -> None:
         """Handle them from here on. Only the main thread may; elsewhere they stay as they are."""
@@ -190,9 +217,13 @@ class Signals:
                 signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: Any) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
+        now = time.monotonic()
+        if not self.asked:
+            self.asked, self.asked_at = True, now
+        elif now - self.asked_at >= ECHO and not self.urgent:
+            self.urgent = True
+            if not self.watched:
+                raise KeyboardInterrupt
 
 
 @contextmanager
@@ -203,6 +234,8 @@ def _signals() -> Iterator[Signals]:
     signals.install()
     try:
         yield signals
+    except KeyboardInterrupt:
+        raise Interrupted([]) from None
     finally:
         if threading.current_thread() is threading.main_thread():
             for number, handler in before.items():

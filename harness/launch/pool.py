@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from .cluster import Node
+from . import cluster
 from .jobs import Job
 from .worker import TrialWorker
 
@@ -34,10 +34,10 @@ class Pool:
     """As many workers as fit, or fewer if so asked. A dead one is replaced on demand."""
 
     def __init__(
-        self, ray: Any, nodes: list[Node], limit: int | None, environment: dict[str, str]
+        self, ray: Any, limit: int | None = None, environment: dict[str, str] | None = None
     ) -> None:
-        self.ray, self.nodes, self.limit = ray, nodes, limit
-        self.environment = environment
+        self.ray, self.limit, self.environment = ray, limit, environment or {}
+        self.nodes = cluster.nodes(ray)
         self.slots: list[Slot] = []
         self.actor_class = ray.remote(TrialWorker)
 
@@ -49,11 +49,22 @@ class Pool:
     def check(self, job: Job) -> None:
         """Raise ValueError if no node can ever hold the job: Ray would wait in silence."""
         if self._fitting(job.cpus, job.gpus) == 0:
-            most = max(self.nodes, key=lambda n: (n.gpus, n.cpus), default=Node("", 0, 0))
+            most = max(self.nodes, key=lambda n: (n.gpus, n.cpus), default=cluster.Node("", 0, 0))
             raise ValueError(
                 f"a trial asks for {job.cpus} CPUs and {job.gpus:g} GPUs; the largest of "
                 f"{len(self.nodes)} nodes has {most.cpus:g} CPUs and {most.gpus:g} GPUs"
             )
+
+    def look_again(self) -> None:
+        """Take note of nodes that came or went.
+
+        What a lost node held is made again elsewhere, and idle workers must not keep it waiting
+        for their place.
+        """
+        self.nodes = cluster.nodes(self.ray)
+        idle = [slot for slot in self.slots if slot.job is None]
+        while idle and min(self._free()) < -1e-6:
+            self.discard(idle.pop())
 
     def slot_for(self, job: Job) -> Slot | None:
         """A free slot for the job: a warm one of its shape, or a new one if that fits."""
@@ -127,11 +138,15 @@ class Pool:
         if self.limit is not None and len(self.slots) >= self.limit:
             return False
         same = sum((slot.cpus, slot.gpus) == (job.cpus, job.gpus) for slot in self.slots)
-        cpus = sum(n.cpus for n in self.nodes) - sum(s.cpus for s in self.slots)
-        gpus = sum(n.gpus for n in self.nodes) - sum(s.gpus for s in self.slots)
-        return _times(cpus, gpus, job.cpus, job.gpus) > 0 and same < self._fitting(
+        return _times(*self._free(), job.cpus, job.gpus) > 0 and same < self._fitting(
             job.cpus, job.gpus
         )
+
+    def _free(self) -> tuple[float, float]:
+        """CPUs and GPUs that our workers leave of the cluster's totals."""
+        cpus = sum(n.cpus for n in self.nodes) - sum(s.cpus for s in self.slots)
+        gpus = sum(n.gpus for n in self.nodes) - sum(s.gpus for s in self.slots)
+        return cpus, gpus
 
     def _make(self, job: Job) -> Slot:
         environment = {name: str(job.cpus) for name in _THREAD_VARIABLES}

@@ -29,7 +29,9 @@ class TrialWorker:
 
     def __init__(self) -> None:
         import harness.training.trial  # noqa: F401  pays for torch before the first trial
+        from harness.models.scans import warm_up
 
+        warm_up()
         self.told: dict[str, Any] = {}
         self.halt = threading.Event()
 

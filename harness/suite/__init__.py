@@ -2,7 +2,8 @@
 
 from harness.arms import FullSpec, InTrainingSpec, PostHocSpec, SmallSpec
 
-from .load import available, explain, load, override
+from .explain import explain
+from .load import available, load, override
 from .specs import LRUSpec, ModelSpec, TaskSpec, TrainingSpec, TrialSpec, canonical
 from .suite import Comparison, Role, Suite
 

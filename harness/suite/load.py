@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import json
 import re
 import sys
+import traceback
+import types
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 
 import suites
 
+from .explain import explain
 from .suite import Suite
 
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)?")
@@ -57,33 +59,31 @@ def _locate(text: str) -> tuple[Path, str]:
 
 
 def _execute(file: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(f"_suite_{file.stem}", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
+    module = types.ModuleType(f"_suite_{file.stem}")
+    module.__file__ = str(file.absolute())
+    sys.modules[module.__name__] = module
     try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise ValueError(f"{file}, line {error.lineno}: {error.msg}") from None
-    except ValidationError as error:
-        raise ValueError(f"{file}: {explain(error)}") from None
-    except Exception as error:
-        raise ValueError(f"{file}: {type(error).__name__}: {error}") from None
+        # Not by import: its cached bytecode would hide a change of the same second and size.
+        code = compile(file.read_bytes(), module.__file__, "exec", dont_inherit=True)
+        exec(code, vars(module))
+    except (Exception, SystemExit) as error:
+        raise ValueError(_fault(file, error)) from None
     return module
 
 
-def explain(error: ValidationError) -> str:
-    """A validation error as one line: path, what is wrong, what came."""
-    parts = []
-    for item in error.errors():
-        path = ".".join(str(p) for p in item["loc"])
-        message = item["msg"].removeprefix("Value error, ")
-        given = item.get("input")
-        shown = f" (got {given!r})" if isinstance(given, str | int | float | None) else ""
-        parts.append(f"{path}: {message}{shown}" if path else message)
-    more = f" (and {len(parts) - 1} more)" if len(parts) > 1 else ""
-    return parts[0] + more
+def _fault(file: Path, error: BaseException) -> str:
+    """What is wrong with a suite's file, where, in one line."""
+    if isinstance(error, SyntaxError):
+        line, said = error.lineno, error.msg
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        line = next(
+            (f.lineno for f in reversed(frames) if f.filename == str(file.absolute())), None
+        )
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if isinstance(error, ValidationError):
+        said = explain(error)
+    return f"{file}, line {line}: {said}" if line else f"{file}: {said}"
 
 
 def override(suite: Suite, settings: Sequence[str]) -> Suite:
@@ -99,33 +99,67 @@ def override(suite: Suite, settings: Sequence[str]) -> Suite:
     if not settings:
         return suite
     content = suite.model_dump(mode="json")
-    fields = [set(_fields(c)) for c in suite.comparisons]
     for setting in settings:
-        path, equals, text = setting.partition("=")
-        if not equals or not path:
-            raise ValueError(f"--set needs PATH=VALUE, not {setting!r}")
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
-        hits = 0
-        for comparison, source, known in zip(
-            content["comparisons"], suite.comparisons, fields, strict=True
-        ):
-            local = path.removeprefix(f"{source.key}.")
-            if local in known:
-                _assign(comparison, local, value)
-                hits += 1
-        if not hits:
-            close = [
-                k for k in sorted(set().union(*fields)) if k.split(".")[-1] == path.split(".")[-1]
-            ]
-            hint = f"; did you mean {', '.join(close[:3])}?" if close else ""
-            raise ValueError(f"--set {path}: no comparison of {suite.name} has it{hint}")
+        path, value = _parsed(suite, setting)
+        _apply(suite, content["comparisons"], path, value)
     try:
         return Suite.model_validate(content)
     except ValidationError as error:
-        raise ValueError(f"--set {' '.join(settings)}: {explain(error)}") from None
+        said = re.sub(
+            r"^comparisons\.(\d+)", lambda hit: suite.comparisons[int(hit[1])].key, explain(error)
+        )
+        raise ValueError(f"--set {' '.join(settings)}: {said}") from None
+
+
+def _parsed(suite: Suite, setting: str) -> tuple[str, Any]:
+    # Labels of arms may hold "=" themselves ("in_training tau=0.1").
+    known = {name for c in suite.comparisons for name in _fields(c)}
+    known |= {f"{c.key}.{name}" for c in suite.comparisons for name in _fields(c)}
+    ends = [hit.start() for hit in re.finditer("=", setting)]
+    end = next((i for i in ends if setting[:i] in known), ends[0] if ends else 0)
+    if end == 0:
+        raise ValueError(f"--set needs PATH=VALUE, not {setting!r}")
+    path, text = setting[:end], setting[end + 1 :]
+    try:
+        return path, json.loads(text)
+    except (ValueError, RecursionError):
+        return path, text
+
+
+def _apply(suite: Suite, contents: list[dict[str, Any]], path: str, value: Any) -> None:
+    found = False
+    for comparison, content in zip(suite.comparisons, contents, strict=True):
+        local = path.removeprefix(f"{comparison.key}.")
+        if local not in _fields(comparison):
+            continue
+        found = True
+        try:
+            _assign(content, local, value)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise ValueError(f"--set {path}: an earlier --set replaced what it is in") from None
+    if not found:
+        raise ValueError(
+            f"--set {path}: no comparison of {suite.name} has it; {_hint(suite, path)}"
+        )
+
+
+def _hint(suite: Suite, path: str) -> str:
+    """The same name elsewhere, or else what there is beside a wrong name."""
+    for comparison in suite.comparisons:
+        path = path.removeprefix(f"{comparison.key}.")
+    known = dict.fromkeys(name for c in suite.comparisons for name in _fields(c))
+    same = [name for name in known if name.split(".")[-1] == path.split(".")[-1]]
+    if same:
+        return f"did you mean {', '.join(same[:3])}?"
+
+    def parent(name: str) -> str:
+        name = name.rpartition(".")[0]
+        return name if name in known or not name else parent(name)
+
+    above = parent(path)
+    beside = [name.removeprefix(f"{above}.") for name in known if parent(name) == above]
+    where = above or "a comparison"
+    return f"{where} has {', '.join(beside)}" if beside else f"{where} has no fields"
 
 
 def _fields(comparison: Any, prefix: str = "") -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from .load import explain
+from .explain import explain
 from .specs import TrialSpec
 
 
@@ -19,7 +19,8 @@ def read_trial(path: Path) -> TrialSpec:
         ValueError: one line naming the file and what is wrong in it.
     """
     try:
-        content = json.loads(path.read_text(), parse_constant=_refuse)
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text, parse_constant=_refuse, object_pairs_hook=_distinct)
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
@@ -33,6 +34,15 @@ def read_trial(path: Path) -> TrialSpec:
         return TrialSpec.model_validate(content)
     except ValidationError as error:
         raise ValueError(f"{path}: {explain(error)}") from None
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"{twice!r} stands there twice")
+    return content
 
 
 def _refuse(constant: str) -> Any:

@@ -17,7 +17,12 @@ from harness.tasks.specs import TASK_SPECS
 
 
 class LRUSpec(Spec):
-    """An LRU backbone. `state_dim` is N of every block, or one N per block."""
+    """An LRU backbone. `state_dim` is N of every block, or one N per block.
+
+    How it is computed, rather than what: `backend` of the scan (see `harness.models.scans`), what
+    its backward pass is to `remember`, and the `precision` of products (the recurrence is always
+    in float32).
+    """
 
     kind: Literal["lru"] = "lru"
     blocks: Annotated[int, Field(ge=1)] = 2
@@ -28,6 +33,9 @@ class LRUSpec(Spec):
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     norm: Literal["batch", "ema_batch", "none"] = "batch"
     mixer: Literal["glu", "linear"] = "glu"
+    backend: Literal["auto", "reference", "toeplitz", "scan", "associative", "triton"] = "auto"
+    remember: Literal["auto", "states", "boundaries"] = "auto"
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
 
     @model_validator(mode="before")
     @classmethod
@@ -118,6 +126,11 @@ class TrialSpec(Spec):
         dims = getattr(self.arm, "state_dims", None)
         if dims is not None and len(dims) not in (1, self.model.blocks):
             raise ValueError(f"arm.state_dims lists {len(dims)} for {self.model.blocks} blocks")
+        if dims is not None and self.arm.needs_full:
+            asked = dims * self.model.blocks if len(dims) == 1 else dims
+            for i, (r, n) in enumerate(zip(asked, self.model.state_dims, strict=True)):
+                if r > n:
+                    raise ValueError(f"arm.state_dims asks block {i} for {r} of its {n} states")
         return self
 
     def resolved(self) -> TrialSpec:

@@ -1,0 +1,116 @@
+"""What the missing trials of a plan will cost: FLOPs, time and disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from harness.plan import Plan, Planned
+from harness.records.store import Store
+from harness.suite import TrialSpec
+from harness.suite.specs import ModelSpec
+from harness.training.flops import step_flops
+
+STAGES = ("trained from scratch", "after another trial of its seed")
+DONE = ("completed", "diverged", "failed")
+Rates = Mapping[str, Mapping[str, float]]  # by device, by task; "" for all tasks together
+
+
+def summary(plan: Plan) -> dict[str, Any]:
+    """A plan as JSON: its rows, and what each stage still costs.
+
+    Seconds are those of one worker, by device, from the rate of the finished trials in the store.
+    """
+    rates = measured_rates(plan.store)
+    size = trial_bytes(plan.store)
+    stages = [
+        {"stage": number, "title": title, **_cost(plan, rows, rates, size)}
+        for number, title in enumerate(STAGES)
+        if (rows := [row for row in plan.rows if row.stage == number])
+    ]
+    return {
+        "suite": plan.suite.name,
+        "store": str(plan.store.root),
+        "flops_per_second": {device: tasks[""] for device, tasks in rates.items()},
+        "stages": stages,
+        "trials": [
+            {
+                "row": row.name,
+                "seed": row.role.trial.seed,
+                "state": plan.state(row),
+                "trial_id": row.spec.trial_id if row.spec else None,
+                "needs": list(row.needs),
+                "blocked": row.blocked,
+            }
+            for row in plan.rows
+        ],
+    }
+
+
+def _cost(plan: Plan, rows: Iterable[Planned], rates: Rates, size: float) -> dict[str, Any]:
+    states = [(row, plan.state(row)) for row in rows]
+    todo = {
+        (row.spec or row.role.trial).trial_id: row.spec or row.role.trial
+        for row, state in states
+        if state in ("missing", "waiting")
+    }
+    flops = {trial_id: estimated_flops(trial) for trial_id, trial in todo.items()}
+    return {
+        "roles": len(states),
+        "done": sum(state in DONE for _, state in states),
+        "missing": sum(state in ("missing", "waiting") for _, state in states),
+        "blocked": sum(state == "blocked" for _, state in states),
+        "estimated_flops": sum(flops.values()),
+        "estimated_seconds": {
+            device: sum(
+                count / tasks.get(todo[trial_id].task.name, tasks[""])
+                for trial_id, count in flops.items()
+            )
+            for device, tasks in rates.items()
+        },
+        "estimated_bytes": size * len(todo),
+    }
+
+
+def estimated_flops(trial: TrialSpec) -> float:
+    """Training FLOPs of a trial at its present sizes: an upper bound where it will truncate."""
+    steps = trial.arm.train_steps(trial.training.steps)
+    model = trial.model
+    if getattr(trial.arm, "state_dims", None):
+        dims = list(trial.arm.state_dims)
+        dims = dims * model.blocks if len(dims) == 1 else dims
+        model = ModelSpec(**{**model.model_dump(), "state_dim": dims})
+    info = trial.task.info
+    return steps * step_flops(model, info, model.state_dims, trial.training.batch_size)
+
+
+def measured_rates(store: Store) -> dict[str, dict[str, float]]:
+    """Training FLOPs per second of the completed trials in a store, by device and task."""
+    totals: dict[str, dict[str, tuple[float, float]]] = {}
+    for trial_id in store.ended_trials():
+        result = store.trial(trial_id).result()
+        if result is None or result["status"] != "completed":
+            continue
+        record = result["record"]
+        tasks = totals.setdefault(record["device"], {})
+        for name in ("", record["task"]):
+            flops, seconds = tasks.get(name, (0.0, 0.0))
+            tasks[name] = (
+                flops + record["train_flops"],
+                seconds + record["seconds_total"],
+            )
+    return {
+        device: {name: flops / seconds for name, (flops, seconds) in tasks.items() if flops}
+        for device, tasks in totals.items()
+        if tasks[""][0] > 0
+    }
+
+
+def trial_bytes(store: Store) -> float:
+    """Mean bytes of an ended trial's folder here, or of the demo's where none has ended."""
+    folders = [store.trial(trial_id).path for trial_id in store.ended_trials()]
+    sizes = [sum(f.stat().st_size for f in folder.glob("*") if f.is_file()) for folder in folders]
+    return sum(sizes) / len(sizes) if sizes else 60e3
+
+
+__all__ = ["estimated_flops", "measured_rates", "summary", "trial_bytes"]

@@ -1,0 +1,55 @@
+"""A plan's summary as lines for a person."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+WORDS = {"completed": "done", "waiting": "missing, size still open"}
+
+
+def plan_lines(summary: Mapping[str, Any]) -> list[str]:
+    """Totals, then stage by stage what its rows have and lack."""
+    trials = summary["trials"]
+    lacking = sum(stage["missing"] for stage in summary["stages"])
+    lines = [f"{summary['suite']} in {summary['store']}: {len(trials)} trials, {lacking} missing"]
+    for stage in summary["stages"]:
+        lines += _stage(stage, [t for t in trials if bool(t["needs"]) == bool(stage["stage"])])
+    return lines
+
+
+def _stage(stage: Mapping[str, Any], trials: list[Mapping[str, Any]]) -> list[str]:
+    lines = [f"stage {stage['stage']}, {stage['title']}: {_cost(stage)}"]
+    rows: dict[str, list[Mapping[str, Any]]] = {}
+    for trial in trials:
+        rows.setdefault(trial["row"], []).append(trial)
+    width = max(map(len, rows))
+    for name, members in rows.items():
+        counts = Counter(WORDS.get(t["state"], t["state"]) for t in members)
+        said = ", ".join(f"{count} {state}" for state, count in counts.items())
+        lines.append(f"  {name:{width}}  {said}")
+        lines += [f"    seed {t['seed']}: {t['blocked']}" for t in members if t["blocked"]]
+    return lines
+
+
+def _cost(stage: Mapping[str, Any]) -> str:
+    if not stage["missing"]:
+        return "nothing missing"
+    times = [
+        f"about {_duration(seconds)} of one worker on {device}"
+        for device, seconds in stage["estimated_seconds"].items()
+    ]
+    parts = [
+        f"{stage['missing']} missing",
+        f"at most {stage['estimated_flops']:.2g} FLOPs",
+        " or ".join(times) or "time unknown (no finished trial here to measure by)",
+        f"about {stage['estimated_bytes'] / 1e6:.1f} MB",
+    ]
+    return "; ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,86 @@
+"""A validation error in one line: the path as one writes it, what is wrong, what is allowed."""
+
+from __future__ import annotations
+
+import types
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from harness.arms import ARMS
+from harness.tasks.specs import TASK_SPECS
+
+from .specs import MODELS, TrainingSpec, TrialSpec
+from .suite import Comparison, Suite
+
+LONGEST = 60  # characters of a refused value that are shown
+_PARTS: Any = Union[(*TASK_SPECS, *MODELS, *ARMS)]  # what may be validated by itself
+_NAMED = (Suite, Comparison, TrialSpec, TrainingSpec, *get_args(_PARTS))
+_WHOLES: dict[str, Any] = {m.__name__: m for m in _NAMED}
+
+
+def explain(error: ValidationError) -> str:
+    """The first fault as one line, and how many more there are."""
+    whole = _WHOLES.get(error.title, _PARTS)
+    said = [_one(item, whole) for item in error.errors()]
+    distinct = list(dict.fromkeys(said))
+    more = f" (and {len(distinct) - 1} more)" if len(distinct) > 1 else ""
+    return distinct[0] + more
+
+
+def _one(item: Any, whole: Any) -> str:
+    path, model = _walk(item["loc"], whole)
+    message = " ".join(item["msg"].removeprefix("Value error, ").split())
+    if item["type"] == "extra_forbidden" and model is not None:
+        message = f"no such field; there are {', '.join(model.model_fields)}"
+    elif item["type"] == "union_tag_not_found":
+        message = f"{item['ctx']['discriminator']} is missing"
+    else:
+        message += _shown(item.get("input"))
+    return f"{path}: {message}" if path else message
+
+
+def _shown(value: Any) -> str:
+    if not isinstance(value, str | int | float | None):
+        return ""
+    text = repr(value)
+    return f" (got {text if len(text) <= LONGEST else text[:LONGEST] + '...'})"
+
+
+def _walk(location: tuple[int | str, ...], kind: Any) -> tuple[str, type[BaseModel] | None]:
+    """The path without pydantic's names for members of unions, and the model that it ends in."""
+    path: list[str] = []
+    model = None
+    for part in location:
+        kind = _plain(kind)
+        model = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+        if get_origin(kind) in (Union, types.UnionType):
+            kind = next((m for m in get_args(kind) if part in _tags(m)), None)
+            continue
+        path.append(str(part))
+        if model is not None:
+            field = model.model_fields.get(str(part))
+            kind = field.annotation if field else None
+        else:
+            kind = next(
+                iter(get_args(kind)[-1:] if get_origin(kind) is dict else get_args(kind)), None
+            )
+    return ".".join(path), model
+
+
+def _plain(kind: Any) -> Any:
+    """A type without its annotations; for an optional one, what it is when it is there."""
+    if get_origin(kind) is Annotated:
+        return _plain(get_args(kind)[0])
+    if get_origin(kind) in (Union, types.UnionType):
+        members = [m for m in get_args(kind) if m is not types.NoneType]
+        if len(members) == 1:
+            return _plain(members[0])
+    return kind
+
+
+def _tags(member: Any) -> tuple[Any, ...]:
+    """The values of `kind` or `name` that stand for this member of a union."""
+    fields = getattr(_plain(member), "model_fields", {})
+    literals = (f.annotation for f in (fields.get("kind"), fields.get("name")) if f is not None)
+    return tuple(v for kind in literals if get_origin(kind) is Literal for v in get_args(kind))

@@ -1,0 +1,88 @@
+"""The smaller verbs, and how quickly and lightly the command starts."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from harness.cli import execute
+
+VERBS = {"plan", "run", "trial", "report", "table", "data", "bench", "ui", "doctor"}
+HEAVY = ("torch", "ray", "mlflow", "pandas", "matplotlib", "pyarrow", "sklearn", "scipy", "numpy")
+
+
+def test_help_names_every_verb_and_no_other(capsys):
+    assert execute(["--help"]) == 0
+    out = capsys.readouterr().out
+    lines = out.partition("Commands:")[2].splitlines()
+    assert {line.split()[0] for line in lines if line[:3].strip()} <= VERBS
+    assert all(f"  {verb} " in out for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_every_verb_has_help(capsys, verb):
+    assert execute([verb, "--help"]) == 0
+    assert "Usage: harness" in capsys.readouterr().out
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from harness.cli import execute; execute(['--help']); "
+        f"print([m for m in {HEAVY!r} if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_plan_changes_nothing_and_counts(here, capsys):
+    assert execute(["plan", "tiny.py", "--store", "store", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert [(s["roles"], s["missing"], s["done"]) for s in plan["stages"]] == [(4, 4, 0)] * 2
+    # 40 steps, batches of 20, 64 tokens, H 4, N 8: 3 x (8 N H + 8 N + 4 H^2 + 2 H) + the head.
+    token, head = 8 * 8 * 4 + 8 * 8 + 4 * 4 * 4 + 2 * 4, 2 * 4 * 10
+    assert plan["stages"][0]["estimated_flops"] == 4 * 40 * 20 * 3 * (64 * token + head)
+    assert plan["stages"][0]["estimated_seconds"] == {}
+    assert not (here / "store").exists()
+    assert execute(["plan", "tiny.py", "--store", "store"]) == 0
+    out = capsys.readouterr().out
+    assert "digits/in_training  2 missing" in out
+    assert "time unknown" in out
+
+
+def test_a_trial_alone_prints_its_result_last_and_feeds_the_plan(here, spec_file, capsys):
+    spec = {
+        "task": {"name": "digits"},
+        "model": {"blocks": 1, "width": 4, "state_dim": 8},
+        "training": {"steps": 40, "batch_size": 20, "evaluate_every": 20, "lr": 0.01},
+        "arm": {"kind": "full"},
+    }
+    path = spec_file(spec)
+    assert execute(["trial", path, "--store", "store"]) == 0
+    first = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert first["status"] == "completed"
+    assert execute(["trial", path, "--store", "store"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == first
+    assert execute(["plan", "tiny.py", "--store", "store", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["stages"][0]["done"] == 1
+    (seconds,) = plan["stages"][0]["estimated_seconds"].values()
+    assert seconds == pytest.approx(3 * first["record"]["seconds_total"])
+
+
+def test_data_list_and_check(here, capsys):
+    assert execute(["data", "list"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in ("digits", "pylib", "listops", "vowels"))
+    assert execute(["data", "check", "digits", "--data-dir", "data"]) == 0
+    path = here / capsys.readouterr().out.splitlines()[-1]
+    assert path.is_file()
+
+
+def test_doctor_says_what_is_here(capsys):
+    assert execute(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "torch" in out
+    assert "ray" in out
+    assert "scan on cpu, width 8: toeplitz" in out
+    assert "inner loops of the scan on a CPU:" in out

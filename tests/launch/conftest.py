@@ -1,0 +1,26 @@
+"""One small Ray for all tests of this folder: one node with two CPUs and a pretended GPU."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def ray_address():
+    """The address of a running cluster, as a user would pass it."""
+    from harness.launch import cluster
+
+    folder = cluster._private_folder()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", str(folder))  # else it leaves a folder in /tmp/ray
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN_PATH", str(folder / "token"))
+        from ray.cluster_utils import Cluster
+
+        settings = {"object_store_memory": 80 * 1024**2, "include_dashboard": False}
+        ray_cluster = Cluster(
+            initialize_head=True, head_node_args={**settings, "num_cpus": 2, "num_gpus": 1}
+        )
+        yield ray_cluster.address
+        ray_cluster.shutdown()

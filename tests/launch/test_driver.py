@@ -1,0 +1,174 @@
+"""The driver's loop and its signals, with a pool that works at once."""
+
+import signal
+import time
+
+import pytest
+
+from harness.launch import Interrupted, driver, launch
+from harness.launch.driver import Launch, Signals
+from harness.launch.pool import Slot
+from harness.records.store import Store
+from tests.launch.fakes import FakeJobs, Watcher, job, tiny
+
+
+class FakePool:
+    """One worker; jobs end as told by seed, at the next look: a list tells of each attempt."""
+
+    def __init__(self, statuses=None, broken=False):
+        self.statuses, self.broken = statuses or {}, broken
+        self.slots, self.busy = [Slot(None, 1, 0.0)], []
+
+    def check(self, job):
+        pass
+
+    def look_again(self):
+        pass
+
+    def ask_to_stop(self):
+        pass
+
+    def slot_for(self, job):
+        return None if self.busy or self.broken else self.slots[0]
+
+    def start(self, slot, job, store_root):
+        slot.job = job
+        self.busy.append(slot)
+
+    def wait(self, timeout):
+        if not self.busy:
+            time.sleep(0.01)
+        return list(self.busy)
+
+    def result(self, slot):
+        self.busy.remove(slot)
+        status = self.statuses.get(slot.job.spec["seed"], "completed")
+        return slot.job, status.pop(0) if isinstance(status, list) else status, "said so"
+
+
+def all_of(jobs, pool, store, signals=None, sink=None, retries=0):
+    run = Launch(pool, jobs, store, retries, sink or Watcher(), signals or Signals())
+    return [(j.spec["seed"], o.status) for j, o in run.all(jobs.ready())]
+
+
+class NeverReady(FakeJobs):
+    """What is left needs what was left out."""
+
+    def ready(self):
+        return []
+
+
+def test_a_launch_of_which_nothing_can_start_ends(tmp_path):
+    jobs = NeverReady([job(tiny())])
+    assert jobs.pending() == 1
+    assert launch(jobs, tmp_path, address="127.0.0.1:1", progress=Watcher()) == []
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("status", ["failed", "refused", "diverged", "fault", "busy"])
+def test_what_waits_for_a_broken_prerequisite_is_not_awaited(tmp_path, status):
+    jobs, sink = FakeJobs([job(tiny(0)), job(tiny(1))], [job(tiny(2))]), Watcher()
+    ended = all_of(jobs, FakePool({0: status}), tmp_path, sink=sink)
+    shown = {"refused": "failed", "fault": "faulted", "busy": "faulted"}.get(status, status)
+    assert ended == [(0, shown), (1, "completed")]
+    assert (sink.snapshots[-1].waiting, sink.snapshots[-1].running) == (1, ())
+
+
+@pytest.mark.parametrize(
+    ("attempts", "status", "noted"),
+    [
+        (["fault", "completed"], "completed", 1),
+        (["fault", "busy", "diverged"], "diverged", 1),
+        (["fault", "fault", "fault"], "faulted", 3),
+        (["refused"], "failed", None),
+    ],
+)
+def test_only_faults_of_the_machine_are_tried_again(tmp_path, attempts, status, noted):
+    jobs = FakeJobs([job(tiny(0))])
+    assert all_of(jobs, FakePool({0: attempts}), tmp_path, retries=2) == [(0, status)]
+    assert attempts == []
+    failure = Store(tmp_path).trial(tiny(0).trial_id).failure()
+    assert (failure and failure["attempt"]) == noted
+
+
+def test_jobs_for_which_every_node_was_lost_are_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(driver, "NODES_WAIT", 0.0)
+    jobs = FakeJobs([job(tiny(0)), job(tiny(1))], [job(tiny(2))])
+    assert all_of(jobs, FakePool(broken=True), tmp_path) == [(0, "faulted"), (1, "faulted")]
+    assert "no node could hold it" in jobs.outcomes[tiny(0).trial_id].message
+
+
+def test_a_node_is_not_given_up_while_something_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(driver, "NODES_WAIT", 0.0)
+    jobs = FakeJobs([job(tiny(seed)) for seed in range(3)])
+    assert all_of(jobs, FakePool(), tmp_path) == [(seed, "completed") for seed in range(3)]
+
+
+def test_a_stop_keeps_what_had_ended_and_starts_nothing_more(tmp_path):
+    signals = Signals()
+
+    def stop(snapshot):
+        if snapshot.running:
+            signals._handle(signal.SIGINT, None)
+
+    jobs = FakeJobs([job(tiny(0)), job(tiny(1))])
+    with pytest.raises(Interrupted) as stopped:
+        all_of(jobs, FakePool(), tmp_path, signals, Watcher(stop))
+    assert [j.spec["seed"] for j, _ in stopped.value.outcomes] == [0]
+
+
+class Deaf(FakePool):
+    """Its worker does not come to an end."""
+
+    def wait(self, timeout):
+        time.sleep(timeout)
+        return []
+
+
+@pytest.mark.parametrize(("urgent", "least", "most"), [(False, 0.5, 5.0), (True, 0.0, 0.5)])
+def test_a_stop_waits_a_little_unless_it_is_urgent(tmp_path, monkeypatch, urgent, least, most):
+    monkeypatch.setattr(driver, "GRACE", 0.6)
+    monkeypatch.setattr(driver, "TICK", 0.01)
+    signals, start = Signals(), []
+
+    def stop(snapshot):
+        signals.asked, signals.urgent = True, urgent
+        start.append(time.monotonic())
+
+    with pytest.raises(Interrupted):
+        all_of(FakeJobs([job(tiny())]), Deaf(), tmp_path, signals, Watcher(stop))
+    assert least < time.monotonic() - start[-1] < most
+
+
+def test_a_second_signal_is_an_echo_unless_it_comes_later(monkeypatch):
+    signals = Signals()
+    signals.watched = True
+    signals._handle(signal.SIGTERM, None)
+    signals._handle(signal.SIGTERM, None)
+    assert (signals.asked, signals.urgent) == (True, False)
+    monkeypatch.setattr(driver, "ECHO", 0.0)
+    signals._handle(signal.SIGTERM, None)
+    assert signals.urgent
+
+
+def test_while_ray_starts_the_second_signal_interrupts_once(monkeypatch):
+    monkeypatch.setattr(driver, "ECHO", 0.0)
+    before = signal.getsignal(signal.SIGINT)
+    reached = []
+
+    def start():
+        with driver._signals():
+            signal.raise_signal(signal.SIGINT)
+            reached.append("first")
+            try:
+                signal.raise_signal(signal.SIGINT)
+                reached.append("second")
+            finally:  # the clearing up, which no third one may cut short
+                signal.raise_signal(signal.SIGINT)
+                reached.append("cleared")
+
+    with pytest.raises(Interrupted) as stopped:
+        start()
+    assert reached == ["first", "cleared"]
+    assert stopped.value.outcomes == []
+    assert signal.getsignal(signal.SIGINT) is before

@@ -1,0 +1,162 @@
+"""Launching on a running cluster: order, refusals, faults."""
+
+import os
+import signal
+import socket
+import threading
+import time
+
+import psutil
+import pytest
+
+from harness.launch import launch
+from harness.records.store import Store
+from tests.launch.fakes import FakeJobs, Watcher, job, tiny
+
+
+def run(jobs, store, address, **options):
+    options.setdefault("progress", Watcher())
+    return launch(jobs, store, address=address, **options)
+
+
+def result_of(store, trial_id):
+    return Store(store).trial(trial_id).result()
+
+
+def test_a_grid_runs_in_the_order_of_its_stages(tmp_path, ray_address):
+    first, second = [job(tiny(s)) for s in range(3)], [job(tiny(s)) for s in (7, 8)]
+    jobs, sink, begun = FakeJobs(first, second), Watcher(), []
+    outcomes = run(
+        jobs, tmp_path, ray_address, progress=sink, begin=lambda: begun.append(len(sink.snapshots))
+    )
+    assert begun == [0]
+    assert [o.status for _, o in outcomes] == ["completed"] * 5
+    assert {j.trial_id for j, _ in outcomes[:3]} == {j.trial_id for j in first}
+    outs = [i for i, (what, _) in enumerate(jobs.diary) if what == "out"]
+    assert outs == [0, 1, 2, 6, 7]
+    for j in first + second:
+        record = result_of(tmp_path, j.trial_id)["record"]
+        assert record["threads"] == 1
+        assert record["device_share"] == 1.0
+    last = sink.snapshots[-1]
+    assert (last.done, last.failed, last.waiting, last.running) == (5, 0, 0, ())
+    assert sink.closed == 1
+    assert max(len(s.running) for s in sink.snapshots) <= 2
+
+
+def test_a_trial_that_cannot_begin_fails_and_what_needs_it_is_not_awaited(tmp_path, ray_address):
+    large, needing = job(tiny(batch_size=100_000)), job(tiny(1))
+    sink = Watcher()
+    ((ended, outcome),) = run(FakeJobs([large], [needing]), tmp_path, ray_address, progress=sink)
+    assert (ended, outcome.status) == (large, "failed")
+    assert "100000 is larger than the training split" in outcome.message
+    assert result_of(tmp_path, large.trial_id) is None
+    assert sink.snapshots[-1].waiting == 1
+
+
+@pytest.mark.parametrize(
+    ("needs", "message"),
+    [
+        ({"cpus": 3}, "asks for 3 CPUs and 0 GPUs; the largest of 1 nodes has 2 CPUs and 1 GPUs"),
+        ({"gpus": 2.0}, "asks for 1 CPUs and 2 GPUs"),
+    ],
+)
+def test_what_no_node_has_is_refused(tmp_path, ray_address, needs, message):
+    begun = []
+    with pytest.raises(ValueError, match=message) as refused:
+        run(
+            FakeJobs([job(tiny(), **needs)]),
+            tmp_path,
+            ray_address,
+            begin=lambda: begun.append("begun"),
+        )
+    assert "\n" not in str(refused.value)
+    assert begun == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_too_many_cpus_are_refused_before_a_local_ray_starts(tmp_path):
+    start = time.monotonic()
+    with pytest.raises(ValueError, match="asks for 10000 CPUs; this machine has"):
+        run(FakeJobs([job(tiny(), cpus=10_000)]), tmp_path, "local")
+    assert time.monotonic() - start < 2
+
+
+def test_a_gpu_holds_no_more_than_one(tmp_path, ray_address, monkeypatch):
+    monkeypatch.setenv("HARNESS_DEVICE", "cpu")  # the GPU is a pretended one
+    jobs, sink = [job(tiny(seed), gpus=0.6) for seed in (0, 1)], Watcher()
+    outcomes = run(FakeJobs(jobs), tmp_path, ray_address, progress=sink)
+    assert [o.status for _, o in outcomes] == ["completed"] * 2
+    assert max(len(s.running) for s in sink.snapshots) == 1
+    records = [result_of(tmp_path, j.trial_id)["record"] for j in jobs]
+    assert [(r["device_share"], r["exclusive"]) for r in records] == [(0.6, False)] * 2
+
+
+def answer_in_another_language(listener):
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(100)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+@pytest.mark.parametrize("kind", ["closed", "silent", "other"])
+def test_a_dead_address_is_refused_within_seconds(tmp_path, kind):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        if kind != "closed":
+            listener.listen()
+        if kind == "other":
+            threading.Thread(target=answer_in_another_language, args=(listener,)).start()
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        start = time.monotonic()
+        with pytest.raises(ValueError, match=f"^no Ray cluster answers at {address}$"):
+            run(FakeJobs([job(tiny())]), tmp_path, address)
+        assert time.monotonic() - start < 6
+
+
+@pytest.mark.parametrize("address", ["", "nonsense", "host:", "host:port", "http://a:1", "a:99999"])
+def test_a_malformed_address_is_refused(tmp_path, address):
+    with pytest.raises(ValueError, match="a Ray address is local, auto"):
+        run(FakeJobs([job(tiny())]), tmp_path, address)
+
+
+def trial_workers():
+    """Worker processes that hold our actor."""
+    children = psutil.Process().children(recursive=True)
+    return [p for p in children if "ray::TrialWorker" in " ".join(p.cmdline()[:1])]
+
+
+class Killer:
+    """Kills the workers in every attempt, once that has come from one step to another."""
+
+    def __init__(self):
+        self.first, self.killed = {}, set()
+
+    def __call__(self, snapshot):
+        for trial in snapshot.running:
+            if not trial.step or trial.attempt in self.killed:
+                continue
+            if trial.step > self.first.setdefault(trial.attempt, trial.step):
+                self.killed.add(trial.attempt)
+                for process in trial_workers():
+                    os.kill(process.pid, signal.SIGKILL)
+
+
+def test_killed_workers_are_replaced_and_the_trial_resumes_but_not_for_ever(
+    tmp_path, ray_address, monkeypatch
+):
+    monkeypatch.setenv("HARNESS_CHECKPOINT_SECONDS", "0")
+    killer, long = Killer(), job(tiny(steps=100_000))
+    sink = Watcher(killer)
+    (_, outcome), *_ = run(FakeJobs([long]), tmp_path, ray_address, progress=sink, retries=1)
+    assert killer.killed == {1, 2}
+    assert killer.first[2] > killer.first[1]
+    assert outcome.status == "faulted"
+    assert "attempt 2 of 2" in outcome.message
+    assert sink.snapshots[-1].failed == 1
+    folder = Store(tmp_path).trial(long.trial_id)
+    assert folder.result() is None
+    assert folder.load_checkpoint()[1]["restarts"] == 1
+    failure = folder.failure()
+    assert failure["attempt"] == 2
+    assert failure["message"]

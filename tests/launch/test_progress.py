@@ -1,0 +1,70 @@
+"""What the sinks print."""
+
+import io
+
+from harness.launch import Outcome
+from harness.launch.progress import (
+    Ended,
+    LineProgress,
+    LiveProgress,
+    Running,
+    Snapshot,
+    make_progress,
+)
+from harness.launch.progress_estimate import time_left
+
+
+def snapshot(eta=90.0):
+    ended = (
+        Ended("a", "digits full", 0, Outcome("completed", None, 12.0)),
+        Ended("b", "digits full", 1, Outcome("failed", "no such thing", 3.0)),
+    )
+    running = (Running("c", "digits small", 2, 5.0, 1, 30, 100, 0.5, (8, 7), 11.0),)
+    return Snapshot(ended, running, waiting=4, elapsed=20.0, eta=eta)
+
+
+def test_lines_tell_each_event_once():
+    stream = io.StringIO()
+    sink = LineProgress(stream, every=0.0)
+    sink.update(snapshot())
+    sink.update(snapshot())
+    lines = stream.getvalue().splitlines()
+    assert lines[:3] == [
+        "completed digits full, seed 0, after 12 s",
+        "failed digits full, seed 1, after 3.0 s: no such thing",
+        "started digits small, seed 2",
+    ]
+    summary = "[20 s] 1 completed, 1 running, 4 waiting, 1 failed; about 90 s left"
+    detail = "  digits small, seed 2: step 30/100, metric 0.5, states [8, 7]"
+    assert lines[3:] == [summary, detail] * 2
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_the_live_table_shows_what_runs_and_keeps_failures(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    stream = Terminal()
+    sink = make_progress(stream)
+    assert isinstance(sink, LiveProgress)
+    sink.update(snapshot())
+    sink.close()
+    text = stream.getvalue()
+    assert "failed digits full, seed 1: no such thing" in text
+    assert "30/100" in text
+    assert "8 7" in text
+
+
+def test_a_stream_that_is_no_terminal_gets_lines():
+    assert isinstance(make_progress(io.StringIO()), LineProgress)
+
+
+def test_time_left_is_what_runs_plus_what_waits_over_the_slots():
+    ended = [Ended("a", "x", 0, Outcome("completed", None, 10.0))]
+    running = [Running("b", "x", 1, seconds=5.0, left=5.0), Running("c", "x", 2, seconds=4.0)]
+    # Known whole trials: 10 and 5 + 5, so 6 are left of c; (5 + 6 + 3 x 10) / 2.
+    assert time_left(ended, running, waiting=3, slots=2) == 20.5
+    assert time_left([], [], waiting=3, slots=0) is None

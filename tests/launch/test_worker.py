@@ -1,0 +1,62 @@
+"""What a worker makes of a trial, without Ray."""
+
+import errno
+
+import pytest
+
+from harness.launch.worker import TrialWorker
+from harness.records.store import Store
+from tests.launch.fakes import tiny
+
+
+@pytest.fixture
+def outcome_of(tmp_path, monkeypatch):
+    """Runs a tiny trial in a worker that has so much of a GPU (pretended)."""
+    monkeypatch.setenv("HARNESS_DEVICE", "cpu")
+
+    def outcome(store=tmp_path, gpus=1.0):
+        return TrialWorker().run(tiny().model_dump(mode="json"), str(store), gpus, {})
+
+    return outcome
+
+
+@pytest.mark.parametrize(("gpus", "share", "exclusive"), [(1.0, 1.0, True), (0.25, 0.25, False)])
+def test_only_a_whole_gpu_is_exclusive(tmp_path, outcome_of, gpus, share, exclusive):
+    assert outcome_of(gpus=gpus) == ("completed", None)
+    record = Store(tmp_path).trial(tiny().trial_id).result()["record"]
+    assert (record["device_share"], record["exclusive"]) == (share, exclusive)
+
+
+def test_a_store_that_the_node_does_not_see_is_said(tmp_path, outcome_of):
+    status, message = outcome_of(tmp_path / "elsewhere")
+    assert status == "refused"
+    assert f"does not see the store {tmp_path / 'elsewhere'}" in message
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_trial_that_another_process_runs_is_busy(tmp_path, outcome_of):
+    with Store(tmp_path).trial(tiny().trial_id).claim():
+        status, message = outcome_of()
+    assert status == "busy"
+    assert "is being run by process" in message
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "fault"),
+        (MemoryError("no more"), "fault"),
+        (RuntimeError("CUDA error: uncorrectable ECC error"), "fault"),
+        (RuntimeError("shapes do not match\nhere"), "refused"),
+        (ValueError("cannot run as asked"), "refused"),
+    ],
+)
+def test_the_machine_is_blamed_for_its_own_failings_only(monkeypatch, outcome_of, error, status):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("harness.training.trial.run_trial", fail)
+    said, message = outcome_of()
+    assert said == status
+    assert str(error).splitlines()[0] in message
+    assert "\n" not in message
