@@ -35,9 +35,9 @@ class Store:
     def open(cls, path: Path | str, create: bool = True) -> Store:
         """The store at `path`.
 
-        With `create` the folder is made and must be writable. Without it nothing is written, and
-        a folder that does not exist is an empty store. Raises ValueError (one line) for a path
-        that is no folder, or that cannot be written.
+        Opening writes nothing: a folder that does not exist is an empty store, made with its
+        first record. With `create` it must be possible to write there. Raises ValueError (one
+        line) for a path that is no folder, or that cannot be written.
         """
         if not str(path).strip():
             raise ValueError("the store's path is empty")
@@ -50,9 +50,8 @@ class Store:
             raise ValueError(f"cannot use {root} as a store: {existing} is not a folder")
         if create:
             try:
-                root.mkdir(parents=True, exist_ok=True)
                 # Permission bits do not tell (read-only mounts, root, quotas): try it.
-                with tempfile.TemporaryFile(dir=root):
+                with tempfile.TemporaryFile(dir=existing):
                     pass
             except OSError as error:
                 raise ValueError(f"cannot write to the store {root}: {error.strerror}") from None

@@ -57,7 +57,8 @@ SCHEMA = pa.schema(
         ("relative_seconds", pa.float64()),
         ("timed_seeds", pa.int64()),
         ("peak_memory_bytes", pa.float64()),  # largest over seeds
-        ("step_latency_seconds", pa.float64()),  # exclusive trials only
+        ("state_bytes", pa.float64()),  # of one sequence in recurrent mode: mean over seeds
+        ("step_latency_seconds", pa.float64()),  # of one step in it; exclusive trials only
         ("devices", pa.string()),
         ("versions", pa.string()),
         ("commits", pa.string()),
@@ -169,8 +170,11 @@ def _spread(name: str, difference: Interval | None) -> dict[str, float]:
 
 
 def _verdict(to_small: Interval | None) -> str:
-    """Against small at equal size; a dash where there is none, or no interval to decide by."""
-    if to_small is None or not to_small.low <= to_small.high:
+    """Against small at equal size; a dash where there is none, or no interval to decide by.
+
+    An interval without width comes from a metric too coarse for its few seeds, not from certainty.
+    """
+    if to_small is None or not to_small.high - to_small.low > statistics.NO_WIDTH:
         return NO_VERDICT
     if to_small.low > 0:
         return "better"

@@ -24,6 +24,7 @@ def relative_to(row: Row, full: Row | None) -> dict[str, float]:
         "relative_seconds": _ratio(_same_machine(timed, full), full, "seconds_method"),
         "timed_seeds": len(timed),
         "peak_memory_bytes": trials.peak_memory_bytes.astype(float).max(),
+        "state_bytes": trials.state_bytes.astype(float).mean(),
         "step_latency_seconds": timed.step_latency_seconds.astype(float).mean(),
     }
 

@@ -23,6 +23,7 @@ from harness.report import presentation as show
 
 DPI = 150
 ASIDE = 1.05  # factor between neighbouring arms of equal size
+LEGEND_ENTRY = 1.8  # inches that the longest name of an arm takes
 FULL_LINE = (0, (4, 3))
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "compressm",  # ids in the svg depend on the drawing alone
@@ -113,16 +114,20 @@ def _panels(comparison: pd.DataFrame, axis: Axis) -> Figure:
     looks = _looks(comparison)
     columns = min(2, len(groups))
     lines = math.ceil(len(groups) / columns)
-    height = 2.75 * lines + 0.5
-    layout = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - 0.36 / height), hspace=0.06, wspace=0.05)
-    figure = Figure(figsize=(max(4.4 * columns + 0.4, 6.8), height), layout=layout)
+    width = max(4.4 * columns + 0.4, 6.8)
+    bare = bool(_bare(comparison).any())
+    abreast = int(width / LEGEND_ENTRY)
+    above = 0.14 + 0.22 * math.ceil((len(looks) + bare) / abreast)
+    height = 2.75 * lines + 0.14 + above
+    layout = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - above / height), hspace=0.06, wspace=0.05)
+    figure = Figure(figsize=(width, height), layout=layout)
     grid = figure.subplots(lines, columns, squeeze=False).ravel()
     for axes, (_, rows) in zip(grid, groups, strict=False):
         axes.set_title(_title(rows.iloc[0], comparison), loc="left")
         _panel(axes, rows, axis, looks)
     for axes in grid[len(groups) :]:
         axes.set_axis_off()
-    _legend(figure, looks, bool(_bare(comparison).any()))
+    _legend(figure, looks, bare, abreast)
     return figure
 
 
@@ -146,6 +151,9 @@ def _panel(axes: Axes, rows: pd.DataFrame, axis: Axis, looks: dict[str, Look]) -
         _arm(axes, group.assign(x=where).sort_values("x"), looks[str(arm)], shown.factor, axis.join)
         if arm == "in_training" and len(group) > 1:
             _knobs(axes, group.assign(x=where), looks[str(arm)], shown.factor)
+    if shown.unit == "%":  # an interval may reach beyond what can be, the frame need not
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, -4), min(high, 104))
 
 
 def _arm(axes: Axes, rows: pd.DataFrame, look: Look, factor: float, join: bool) -> None:
@@ -202,7 +210,7 @@ def _scale(axes: Axes, positions: pd.Series, axis: Axis) -> None:
     axes.margins(y=0.12)
 
 
-def _legend(figure: Figure, looks: dict[str, Look], bare: bool) -> None:
+def _legend(figure: Figure, looks: dict[str, Look], bare: bool, abreast: int) -> None:
     style: dict[str, Any] = {"markersize": 7, "markeredgecolor": "white"}
     handles = [
         Line2D(
@@ -217,7 +225,7 @@ def _legend(figure: Figure, looks: dict[str, Look], bare: bool) -> None:
                    linestyle="none", label="hollow: no interval")
         )  # fmt: skip
     figure.legend(
-        handles=handles, loc="upper left", ncols=len(handles), frameon=False,
+        handles=handles, loc="upper left", ncols=min(abreast, len(handles)), frameon=False,
         handletextpad=0.3, columnspacing=1.3, handlelength=1.6,
     )  # fmt: skip
 

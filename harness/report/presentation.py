@@ -113,6 +113,11 @@ def count(number: float) -> str:
     return DASH if pd.isna(number) else f"{int(number)}"
 
 
+def whole(number: float) -> str:
+    """A mean of whole numbers without decimals; a dash where it is unknown."""
+    return f"{number:.0f}" if math.isfinite(number) else DASH
+
+
 def megabytes(number: float) -> str:
     """Bytes shown in MB (10^6 bytes)."""
     return f"{number / 1e6:.0f}" if math.isfinite(number) else DASH

@@ -15,7 +15,7 @@ REQUIRED = (
     "trial_id", "task", "model", "label", "role", "matches", "seed", "protocol", "status",
     "metric", "higher_is_better", "test_metric", "state_dim_mean", "state_dim_total",
     "initial_state_dim", "train_flops", "flops_method", "seconds_total", "seconds_method",
-    "exclusive", "threads", "peak_memory_bytes", "step_latency_seconds", "device",
+    "exclusive", "threads", "peak_memory_bytes", "state_bytes", "step_latency_seconds", "device",
     "torch_version", "git_commit", "data_fingerprint",
 )  # fmt: skip
 

@@ -5,6 +5,7 @@ import math
 import pandas as pd
 
 from harness.report import presentation as show
+from harness.report.statistics import NO_WIDTH
 
 
 def notes(comparison: pd.DataFrame) -> list[str]:
@@ -99,6 +100,8 @@ def _interval(row: pd.Series) -> str:
 def _why_no_interval(row: pd.Series) -> str:
     if row.difference_to_small_seeds < 2:
         return "but one seed gives no interval"
+    if row.difference_to_small_high - row.difference_to_small_low <= NO_WIDTH:
+        return "but every seed differs by exactly as much, so the spread is not known"
     return "but a seed diverged on one side"
 
 

@@ -16,6 +16,8 @@ from scipy import stats
 # is 0.003. Student's t covers 0.95 at every n.
 BOOTSTRAP_COVERAGE = {2: 0.50, 3: 0.75, 4: 0.80, 5: 0.84, 6: 0.86, 8: 0.88, 10: 0.90, 20: 0.92}
 
+NO_WIDTH = 1e-9  # an interval of metrics below this has no width; rounding makes less
+
 
 class Interval(NamedTuple):
     """A mean with the bounds of its interval, in the unit of the values; `seeds` values went in."""

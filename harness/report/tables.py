@@ -36,6 +36,7 @@ MORE_COLUMNS: dict[str, Cell] = {
     "seconds": lambda row: show.seconds(row.seconds_mean),
     "memory MB": lambda row: show.megabytes(row.peak_memory_bytes),
     "step ms": lambda row: show.seconds(row.step_latency_seconds * 1e3),
+    "state B": lambda row: show.whole(row.state_bytes),
 }
 TEXT_DROPS = ("time", "top 3", "seeds")
 LEFT = ("row", "verdict")  # columns of words; the others are numbers, set right

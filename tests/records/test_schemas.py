@@ -17,8 +17,9 @@ DESIGN = {
         test_metric selected_step state_dims state_dim_mean state_dim_total initial_state_dim
         parameters train_flops seconds_setup seconds_train seconds_truncate seconds_spectra
         seconds_evaluate seconds_checkpoint seconds_total seconds_lost exclusive threads
-        device_share peak_memory_bytes energy_joules step_latency_seconds restarts forked_from
-        flops_spent seconds_spent backend device torch_version git_commit data_fingerprint""",
+        device_share peak_memory_bytes energy_joules step_latency_seconds state_bytes restarts
+        forked_from flops_spent seconds_spent backend device torch_version git_commit
+        data_fingerprint""",
     "curves": "trial_id step split metric value seconds",
     "truncations": """trial_id step block dim_before dim_after tau energy_kept error_bound
         val_before val_after seconds""",
@@ -99,6 +100,7 @@ def test_version_1_files_stay_readable():
     assert trials[0]["state_dims"] == [64, 64]
     assert trials[0]["test_metric"] == 0.95
     assert trials[0]["spec.training.lr"] == 0.004
+    assert trials[0]["state_bytes"] is None  # a column that came later
     curves = schemas.read_table(FIXTURES / "curves_v1.parquet", "curves")
     assert schemas.file_spec(curves)["model"]["state_dim"] == 64
     assert curves["value"].to_pylist() == [0.0, 1 / 3, 2 / 3]

@@ -30,6 +30,7 @@ def make_trial(role, seed, test, *, label=None, matches=None, task="digits", dim
         "exclusive": True,
         "threads": 1,
         "peak_memory_bytes": 1_000_000,
+        "state_bytes": None,
         "step_latency_seconds": None,
         "flops_method": 100.0,
         "seconds_method": 10.0,

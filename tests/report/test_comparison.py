@@ -137,6 +137,14 @@ def test_one_seed_claims_nothing(suite):
     assert np.isnan([ours.metric_low, ours.metric_top3, ours.difference_to_small_high]).all()
 
 
+def test_seeds_that_differ_by_exactly_as_much_claim_nothing(suite):
+    """A coarse metric: 0.1 and 0.1 apart is not certainty."""
+    ours = rows_of(suite().query("seed in (0, 2)")).loc[OURS]
+    assert ours.difference_to_small == pytest.approx(0.1)
+    assert ours.difference_to_small_low == pytest.approx(0.1)
+    assert ours.verdict == "—"
+
+
 def test_without_a_small_row_there_is_no_verdict(suite):
     ours = rows_of(suite().query("role != 'small'")).loc[OURS]
     assert (ours.difference_to_small_seeds, ours.verdict) == (0, "—")
@@ -176,6 +184,15 @@ def test_costs_are_those_of_the_whole_way(suite):
     assert rows.loc[POST_HOC].train_flops_mean == 0.0
     assert rows.loc[POST_HOC].method_flops_mean == 420.0
     assert rows.loc[OURS].peak_memory_bytes == 1_000_000
+
+
+def test_recurrent_mode_stands_beside_them(suite):
+    trials = change(suite(), OURS, state_bytes=1000, step_latency_seconds=2e-4)
+    trials = change(trials, OURS, 0, state_bytes=1600, step_latency_seconds=8e-4, exclusive=False)
+    rows = rows_of(trials)
+    assert rows.loc[OURS].state_bytes == 1200.0
+    assert rows.loc[OURS].step_latency_seconds == pytest.approx(2e-4)  # timed alone, or not at all
+    assert np.isnan([rows.loc[SMALL].state_bytes, rows.loc[SMALL].step_latency_seconds]).all()
 
 
 def test_seconds_come_only_from_exclusive_trials(suite):

@@ -54,6 +54,9 @@ def test_one_seed_and_no_small_row_claim_nothing(suite):
     (one,) = says(compare(suite().query("seed == 0")))
     assert "no win is claimed" in one
     assert "one seed gives no interval" in one
+    (same,) = says(compare(suite().query("seed in (0, 2)")))
+    assert "no win is claimed" in same
+    assert "every seed differs by exactly as much" in same
     (alone,) = says(compare(suite().query("role != 'small'")))
     assert "no small-from-scratch row has this size, so no win is claimed" in alone
 

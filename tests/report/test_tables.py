@@ -143,6 +143,19 @@ def test_columns_without_a_number_are_left_out(suite):
     assert "step ms" not in header
 
 
+def test_recurrent_mode_has_columns_but_in_the_text_table(suite):
+    comparison = compare(suite().assign(state_bytes=1056, step_latency_seconds=1.25e-4))
+    lines = render(comparison, "md").splitlines()
+    header = next(line for line in lines if line.startswith("| row"))
+    full = next(line for line in lines if line.startswith("| full"))
+    shown = dict(zip(header.split(" | "), full.split(" | "), strict=True))
+    assert shown["step ms"] == "0.125"
+    assert shown["state B |"] == "1056 |"
+    assert "step ms" not in render(comparison, "text")
+    for row in json.loads(render(comparison, "json"))["rows"]:
+        assert (row["step_latency_seconds"], row["state_bytes"]) == (1.25e-4, 1056.0)
+
+
 def test_mixed_rows_are_starred_and_explained(suite):
     trials = suite()
     trials.loc[0, "git_commit"] = "other"
