@@ -1,0 +1,54 @@
+"""What a benchmark ran on, checked and described."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+from typing import Any
+
+import torch
+
+from harness.training.machine import manifest, prepare
+
+from .text import paragraph
+
+
+def open_device(name: str, threads: int) -> torch.device:
+    """The device, with threads set as a trial would.
+
+    Raises:
+        ValueError: neither cpu nor cuda, a GPU that is not there, no threads.
+    """
+    if threads < 1:
+        raise ValueError(f"threads must be at least 1, not {threads}")
+    if name not in ("cpu", "cuda"):
+        raise ValueError(f"device is {name!r}; use cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is 'cuda', but no GPU can be used here")
+    device = torch.device(name)
+    prepare(device, threads)
+    return device
+
+
+def describe(device: torch.device, threads: int) -> dict[str, Any]:
+    """Machine, versions, threads and commit, as JSON; with the load that it began under."""
+    versions: dict[str, str | None] = {}
+    for name in ("numba", "triton"):
+        versions[f"{name}_version"] = None
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[f"{name}_version"] = importlib.metadata.version(name)
+    load = os.getloadavg()[0]
+    return {**manifest(device, threads), **versions, "load_average": round(load, 2)}
+
+
+def machine_lines(machine: dict[str, Any]) -> list[str]:
+    """For a person."""
+    identity = machine["identity"]
+    said = f"{identity['device']}, {machine['cores']} cores, {identity['threads']} threads; "
+    said += f"torch {identity['torch_version']}"
+    for name in ("numba", "triton"):
+        version = machine[f"{name}_version"]
+        said += f", {name} {version}" if version else f", no {name}"
+    commit = machine["git_commit"] or "outside git"
+    return paragraph(f"{said}; commit {commit}; load average {machine['load_average']}")

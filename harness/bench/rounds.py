@@ -1,0 +1,110 @@
+"""Interleaved rounds: A B C A B C ..., so that a machine's mood strikes all cases alike."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Call = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median, smallest and largest of some rounds."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> Spread:
+        """The spread of at least one value."""
+        return cls(statistics.median(values), min(values), max(values))
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Seconds a call, by case, one entry per round; and of each case's first call, ever."""
+
+    seconds: dict[str, list[float]]
+    first: dict[str, float]
+
+    def spread(self, case: str) -> Spread:
+        """Seconds a call of `case`."""
+        return Spread.of(self.seconds[case])
+
+    def ratio(self, above: str, below: str) -> Spread:
+        """Seconds of `above` over seconds of `below`, paired by round."""
+        pairs = zip(self.seconds[above], self.seconds[below], strict=True)
+        return Spread.of([a / b for a, b in pairs])
+
+    def rate(self, case: str, work: float) -> Spread:
+        """Units of work a second, where a call does `work` units."""
+        return Spread.of([work / s for s in self.seconds[case]])
+
+    def share(self, case: str, work: float, ceiling: str, ceiling_work: float) -> Spread:
+        """The rate of `case` over that of `ceiling`, paired by round."""
+        factor = work / ceiling_work
+        pairs = zip(self.seconds[ceiling], self.seconds[case], strict=True)
+        return Spread.of([factor * above / below for above, below in pairs])
+
+
+def interleave(
+    cases: Mapping[str, Call],
+    rounds: int,
+    *,
+    turn: float = 0.0,
+    wait: Call = lambda: None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Rounds:
+    """Time all cases in turn, `rounds` times over, after one call of each that does not count.
+
+    Args:
+        turn: seconds a turn lasts at least; a short case is called several times in it.
+        wait: waits until the device has done all that was asked of it.
+
+    Raises:
+        ValueError: no cases, or fewer rounds than one.
+    """
+    if not cases:
+        raise ValueError("there is nothing to measure")
+    check_rounds(rounds)
+    first = {name: seconds_of(call, wait, clock=clock) for name, call in cases.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in cases}
+    for _ in range(rounds):
+        for name, call in cases.items():
+            seconds[name].append(seconds_of(call, wait, turn, clock))
+    return Rounds(seconds, first)
+
+
+def check_rounds(rounds: int) -> None:
+    """Raise `ValueError` unless there is a round."""
+    if rounds < 1:
+        raise ValueError(f"rounds must be at least 1, not {rounds}")
+
+
+def seconds_of(
+    call: Call,
+    wait: Call,
+    turn: float = 0.0,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Mean seconds of calls that together last `turn` or more; of one call without a turn.
+
+    One call, then two, then four, and a look at the clock after each lot: on a GPU a look waits
+    for the device, which training does not do after every step.
+    """
+    calls, lot = 0, 1
+    begin = clock()
+    while True:
+        for _ in range(lot):
+            call()
+        wait()
+        calls += lot
+        lot *= 2
+        elapsed = clock() - begin
+        if elapsed >= turn:
+            return elapsed / calls

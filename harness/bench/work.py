@@ -1,0 +1,84 @@
+"""What is timed: training steps, and the ceilings of the machine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+
+from harness.models import build
+from harness.suite.specs import LRUSpec, TrainingSpec
+from harness.tasks.base import TaskInfo
+from harness.training.loss import loss_of
+from harness.training.optimizer import make_optimizer
+
+SHORT = 32  # steps of a sequence that is only there to warm up
+
+
+class TrainingStep:
+    """A model with its optimizer and one batch of random data; calling it trains one step."""
+
+    def __init__(self, spec: LRUSpec, info: TaskInfo, batch: int, device: torch.device):
+        torch.manual_seed(0)
+        self.info = info
+        self.model = build(spec, info).to(device).train()
+        self.optimizer = make_optimizer(self.model, TrainingSpec())
+        shape = (batch, info.length)
+        if info.vocabulary is not None:
+            x = torch.randint(info.vocabulary, shape)
+        else:
+            x = torch.randn(*shape, info.inputs or 1)
+        self.x, self.y = x.to(device), torch.randint(info.outputs, (batch,)).to(device)
+        self.loss = torch.zeros(())
+
+    def __call__(self) -> None:
+        """Forward, loss, backward, AdamW; as in `harness.training.loop`, without a look at it."""
+        loss = loss_of(self.info.kind, self.model(self.x), self.y)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.loss = loss.detach()
+
+    def warm(self) -> None:
+        """One step on a sliver of the batch, so that gradients and moments exist."""
+        whole = self.x, self.y
+        self.x, self.y = self.x[:1, :SHORT], self.y[:1]
+        self()
+        self.x, self.y = whole
+
+    def check(self, what: str) -> None:
+        """Raise unless the loss is finite: a fast wrong step must not enter a table."""
+        if not math.isfinite(float(self.loss)):
+            raise RuntimeError(f"{what}: the loss of a benchmarked step is {float(self.loss)}")
+
+
+def waiter(device: torch.device) -> Callable[[], None]:
+    """Waits for the device; on a CPU there is nothing to wait for."""
+    if device.type == "cuda":
+        return lambda: torch.cuda.synchronize(device)
+    return lambda: None
+
+
+class Gemm:
+    """One large square float32 product; `work` is its FLOPs."""
+
+    def __init__(self, device: torch.device):
+        n = 8192 if device.type == "cuda" else 2048
+        self.work = 2.0 * n**3
+        self.a, self.b, self.out = (torch.randn(n, n, device=device) for _ in range(3))
+
+    def __call__(self) -> None:
+        torch.mm(self.a, self.b, out=self.out)
+
+
+class Copy:
+    """One large copy; `work` is the bytes read and written."""
+
+    def __init__(self, device: torch.device):
+        numbers = 2**28 if device.type == "cuda" else 2**26
+        self.work = 2.0 * 4 * numbers
+        self.a, self.b = (torch.ones(numbers, device=device) for _ in range(2))
+
+    def __call__(self) -> None:
+        self.b.copy_(self.a)

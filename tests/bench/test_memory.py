@@ -1,0 +1,23 @@
+"""Peak memory is that of the case: it holds what must be held, and grows with the sequence."""
+
+from dataclasses import replace
+
+from harness.bench.memory import Case, peaks
+from harness.bench.shapes import Shape
+
+SHAPE = Shape("m", "", 16, 2048, 8, (64,), inputs=1)
+
+
+def test_peaks_of_cases_in_children():
+    longer = replace(SHAPE, length=4 * SHAPE.length)
+    cases = [Case(shape, 64, "associative") for shape in (SHAPE, longer, SHAPE)]
+    short, long, again = peaks(cases, "cpu", 1)
+    states = 8 * 2048 * 64 * 8  # bytes of one complex64 (batch, length, N)
+    assert 2 * states < short < 40 * states
+    # What the C library keeps of freed memory differs by a fifth from run to run.
+    assert 2.5 * short < long < 5 * short
+    assert abs(again - short) < 0.25 * short  # what ran before leaves no trace
+
+
+def test_a_child_that_fails_has_no_peak():
+    assert peaks([Case(SHAPE, 64, "triton")], "cpu", 1) == [None]
