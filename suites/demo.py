@@ -1,4 +1,10 @@
-"""The demo: four ways to a small model on four embedded tasks, in minutes on two cores."""
+"""The demo: the ways to a small model on four embedded tasks, in minutes on two cores.
+
+The paper truncates in the first 10 % of 90,000 and more steps. Here the runs have some hundred
+steps and have learnt next to nothing by then, so the window is 40 %; on `digits` the paper's stands
+beside it. Train-then-compress stands here twice, since a tenth of the steps of fine-tuning helps
+it much.
+"""
 
 from harness.suite import (
     Comparison,
@@ -13,36 +19,45 @@ from harness.suite import (
 )
 
 
-def four_ways(tau: float, end: float = 0.1, finetune_steps: int = 0) -> dict:
-    """Full size, in-training truncation, and its two rivals at the size that it ends with."""
-    in_training = InTrainingSpec(kind="in_training", tau=tau, end=end)
+def ways(tau: float, steps: int) -> dict:
+    """Full size, in-training truncation, and its rivals at the size that it ends with."""
+    shrink = InTrainingSpec(kind="in_training", tau=tau, end=0.4)
+    compress = PostHocSpec(kind="post_hoc", match="seed", to=shrink)
     return {
         "full": FullSpec(kind="full"),
-        "in_training": in_training,
-        "post_hoc": PostHocSpec(kind="post_hoc", match="seed", to=in_training),
-        "small": SmallSpec(kind="small", match="seed", to=in_training),
+        "in_training": shrink,
+        "post_hoc": compress,
+        "post_hoc tuned": compress.model_copy(update={"finetune_steps": steps // 10}),
+        "small": SmallSpec(kind="small", match="seed", to=shrink),
     }
+
+
+def early(tau: float) -> dict:
+    """In-training truncation in the paper's window, and small-from-scratch at its size."""
+    shrink = InTrainingSpec(kind="in_training", tau=tau, end=0.1)
+    small = SmallSpec(kind="small", match="seed", to=shrink)
+    return {"in_training early": shrink, "small early": small}
 
 
 digits = Comparison(
     task=TaskSpec(name="digits"),
     model=LRUSpec(blocks=1, width=8, state_dim=64),
     training=TrainingSpec(steps=1500, batch_size=50, lr=0.01),
-    arms=four_ways(tau=0.3),
-    seeds=(0, 1, 2),
+    arms=ways(tau=0.15, steps=1500) | early(tau=0.18),
+    seeds=(0, 1, 2, 3, 4),
 )
 vowels = Comparison(
     task=TaskSpec(name="vowels", length=512, train=4000, validation=1000, test=2000),
     model=LRUSpec(blocks=1, width=8, state_dim=64),
     training=TrainingSpec(steps=600, batch_size=32, lr=0.01),
-    arms=four_ways(tau=0.2),
-    seeds=(0, 1, 2),
+    arms=ways(tau=0.1, steps=600),
+    seeds=(0, 1, 2, 3, 4),
 )
 pylib = Comparison(
     task=TaskSpec(name="pylib", window=128, train=20000, validation=200, test=400),
     model=LRUSpec(blocks=1, width=32, state_dim=64),
-    training=TrainingSpec(steps=400, batch_size=16, lr=0.01),
-    arms=four_ways(tau=0.2),
+    training=TrainingSpec(steps=600, batch_size=16, lr=0.01),
+    arms=ways(tau=0.2, steps=600),
     seeds=(0,),
 )
 listops = Comparison(
@@ -58,8 +73,8 @@ listops = Comparison(
         length=40,
     ),
     model=LRUSpec(blocks=2, width=16, state_dim=64),
-    training=TrainingSpec(steps=600, batch_size=32, lr=0.01),
-    arms=four_ways(tau=0.2),
+    training=TrainingSpec(steps=900, batch_size=32, lr=0.01),
+    arms=ways(tau=0.15, steps=900),
     seeds=(0,),
 )
 
