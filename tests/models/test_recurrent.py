@@ -84,15 +84,16 @@ def test_with_products_in_bfloat16_as_well_as_those_are():
     torch.testing.assert_close(ours, theirs, rtol=0, atol=0.03 * float(theirs.abs().max()))
 
 
-def test_after_a_truncation_too():
+@pytest.mark.parametrize("dims", [[3, 2], [1, 1]])
+def test_after_a_truncation_too(dims):
     from harness.reduction import truncate
 
     model = model_of(info_of("next_token", True, False), torch.float32)
-    truncate(model, state_dims=[3, 2])
+    truncate(model, state_dims=dims)
     x = inputs_of(model.info, torch.float32)
     logits, state = stepwise(model, x)
     torch.testing.assert_close(logits, parallel(model, x), rtol=1e-4, atol=1e-5)
-    assert [h.shape[1] for h in state.hidden] == [3, 2]
+    assert [h.shape[1] for h in state.hidden] == dims
 
 
 @pytest.mark.parametrize(
