@@ -22,7 +22,8 @@ from .work import TrainingStep, waiter
 ROUNDS, QUICK_ROUNDS = 5, 3
 BATCH = 50  # sequences of the step that a truncation is compared to
 SMALLER = (25, 8)  # what is measured instead where that does not fit into memory
-SMALL = 4  # sequences of the steps right after a truncation
+SMALL = 4  # sequences of the steps right after a truncation, where a whole batch takes long
+QUICK_FLOPS = 2e10  # of a step that does not
 ROOM = 0.7  # of the free memory, that a step may be expected to take
 
 
@@ -45,6 +46,16 @@ class Setup:
     def info(self) -> TaskInfo:
         """A task of its length."""
         return TaskInfo("classification", outputs=10, length=self.length, inputs=3)
+
+    @property
+    def step_flops(self) -> float:
+        """Analytic FLOPs of a training step of the full model at batch 50."""
+        return step_flops(self.model, self.info, [self.state_dim] * self.blocks, BATCH)
+
+    @property
+    def steady_batch(self) -> int:
+        """Sequences of the steps right after a truncation."""
+        return BATCH if self.step_flops <= QUICK_FLOPS else SMALL
 
     def bytes_of_step(self, batch: int) -> float:
         """About what a training step keeps: 16 H + 4 N complex states per token and block."""
@@ -99,7 +110,6 @@ def measure(wanted: Wishes) -> dict[str, Any]:
         "machine": describe(device, wanted.threads),
         "rounds": wanted.rounds,
         "batch": BATCH,
-        "steady_batch": SMALL,
     }
     return {
         **result,
@@ -167,10 +177,10 @@ def cut(model: Any, optimizer: Any, rank: int) -> None:
 
 def steps_after(setup: Setup, rank: int, rounds: int, device: torch.device) -> Rounds:
     """The first and the second step after a truncation, and beside them in every round a step of
-    a model that was truncated so long before; all at a small batch.
+    a model that was truncated so long before; all at one batch.
     """
     wait = waiter(device)
-    full = TrainingStep(setup.model, setup.info, SMALL, device)
+    full = TrainingStep(setup.model, setup.info, setup.steady_batch, device)
     full.warm()
     steady = copy.deepcopy(full)
     cut(steady.model, steady.optimizer, rank)
@@ -209,7 +219,8 @@ def summarise(setup: Setup, batch: int, timed: Rounds, after: dict[int, Rounds])
         "spectra_seconds": as_json(timed, "spectra"),
         "step_seconds": {k: v * factor for k, v in as_json(timed, "step").items()},
         "step_measured_at_batch": batch,
-        "step_flops": step_flops(setup.model, setup.info, [setup.state_dim] * setup.blocks, BATCH),
+        "step_flops": setup.step_flops,
+        "steady_batch": setup.steady_batch,
         "rows": rows,
     }
 

@@ -19,8 +19,9 @@ HEADER = (
     "step",
     "in steps",
     "range",
+    "batch",
     "steady",
-    "1st/steady",
+    "1st",
     "range",
     "2nd",
 )
@@ -51,6 +52,7 @@ def cells(found: dict[str, Any], row: dict[str, Any]) -> list[str]:
         estimated + middle(found["step_seconds"], 1e3),
         estimated + middle(row["steps"]),
         span(row["steps"]),
+        str(found["steady_batch"]),
         middle(row["steady_step_seconds"], 1e3),
         middle(row["first_over_steady"]),
         span(row["first_over_steady"]),
@@ -65,8 +67,8 @@ def legend(result: dict[str, Any]) -> list[str]:
         "Hankel singular values and mode shares of all blocks; both: the same and the truncation "
         "to the rank, optimizer moments carried. step: a training step of the full model at batch "
         f"{result['batch']}; in steps: both over step, paired by round. steady: a step "
-        f"at the new size and batch {result['steady_batch']}; 1st and 2nd: the steps right after a "
-        "truncation over a steady one of the same round."
+        "at the new size and this batch; 1st and 2nd: the steps right after a truncation over a "
+        "steady one of the same round."
     )
     for found in result["setups"]:
         batch, setup = found["step_measured_at_batch"], found["setup"]
