@@ -23,6 +23,8 @@ class Arm(Spec):
     kind: str
     # Whether it begins with the selected model of the `full` trial of the same seed.
     needs_full: ClassVar[bool] = False
+    # The knobs that say when something happens, and nothing else.
+    timing: ClassVar[frozenset[str]] = frozenset()
 
     def events(self, steps: int) -> tuple[int, ...]:
         """The optimizer steps right after which `ranks` is asked; 0 means before training.
@@ -31,6 +33,16 @@ class Arm(Spec):
             ValueError: events that coincide or cannot be, in a run of `steps` steps.
         """
         return ()
+
+    def acts(self, steps: int) -> tuple[tuple[int, str], ...]:
+        """(step, what is done there) of every event: two arms whose acts agree up to a step train
+        alike up to there.
+
+        Raises:
+            ValueError: as `events`.
+        """
+        how = self.model_dump_json(exclude=set(self.timing))
+        return tuple((step, how) for step in self.events(steps))
 
     def ranks(self, spectra: Sequence[Any]) -> list[int]:
         """For each block the order to truncate to, from its Hankel singular values (N,)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,8 @@ class InTrainingSpec(Arm):
     fractions of the training steps. `gate` leaves a block alone unless its rank falls below
     (1 - gate) of its state dimension (the published code: 0.05).
     """
+
+    timing: ClassVar[frozenset[str]] = frozenset({"start", "end", "count"})
 
     kind: Literal["in_training"]
     tau: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Tensors = Mapping[str, "torch.Tensor"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
+_HELD = "held-by-"
 _STATE = "__state__"  # the JSON half of a checkpoint, as bytes, beside the tensors
 
 
@@ -190,14 +191,7 @@ class TrialDir:
 
         `state` may hold NaN and infinities, which come back as they were.
         """
-        import torch
-
-        if _STATE in tensors:
-            raise ValueError(f"a tensor may not be called {_STATE}")
-        text = bytearray(json.dumps(state, sort_keys=True).encode())
-        # As a tensor, since safetensors limits its metadata to 100 MB.
-        packed = torch.frombuffer(text, dtype=torch.uint8)
-        write_atomic(self._checkpoint, _packed({**tensors, _STATE: packed}))
+        write_atomic(self._checkpoint, _packed_state(tensors, state))
 
     def load_checkpoint(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
         """(tensors on the CPU, state) of the newest checkpoint, or None if there is none.
@@ -205,16 +199,44 @@ class TrialDir:
         A torn file cannot come from us, so a damaged one is not taken for an absent one: raises
         ValueError in one line.
         """
-        if not self._checkpoint.exists():
-            return None
-        tensors = _unpacked(self._checkpoint)
-        if _STATE not in tensors:
-            raise ValueError(f"{self._checkpoint} is no checkpoint of ours")
-        return tensors, json.loads(bytes(tensors.pop(_STATE).numpy()))
+        return _unpacked_state(self._checkpoint)
 
     def drop_checkpoint(self) -> None:
         """Remove the checkpoint, if any."""
         shutil.rmtree(self._checkpoint.parent, ignore_errors=True)
+
+    def save_fork(self, step: int, tensors: Tensors, state: Mapping[str, Any]) -> None:
+        """Keep the state right after optimizer step `step` for the trials that part there."""
+        write_atomic(self._fork(step), _packed_state(tensors, state))
+
+    def load_fork(self, step: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+        """(tensors on the CPU, state) as `save_fork` was given them, or None if it is not there.
+
+        Raises ValueError, in one line, for a damaged file.
+        """
+        return _unpacked_state(self._fork(step))
+
+    def forks(self) -> list[int]:
+        """The steps behind which a state is kept, ascending."""
+        return sorted(int(path.stem) for path in self.path.glob("forks/*.safetensors"))
+
+    def drop_forks(self, but: Collection[int] = ()) -> None:
+        """Remove the kept states, except behind the steps in `but`, unless a study holds them."""
+        if any(self.path.glob(f"forks/{_HELD}*")):
+            return
+        for step in self.forks():
+            if step not in but:
+                self._fork(step).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty, or not there
+            (self.path / "forks").rmdir()
+
+    def hold_forks(self, study: str) -> None:
+        """Have `drop_forks` remove nothing until `release_forks`: the study may part anywhere."""
+        write_atomic(self.path / "forks" / f"{_HELD}{_plain(study, 'study name')}", b"")
+
+    def release_forks(self, study: str) -> None:
+        """The study is over, as far as this trial goes."""
+        (self.path / "forks" / f"{_HELD}{study}").unlink(missing_ok=True)
 
     def save_model(self, tensors: Tensors, description: Mapping[str, Any]) -> None:
         """Write the selected model and what is needed to rebuild it (`model.json`, last)."""
@@ -235,6 +257,9 @@ class TrialDir:
     def _checkpoint(self) -> Path:
         return self.path / "checkpoint" / "state.safetensors"
 
+    def _fork(self, step: int) -> Path:
+        return self.path / "forks" / f"{step}.safetensors"
+
     def _read(self, name: str) -> dict[str, Any] | None:
         try:
             content = read_json(self.path / name)
@@ -243,6 +268,25 @@ class TrialDir:
         if not isinstance(content, dict):
             raise ValueError(f"{self.path / name} is not a JSON object")
         return content
+
+
+def _packed_state(tensors: Tensors, state: Mapping[str, Any]) -> bytes:
+    import torch
+
+    if _STATE in tensors:
+        raise ValueError(f"a tensor may not be called {_STATE}")
+    text = bytearray(json.dumps(state, sort_keys=True).encode())
+    # As a tensor, since safetensors limits its metadata to 100 MB.
+    return _packed({**tensors, _STATE: torch.frombuffer(text, dtype=torch.uint8)})
+
+
+def _unpacked_state(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+    if not path.exists():
+        return None
+    tensors = _unpacked(path)
+    if _STATE not in tensors:
+        raise ValueError(f"{path} is no checkpoint of ours")
+    return tensors, json.loads(bytes(tensors.pop(_STATE).numpy()))
 
 
 def _packed(tensors: Tensors) -> bytes:

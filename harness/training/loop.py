@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -37,7 +37,11 @@ class Diverged(Exception):
 
 @dataclass
 class Run:
-    """What stays fixed while the state moves."""
+    """What stays fixed while the state moves.
+
+    `keep` is called with the state right after each step of `keep_at`, its boundary not yet
+    behind it: a trial that parts there can begin from it.
+    """
 
     spec: TrialSpec
     task: Task
@@ -45,6 +49,8 @@ class Run:
     clocks: Clocks
     steps: int
     lr_factor: float = 1.0
+    keep_at: frozenset[int] = frozenset()
+    keep: Callable[[RunState], None] = lambda _: None
 
     def __post_init__(self) -> None:
         self.events = frozenset(self.spec.arm.events(self.spec.training.steps))
@@ -61,41 +67,67 @@ def train(run: Run, state: RunState, behind_boundary: Callable[[], None]) -> Non
         Diverged: a NaN or infinite loss or validation metric, or an unstable system.
     """
     state.model.train()
-    if not state.started:
-        boundary(run, state)
-        state.started = True
-        behind_boundary()
-    while state.step < run.steps:
+    while True:
+        if not state.settled:
+            boundary(run, state)
+            state.settled = True
+            behind_boundary()
+        if state.step >= run.steps:
+            return
         advance(run, state)
-        boundary(run, state)
-        behind_boundary()
+        state.settled = False
 
 
 def advance(run: Run, state: RunState) -> None:
     """Optimizer steps up to the next boundary, or the next look at the loss."""
-    training = run.spec.training
+    losses: list[torch.Tensor] = []
+    while not losses or not looks(run, state.step):
+        with run.clocks("train"):
+            losses.append(next_step(run, state))
+            while not (looks(run, state.step) or state.step in run.keep_at):
+                losses.append(next_step(run, state))
+        if state.step in run.keep_at:
+            offer(run, state, losses)
     with run.clocks("train"):
-        losses = []
-        while True:
-            x, y = run.feed.take(state.step)
-            if run.spec.model.dropout:
-                torch.manual_seed(stream(run.spec.seed, "dropout", state.step))
-            set_learning_rate(state.optimizer, training, state.step, run.steps, run.lr_factor)
-            losses.append(optimizer_step(run, state, x, y))
-            state.step += 1
-            if state.step < run.steps:
-                run.feed.prepare(state.step)
-            if at_boundary(run, state.step) or state.step % CHECK_EVERY == 0:
-                break
-        # In double precision, where the sum does not depend on how boundaries cut it.
-        total = float(torch.stack(losses).double().sum())
-    state.loss_sum += total
-    state.loss_count += len(losses)
-    dims = state.model.state_dims
-    flops = step_flops(run.spec.model, run.task.info, dims, training.batch_size)
-    state.train_flops += len(losses) * flops
+        total = account(run, state, losses)
     if not math.isfinite(total):
         raise Diverged(f"the loss is {total} by step {state.step}")
+
+
+def next_step(run: Run, state: RunState) -> torch.Tensor:
+    """Take one step and have the batch of the next on its way; the loss, not waited for."""
+    training = run.spec.training
+    x, y = run.feed.take(state.step)
+    if run.spec.model.dropout:
+        torch.manual_seed(stream(run.spec.seed, "dropout", state.step))
+    set_learning_rate(state.optimizer, training, state.step, run.steps, run.lr_factor)
+    loss = optimizer_step(run, state, x, y)
+    state.step += 1
+    if state.step < run.steps:
+        run.feed.prepare(state.step)
+    return loss
+
+
+def account(run: Run, state: RunState, losses: list[torch.Tensor]) -> float:
+    """Add steps that were taken at the present size to the sums; the sum of their losses."""
+    # In double precision, where the sum does not depend on how boundaries cut it.
+    total = float(torch.stack(losses).double().sum())
+    state.loss_sum += total
+    state.loss_count += len(losses)
+    batch_size = run.spec.training.batch_size
+    flops = step_flops(run.spec.model, run.task.info, state.model.state_dims, batch_size)
+    state.train_flops += len(losses) * int(flops)
+    return total
+
+
+def offer(run: Run, state: RunState, losses: list[torch.Tensor]) -> None:
+    """Have the state kept as it is here, its sums up to date; the run itself goes on untouched.
+
+    A broken state is not offered: who parts here finds out by itself, as it would have alone.
+    """
+    here = replace(state, settled=False)
+    if math.isfinite(account(run, here, losses)):
+        run.keep(here)
 
 
 def optimizer_step(run: Run, state: RunState, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -108,6 +140,11 @@ def optimizer_step(run: Run, state: RunState, x: torch.Tensor, y: torch.Tensor) 
 def at_boundary(run: Run, step: int) -> bool:
     """Whether something is to be done right after optimizer step `step`."""
     return step in run.events or step % run.spec.training.evaluate_every == 0 or step == run.steps
+
+
+def looks(run: Run, step: int) -> bool:
+    """Whether the loss is looked at after this step."""
+    return at_boundary(run, step) or step % CHECK_EVERY == 0
 
 
 def boundary(run: Run, state: RunState) -> None:

@@ -29,10 +29,10 @@ class RunState:
     model: Backbone
     optimizer: torch.optim.Optimizer
     step: int = 0
-    started: bool = False  # whether the boundary at step 0 is behind us
+    settled: bool = False  # whether the boundary at this step is behind us
     loss_sum: float = 0.0
     loss_count: int = 0
-    train_flops: float = 0.0
+    train_flops: int = 0  # exact, however the steps are cut
     truncation_flops: float = 0.0
     selected: Selected | None = None
     curves: list[dict[str, Any]] = field(default_factory=list)
@@ -42,7 +42,7 @@ class RunState:
 
 _PLAIN = (
     "step",
-    "started",
+    "settled",
     "loss_sum",
     "loss_count",
     "train_flops",

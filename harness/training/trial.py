@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from harness.models.build import describe, rebuild
 from harness.models.precision import set_products
 from harness.models.scans import Choice, warm_up
 from harness.records.store import Store, TrialDir
+from harness.suite.prefix import shared_steps
 from harness.suite.specs import TrialSpec
 from harness.tasks.base import Task
 
@@ -34,6 +36,14 @@ class Interrupted(Exception):
     """Asked to stop; the checkpoint holds everything up to here."""
 
 
+@dataclass(frozen=True)
+class Fork:
+    """Where a trial parts from another, whose state right after optimizer step `step` is kept."""
+
+    trial_id: str
+    step: int
+
+
 @dataclass
 class Setting:
     """How this process runs a trial; no part of the spec, and nothing that changes its numbers."""
@@ -43,6 +53,8 @@ class Setting:
     exclusive: bool = False
     device_share: float = 1.0
     checkpoint_seconds: float | None = None  # None: HARNESS_CHECKPOINT_SECONDS, default 60
+    fork: Fork | None = None  # begin there rather than at step 0, if it is still there
+    keep_at: Collection[int] = ()  # steps behind which other trials will part from this one
 
 
 def checkpoint_seconds() -> float:
@@ -96,6 +108,8 @@ class Trial:
         self.clocks = Clocks(self.device)
         self.lost = 0.0
         self.restarts = 0
+        self.forked: dict[str, Any] | None = None  # what the trial parted from, and its cost then
+        self.keeping = 0.0  # seconds that went to states for others, which is no cost of this way
         self.task = tasks.build(self.spec.task)
         if refusal(spec, self.task.info, self.device) is None:
             self.manifest["identity"]["cuda_graphs"] = True
@@ -118,6 +132,8 @@ class Trial:
             self.clocks,
             steps=arm.train_steps(self.spec.training.steps),
             lr_factor=getattr(arm, "finetune_lr_factor", 1.0),
+            keep_at=frozenset(self.setting.keep_at),
+            keep=self._keep,
         )
         self.saved = time.perf_counter()
         try:
@@ -176,14 +192,57 @@ class Trial:
 
     def _resume(self, state: RunState, seconds_setup: float) -> None:
         checkpoint = self.folder.load_checkpoint()
-        if checkpoint is None:
+        if checkpoint is not None:
+            tensors, plain = checkpoint
+            unpack(state, tensors, plain["state"])
+            self.clocks = Clocks(self.device, plain["clocks"])
+            self.restarts = plain["restarts"] + 1
+            self.lost = plain["lost"] + seconds_setup
+            self.forked, self.keeping = plain["forked"], plain["keeping"]
+        elif not self._part(state, seconds_setup):
             self.clocks.seconds["setup"] = seconds_setup
-            return
-        tensors, plain = checkpoint
+        self.first_step = state.step
+
+    def _part(self, state: RunState, seconds_setup: float) -> bool:
+        """Begin where the trial parts from another; False where it must begin at step 0."""
+        fork = self.setting.fork
+        kept = self.store.trial(fork.trial_id).load_fork(fork.step) if fork else None
+        if fork is None or kept is None:
+            return False
+        tensors, plain = kept
+        if shared_steps(_spec_of(plain["spec"]), self.spec) < fork.step:
+            raise ValueError(f"trial {fork.trial_id} is another run by step {fork.step}")
+        if plain["identity"] != self.manifest["identity"]:
+            return False  # other bits than this machine would give
         unpack(state, tensors, plain["state"])
         self.clocks = Clocks(self.device, plain["clocks"])
-        self.restarts = plain["restarts"] + 1
-        self.lost = plain["lost"] + seconds_setup
+        self.forked = {
+            "trial_id": fork.trial_id,
+            "flops": state.train_flops,
+            "seconds": self.clocks.total - seconds_setup,  # its own setup was spent here, too
+            "exclusive": plain["exclusive"],
+        }
+        return True
+
+    def _keep(self, state: RunState) -> None:
+        """Keep a state that others part from, with what it cost without the keeping."""
+        start = time.perf_counter()
+        with self.clocks("checkpoint"):
+            tensors, plain = pack(state)
+            seconds = dict(self.clocks.seconds)
+            seconds["checkpoint"] -= self.keeping
+            content = {
+                "state": plain,
+                "clocks": seconds,
+                "spec": self.spec.model_dump(mode="json"),
+                "identity": self.manifest["identity"],
+                "exclusive": self._exclusive(),
+            }
+            self.folder.save_fork(state.step, tensors, content)
+        self.keeping += time.perf_counter() - start
+
+    def _exclusive(self) -> bool:
+        return self.setting.exclusive and (self.forked is None or self.forked["exclusive"])
 
     def _behind_boundary(self, run: Run, state: RunState) -> None:
         self.setting.progress(
@@ -191,6 +250,7 @@ class Trial:
                 "trial_id": self.folder.trial_id,
                 "step": state.step,
                 "steps": run.steps,
+                "first_step": self.first_step,
                 "state_dims": state.model.state_dims,
                 "metric": state.curves[-1]["value"] if state.curves else None,
                 "train_flops": state.train_flops,
@@ -206,6 +266,8 @@ class Trial:
                     "clocks": dict(self.clocks.seconds),
                     "restarts": self.restarts,
                     "lost": self.lost,
+                    "forked": self.forked,
+                    "keeping": self.keeping,
                 }
                 self.folder.save_checkpoint(tensors, content)
             self.saved = time.perf_counter()
@@ -249,6 +311,7 @@ class Trial:
             assert source_result is not None
             before = source_result["record"]
         identity = self.manifest["identity"]
+        forked = self.forked or {"trial_id": None, "flops": 0, "seconds": 0.0}
         return {
             "trial_id": self.folder.trial_id,
             "task": task.name,
@@ -267,12 +330,12 @@ class Trial:
             "state_dim_total": sum(dims),
             "initial_state_dim": sum(self.initial_state_dims) / len(self.initial_state_dims),
             "parameters": sum(p.numel() for p in state.model.parameters()),
-            "train_flops": state.train_flops,
+            "train_flops": float(state.train_flops),
             **{f"seconds_{name}": value for name, value in seconds.items()},
             "seconds_total": self.clocks.total,
             "seconds_lost": self.lost,
-            "seconds_spent": self.clocks.total + self.lost,
-            "exclusive": self.setting.exclusive,
+            "seconds_spent": self.clocks.total + self.lost - forked["seconds"],
+            "exclusive": self._exclusive(),
             "threads": identity["threads"],
             "device_share": self.setting.device_share,
             "peak_memory_bytes": machine.peak_memory_bytes(self.device),
@@ -280,8 +343,8 @@ class Trial:
             "step_latency_seconds": None,
             "state_bytes": None,
             "restarts": self.restarts,
-            "forked_from": None,
-            "flops_spent": state.train_flops,
+            "forked_from": forked["trial_id"],
+            "flops_spent": float(state.train_flops - forked["flops"]),
             "flops_method": own_flops + before["flops_method"],
             "seconds_method": own_seconds + before["seconds_method"],
             "backend": ",".join(dict.fromkeys(choice.name for choice in self._backends(state))),
@@ -290,3 +353,8 @@ class Trial:
             "git_commit": self.manifest["git_commit"],
             "data_fingerprint": task.fingerprint,
         }
+
+
+def _spec_of(content: dict[str, Any]) -> TrialSpec:
+    # Strict validation takes a list for a tuple from JSON only.
+    return TrialSpec.model_validate_json(json.dumps(content))

@@ -1,0 +1,163 @@
+"""A trial that begins where it parts from another ends as if it had been run alone, bit by bit."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.records.store import Store
+from harness.suite import TrialSpec
+from harness.suite.prefix import shared_steps
+from harness.training.trial import Fork, Interrupted, Setting, run_trial
+
+from .trials import TABLES, record_of, table_of, trial_spec, weights_of
+
+OWN = {"forked_from", "flops_spent"}  # what sharing is there to change
+DROPOUT = {"dropout": 0.1}
+
+
+def in_training(tau=0.2, start=0.1, end=0.5, count=2, **knobs):
+    knobs |= {"tau": tau, "start": start, "end": end, "count": count}
+    return {"kind": "in_training", **knobs}
+
+
+def assert_same_but_cheaper(shared, alone, trial_id):
+    assert weights_of(shared, trial_id) == weights_of(alone, trial_id)
+    for name in TABLES:
+        assert table_of(shared, trial_id, name) == table_of(alone, trial_id, name), name
+    ours, theirs = (record_of(store.trial(trial_id).result()) for store in (shared, alone))
+    assert {k: v for k, v in ours.items() if k not in OWN} == {
+        k: v for k, v in theirs.items() if k not in OWN
+    }
+
+
+def parted(trunk, branch, store):
+    """Run both, the branch from the last step that it shares with the trunk; that step."""
+    step = shared_steps(trunk, branch)
+    run_trial(trunk, store, Setting(keep_at=(step,), exclusive=True))
+    run_trial(branch, store, Setting(fork=Fork(trunk.trial_id, step), exclusive=True))
+    return step
+
+
+@pytest.fixture
+def alone(tmp_path):
+    return Store.open(tmp_path / "alone")
+
+
+@pytest.mark.parametrize(
+    ("trunk", "branch", "step"),
+    [
+        ({"kind": "full"}, in_training(), 36),
+        ({"kind": "full"}, in_training(moments="reset", gate=0.05), 36),
+        ({"kind": "full"}, in_training(start=0.0, end=1.0, count=3), 40),  # where one evaluates
+        ({"kind": "full"}, in_training(tau=0.0), 36),
+        (in_training(), in_training(end=0.9), 36),
+        (in_training(), in_training(start=0.2, end=0.4, count=1), 36),
+        (in_training(end=0.3), in_training(start=0.0, end=0.4), 36),  # behind a shared truncation
+        (in_training(end=0.3), in_training(end=0.4, count=3), 48),  # behind two
+        (in_training(tau=0.3), in_training(tau=0.2), 36),
+    ],
+)
+def test_branches_of_every_kind(store, alone, trunk, branch, step):
+    trunk, branch = (trial_spec(arm, model=DROPOUT) for arm in (trunk, branch))
+    assert parted(trunk, branch, store) == step
+    for spec in (trunk, branch):
+        run_trial(spec, alone, Setting(exclusive=True))
+        assert_same_but_cheaper(store, alone, spec.trial_id)
+    record = store.trial(branch.trial_id).result()["record"]
+    assert record["forked_from"] == trunk.trial_id
+    assert 0 < record["flops_spent"] < record["train_flops"]
+    assert record["seconds_spent"] < record["seconds_total"]
+    assert record["exclusive"]
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"name": "pylib", "window": 32, "train": 200, "validation": 20, "test": 20},
+        {"name": "vowels", "length": 64, "train": 100, "validation": 40, "test": 40},
+        {"name": "listops", "train": 100, "validation": 20, "test": 20, "min_length": 3,
+         "max_length": 20, "max_depth": 2, "max_args": 3, "length": 20},
+    ],
+)  # fmt: skip
+def test_branches_on_every_task(store, alone, task):
+    common = {
+        "task": task,
+        "model": {"blocks": 2, "width": 4, "state_dim": 8},
+        "training": {"steps": 20, "batch_size": 4, "evaluate_every": 7},
+    }
+    trunk = TrialSpec(**common, arm={"kind": "full"})
+    branch = TrialSpec(**common, arm=in_training(tau=0.4))
+    assert parted(trunk, branch, store) == 6
+    run_trial(branch, alone)
+    assert_same_but_cheaper(store, alone, branch.trial_id)
+
+
+def test_post_hoc_finds_the_trunk_as_it_would_without_sharing(store, alone):
+    trunk, later = (trial_spec(arm) for arm in ({"kind": "full"}, {"kind": "post_hoc", "tau": 0.2}))
+    run_trial(trunk, store, Setting(keep_at=(5, 36, 77)))
+    run_trial(trunk, alone)
+    for where in (store, alone):
+        run_trial(later, where)
+    assert store.trial(trunk.trial_id).forks() == [5, 36, 77]
+    assert_same_but_cheaper(store, alone, later.trial_id)
+
+
+def test_a_killed_branch_goes_on_and_remembers_where_it_came_from(store, alone):
+    trunk, branch = trial_spec({"kind": "full"}), trial_spec(in_training())
+    run_trial(trunk, store, Setting(keep_at=(36,)))
+    calls = iter([False, False, True])
+    fork = Fork(trunk.trial_id, 36)
+    with pytest.raises(Interrupted):
+        run_trial(branch, store, Setting(fork=fork, stop=lambda: next(calls)))
+    store.trial(trunk.trial_id).drop_forks()
+    run_trial(branch, store)
+    run_trial(branch, alone)
+    assert_same_but_cheaper(store, alone, branch.trial_id)
+    record = store.trial(branch.trial_id).result()["record"]
+    assert record["forked_from"] == trunk.trial_id
+    assert record["flops_spent"] < record["train_flops"]
+
+
+def test_timings_of_a_branch_are_exclusive_only_if_the_trunk_was(store):
+    trunk, branch = trial_spec({"kind": "full"}), trial_spec(in_training())
+    run_trial(trunk, store, Setting(keep_at=(36,), exclusive=False))
+    run_trial(branch, store, Setting(fork=Fork(trunk.trial_id, 36), exclusive=True))
+    assert not store.trial(branch.trial_id).result()["record"]["exclusive"]
+
+
+def test_without_a_kept_state_a_branch_runs_alone(store, alone):
+    branch = trial_spec(in_training())
+    run_trial(branch, store, Setting(fork=Fork("0123456789abcdef", 36)))
+    run_trial(branch, alone)
+    record = store.trial(branch.trial_id).result()["record"]
+    assert record["forked_from"] is None
+    assert record["flops_spent"] == record["train_flops"]
+
+
+def test_a_state_of_other_threads_is_not_gone_on_with(store, monkeypatch):
+    trunk, branch = trial_spec({"kind": "full"}), trial_spec(in_training())
+    run_trial(trunk, store, Setting(keep_at=(36,)))
+    monkeypatch.setenv("HARNESS_THREADS", "2")
+    run_trial(branch, store, Setting(fork=Fork(trunk.trial_id, 36)))
+    assert store.trial(branch.trial_id).result()["record"]["forked_from"] is None
+
+
+def test_a_state_of_another_run_is_refused(store):
+    trunk = trial_spec(in_training(tau=0.3))
+    run_trial(trunk, store, Setting(keep_at=(50,)))
+    with pytest.raises(ValueError, match="is another run by step 50"):
+        run_trial(trial_spec(in_training(tau=0.2)), store, Setting(fork=Fork(trunk.trial_id, 50)))
+
+
+def test_held_states_stay(store):
+    trunk = trial_spec({"kind": "full"})
+    run_trial(trunk, store, Setting(keep_at=(10, 20)))
+    trial = store.trial(trunk.trial_id)
+    trial.hold_forks("a-study")
+    trial.drop_forks()
+    assert trial.forks() == [10, 20]
+    trial.release_forks("a-study")
+    trial.drop_forks(but=[20])
+    assert trial.forks() == [20]
+    trial.drop_forks()
+    assert not (trial.path / "forks").exists()
