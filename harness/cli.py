@@ -78,6 +78,9 @@ def run(
     cpus: Annotated[int, typer.Option(min=1, help="CPU cores of one trial.")] = 1,
     gpus: Annotated[float, typer.Option(min=0.0, help="GPUs of one trial, or a part.")] = 0.0,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Trials at a time.")] = None,
+    fork: Annotated[
+        bool, typer.Option("--fork/--no-fork", help="Train what trials have in common once.")
+    ] = True,
 ) -> int:
     """Plan, launch, record, report. Running it again resumes; ended trials are kept."""
     for status in retry or ():
@@ -90,7 +93,7 @@ def run(
     from harness.run import Wishes, run_suite
 
     command = shlex.join(["harness", *sys.argv[1:]])
-    wishes = Wishes(address, only, retry or (), cpus, gpus, concurrency)
+    wishes = Wishes(address, only, retry or (), cpus, gpus, concurrency, fork)
     account = run_suite(wanted, place, command, wishes)
     if account.page.is_file():
         print(render(comparison_of(wanted.name, place), "text"))

@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.plan import Plan, Planned
 from harness.records.store import Store
+from harness.sharing import arrange
 from harness.suite import TrialSpec
 from harness.suite.specs import ModelSpec
 from harness.training.flops import step_flops
@@ -33,6 +34,7 @@ def summary(plan: Plan) -> dict[str, Any]:
         "store": str(plan.store.root),
         "flops_per_second": {device: tasks[""] for device, tasks in rates.items()},
         "stages": stages,
+        "sharing": shared(plan),
         "trials": [
             {
                 "row": row.name,
@@ -70,6 +72,37 @@ def _cost(plan: Plan, rows: Iterable[Planned], rates: Rates, size: float) -> dic
         },
         "estimated_bytes": size * len(todo),
     }
+
+
+def shared(plan: Plan) -> dict[str, Any]:
+    """What the missing trials save by beginning where they part from others, and its price.
+
+    FLOPs are counted up to a trial's first truncation, and so are at least these. The bytes are
+    those of all states that are kept for it, as if all were there at one time.
+    """
+    trials = {row.spec.trial_id: row.spec for row in plan.rows if row.spec is not None}
+    sharing = arrange(trials.values(), plan.store, lambda i: plan.result(i) is not None)
+    saved = 0.0
+    for trial_id, (_, step) in sharing.forks.items():
+        trial = trials[trial_id]
+        before = min((at for at, _ in trial.arm.acts(trial.training.steps)), default=step)
+        saved += estimated_flops(trial) / trial.training.steps * min(step, before)
+    kept = sum(len(steps) * state_bytes(trials[i]) for i, steps in sharing.keep_at.items())
+    return {"trials": len(sharing.forks), "saved_flops": saved, "kept_bytes": kept}
+
+
+def state_bytes(trial: TrialSpec) -> int:
+    """Bytes of a resumable state: weights, two moments and the selected weights, float32."""
+    model, info = trial.model, trial.task.info
+    H = model.width
+    mixer = 2 * H * (H + 1) if model.mixer == "glu" else H * H
+    numbers = sum(3 * n + 4 * n * H + H + mixer + 2 * H for n in model.state_dims)
+    numbers += H * (info.vocabulary or (info.inputs or 1) + 1)
+    if info.paired:
+        numbers += H * (2 * H + 1) + H // 2 * (H + 1) + info.outputs * (H // 2 + 1)
+    else:
+        numbers += info.outputs * (H + 1)
+    return 4 * 4 * numbers
 
 
 def estimated_flops(trial: TrialSpec) -> float:

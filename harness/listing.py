@@ -16,6 +16,13 @@ def plan_lines(summary: Mapping[str, Any]) -> list[str]:
     lines = [f"{summary['suite']} in {summary['store']}: {len(trials)} trials, {lacking} missing"]
     for stage in summary["stages"]:
         lines += _stage(stage, [t for t in trials if bool(t["needs"]) == bool(stage["stage"])])
+    sharing = summary["sharing"]
+    if sharing["trials"]:
+        lines.append(
+            f"sharing: {sharing['trials']} trials begin where they part from others, which saves "
+            f"at least {sharing['saved_flops']:.2g} FLOPs and keeps at most "
+            f"{sharing['kept_bytes'] / 1e6:.1f} MB for it; --no-fork does without"
+        )
     return lines
 
 

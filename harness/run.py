@@ -6,7 +6,7 @@ import secrets
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from harness.plan import Plan, Planned
 from harness.records.collect import collect
 from harness.records.files import write_json
 from harness.records.store import Store
+from harness.sharing import arrange
 from harness.suite import Suite
 
 
@@ -31,6 +32,7 @@ class Wishes:
     cpus: int = 1
     gpus: float = 0.0
     concurrency: int | None = None
+    share: bool = True  # begin trials where they part from others
 
 
 @dataclass
@@ -43,6 +45,8 @@ class Account:
     seconds_launch: float | None = None  # a trial's, beyond its own seconds; the median
     seconds_report: float = 0.0
     peak_memory_bytes: int | None = None  # all processes; None on a cluster of others
+    flops: float = 0.0  # training FLOPs that the ended trials stand for
+    flops_spent: float = 0.0  # those that were done here: less where beginnings were shared
     unfinished: list[str] = field(default_factory=list)
     interrupted: bool = False
 
@@ -62,15 +66,27 @@ class Account:
             said += f"; {self.overhead:.2f} s of overhead a trial (launch, record, mirror)"
         if self.peak_memory_bytes:
             said += f"; peak memory of all processes {self.peak_memory_bytes / 2**30:.2f} GiB"
+        if self.flops_spent < self.flops:
+            said += f"; sharing saved {1 - self.flops_spent / self.flops:.0%} of the training FLOPs"
         return [said]
 
 
 class PlanJobs:
     """A plan as the launcher sees it: what is ready, and what has ended."""
 
-    def __init__(self, plan: Plan, only: str | None = None, cpus: int = 1, gpus: float = 0.0):
+    def __init__(
+        self,
+        plan: Plan,
+        only: str | None = None,
+        cpus: int = 1,
+        gpus: float = 0.0,
+        share: bool = True,
+        keep_at: Mapping[str, Iterable[int]] | None = None,
+    ):
         self.plan, self.cpus, self.gpus = plan, cpus, gpus
         self.rows = plan.select(only)
+        specs = [row.spec for row in self.rows if row.spec is not None and share]
+        self.sharing = arrange(specs, plan.store, lambda i: plan.result(i) is not None, keep_at)
         self.given: set[str] = set()
         self.faulted: dict[str, str] = {}
         self.begun: dict[str, float] = {}
@@ -80,7 +96,7 @@ class PlanJobs:
     def ready(self) -> list[Job]:
         """Jobs that can start and were not handed out yet."""
         self.plan.resolve()
-        missing = [row for row in self.plan.missing(self.rows) if self.plan.ready(row)]
+        missing = [row for row in self.plan.missing(self.rows) if self._can_begin(row)]
         jobs = [self._job(row) for row in missing]
         fresh = [job for job in jobs if job.trial_id not in self.given]
         self.given |= {job.trial_id for job in fresh}
@@ -89,6 +105,7 @@ class PlanJobs:
     def done(self, trial_id: str, outcome: Outcome) -> None:
         """A trial has ended, or its machines gave up on it."""
         if outcome.status != "faulted" and self.plan.result(trial_id) is not None:
+            self.sharing.ended(trial_id)
             return
         self.faulted[trial_id] = outcome.message or outcome.status
         for row in self.plan.rows:
@@ -118,10 +135,28 @@ class PlanJobs:
             lines.append(f"{said}: {reason}" if reason else said)
         return lines
 
+    def _can_begin(self, row: Planned) -> bool:
+        """Whether all that the trial needs is there, or will never be."""
+        assert row.spec is not None
+        if not self.plan.ready(row):
+            return False
+        fork = self.sharing.forks.get(row.spec.trial_id)
+        if fork is None or self.sharing.is_there(row.spec.trial_id):
+            return True
+        return self.plan.result(fork[0]) is not None or fork[0] in self.faulted
+
     def _job(self, row: Planned) -> Job:
         assert row.spec is not None
-        spec = row.spec.model_dump(mode="json")
-        return Job(row.spec.trial_id, spec, row.name, cpus=self.cpus, gpus=self.gpus)
+        trial_id = row.spec.trial_id
+        return Job(
+            trial_id,
+            row.spec.model_dump(mode="json"),
+            row.name,
+            cpus=self.cpus,
+            gpus=self.gpus,
+            fork=self.sharing.forks.get(trial_id),
+            keep_at=tuple(sorted(self.sharing.keep_at.get(trial_id, ()))),
+        )
 
 
 def run_suite(suite: Suite, store: Store, command: str, wishes: Wishes | None = None) -> Account:
@@ -135,7 +170,7 @@ def run_suite(suite: Suite, store: Store, command: str, wishes: Wishes | None = 
     wishes = wishes or Wishes()
     plan = Plan(suite, store)
     plan.forget(wishes.retry)
-    jobs = PlanJobs(plan, wishes.only, wishes.cpus, wishes.gpus)
+    jobs = PlanJobs(plan, wishes.only, wishes.cpus, wishes.gpus, wishes.share)
     account = Account(store.suite(suite.name) / "index.html")
     begun, start = time.time(), time.perf_counter()
     if jobs.pending():
@@ -152,6 +187,7 @@ def _launch(jobs: PlanJobs, wishes: Wishes, command: str, account: Account) -> N
     def begin() -> None:
         """Nothing can be refused any more: write."""
         plan.wipe()
+        jobs.sharing.sweep()
         _write_plan(plan, command)
 
     with PeakMemory() as memory:
@@ -168,6 +204,9 @@ def _launch(jobs: PlanJobs, wishes: Wishes, command: str, account: Account) -> N
             ended = interrupted.outcomes
             account.interrupted = True
     account.launched = len(ended)
+    for record in (result["record"] for job, _ in ended if (result := plan.result(job.trial_id))):
+        account.flops += record["train_flops"]
+        account.flops_spent += record["flops_spent"]
     account.seconds_launch = _launch_seconds(plan, ended)
     if wishes.address == "local":
         account.peak_memory_bytes = memory.bytes
@@ -182,7 +221,7 @@ def _launch_seconds(plan: Plan, ended: Sequence[tuple[Job, Outcome]]) -> float |
     for job, outcome in ended:
         result = plan.result(job.trial_id)
         if result is not None and result["record"]["restarts"] == 0:
-            beyond.append(outcome.seconds - result["record"]["seconds_total"])
+            beyond.append(outcome.seconds - result["record"]["seconds_spent"])
     return statistics.median(beyond) if beyond else None
 
 

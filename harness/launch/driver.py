@@ -21,6 +21,7 @@ from .worker import usable_cores
 TICK = 0.2  # seconds between looks at signals and progress
 GRACE = 10.0  # seconds that trials get to take a checkpoint after Ctrl-C
 ECHO = 1.0  # seconds in which further signals count as the same one
+JOBS_EVERY = 0.5  # seconds between looks at what has become ready
 NODES_EVERY = 5.0  # seconds between looks at which nodes live
 NODES_WAIT = 300.0  # seconds in which a lost node may be replaced
 FORWARDED = ("HARNESS_CHECKPOINT_SECONDS", "HARNESS_DEVICE", "HARNESS_DATA")
@@ -91,7 +92,7 @@ class Launch:
         self.ended: list[tuple[Job, Outcome]] = []
         self.shown: list[Ended] = []
         self.start = signals.since
-        self.looked = self.busy_at = time.monotonic()
+        self.looked = self.asked = self.busy_at = time.monotonic()
 
     def all(self, first: list[Job]) -> list[tuple[Job, Outcome]]:
         """Run until nothing is left, or until asked to stop."""
@@ -101,6 +102,7 @@ class Launch:
                 self._wind_down()
                 raise Interrupted(self.ended)
             self._look_at_nodes()
+            self._look_for_jobs()
             self._dispatch()
             self._show()
             self._collect(self.pool.wait(TICK))
@@ -133,6 +135,13 @@ class Launch:
         if now - self.looked >= NODES_EVERY:
             self.looked = now
             self.pool.look_again()
+
+    def _look_for_jobs(self) -> None:
+        """A job may become ready while the one that it waits for still runs."""
+        now = time.monotonic()
+        if now - self.asked >= JOBS_EVERY:
+            self.asked = now
+            self._take(self.jobs.ready())
 
     def _no_place(self, job: Job, now: float) -> None:
         """With nothing running, only another node can help: wait for one, but not for ever."""

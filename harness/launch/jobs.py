@@ -17,6 +17,8 @@ class Job:
     label: str
     cpus: int = 1
     gpus: float = 0.0
+    fork: tuple[str, int] | None = None  # begin where this trial was behind this step
+    keep_at: tuple[int, ...] = ()  # keep the state behind these steps for others
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Jobs(Protocol):
     """Where jobs come from, in the order of their dependencies."""
 
     def ready(self) -> list[Job]:
-        """Jobs that can start now and were not handed out yet; asked again after every `done`."""
+        """Jobs that can start now and were not handed out yet; asked again and again."""
         ...
 
     def done(self, trial_id: str, outcome: Outcome) -> None:

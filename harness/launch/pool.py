@@ -82,7 +82,9 @@ class Pool:
         """Give the slot its job."""
         slot.job, slot.since, slot.told = job, time.monotonic(), {}
         node_cpus = {node.node_id: node.cpus for node in self.nodes}
-        slot.run_ref = slot.actor.run.remote(job.spec, store_root, job.gpus, node_cpus)
+        slot.run_ref = slot.actor.run.remote(
+            job.spec, store_root, job.gpus, node_cpus, job.fork, job.keep_at
+        )
         slot.poll_ref, slot.polled = None, slot.since
 
     def wait(self, timeout: float) -> list[Slot]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .pool import Slot
 from .progress import Ended, Running
@@ -15,7 +16,7 @@ def running_trial(slot: Slot, attempt: int, now: float) -> Running:
     job, told = slot.job, slot.told
     assert job is not None
     seconds = now - slot.since
-    fraction = told["step"] / told["steps"] if told.get("steps") else 0.0
+    fraction = _fraction(told)
     left = seconds * (1 - fraction) / fraction if fraction >= EARLIEST else None
     return Running(
         trial_id=job.trial_id,
@@ -29,6 +30,13 @@ def running_trial(slot: Slot, attempt: int, now: float) -> Running:
         state_dims=tuple(told.get("state_dims", ())),
         left=left,
     )
+
+
+def _fraction(told: Mapping[str, Any]) -> float:
+    """How much of what this process has to do is done: it may have begun in the middle."""
+    first = told.get("first_step", 0)
+    ahead = told.get("steps", 0) - first
+    return (told["step"] - first) / ahead if ahead > 0 else 0.0
 
 
 def time_left(

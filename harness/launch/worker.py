@@ -36,7 +36,13 @@ class TrialWorker:
         self.halt = threading.Event()
 
     def run(
-        self, spec: dict[str, Any], store_root: str, gpus: float, node_cpus: dict[str, float]
+        self,
+        spec: dict[str, Any],
+        store_root: str,
+        gpus: float,
+        node_cpus: dict[str, float],
+        fork: tuple[str, int] | None = None,
+        keep_at: tuple[int, ...] = (),
     ) -> tuple[str, str | None]:
         """Run a trial to its end: (status, message).
 
@@ -47,7 +53,7 @@ class TrialWorker:
         from harness.records.locks import Busy
         from harness.records.store import Store
         from harness.suite.specs import TrialSpec
-        from harness.training.trial import Interrupted, Setting, run_trial
+        from harness.training.trial import Fork, Interrupted, Setting, run_trial
 
         self.told = {}
         exclusive = gpus >= 1.0 if gpus else _reserved(node_cpus) <= usable_cores()
@@ -56,6 +62,8 @@ class TrialWorker:
             stop=self.halt.is_set,
             exclusive=exclusive,
             device_share=gpus if 0.0 < gpus < 1.0 else 1.0,
+            fork=Fork(*fork) if fork else None,
+            keep_at=keep_at,
         )
         try:
             store = Store.open(store_root, create=False)
