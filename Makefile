@@ -19,13 +19,13 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python >= 3.11 is needed; set PYTHON=/path/to/python3.11"; exit 2; }
 	@$(PYTHON) -m venv --clear .venv
-	@$(INSTALL) --editable '.[dev]'
+	@$(INSTALL) --editable '.[dev,servers]'
 	@touch $@
 
 # A gigabyte that only the GPU's kernels need, whose tests run in its interpreter.
 $(KERNELS): $(READY)
 	@echo "Adding triton to .venv (once) ..."
-	@$(INSTALL) --editable '.[dev,gpu]'
+	@$(INSTALL) --editable '.[dev,gpu,servers]'
 	@touch $@
 
 demo: $(READY)

@@ -45,6 +45,16 @@ def _suite(name: str, settings: list[str] | None) -> Any:
     return override(load(name), settings or [])
 
 
+def _suite_or_study(name: str) -> tuple[Any, bool]:
+    """What a name stands for, and whether that is a study."""
+    from harness.suite import Suite
+    from harness.suite.load import find
+    from harness.tune import Study
+
+    found = find(name, (Suite, Study), "suite or study")
+    return found, isinstance(found, Study)
+
+
 @app.command()
 def plan(
     suite: SuiteArgument,
@@ -56,7 +66,17 @@ def plan(
     from harness.estimate import summary
     from harness.plan import Plan
 
-    result = summary(Plan(_suite(suite, settings), _store(store, create=False)))
+    found, is_study = _suite_or_study(suite)
+    place = _store(store, create=False)
+    if is_study:
+        from harness.tune.outlook import outlook, outlook_lines
+
+        if settings:
+            raise ValueError("--set is for suites; a study is changed in its file")
+        expected = outlook(found, place)
+        print(json.dumps(expected) if as_json else "\n".join(outlook_lines(expected)))
+        return
+    result = summary(Plan(_suite(suite, settings), place))
     if as_json:
         print(json.dumps(result))
         return
@@ -98,12 +118,7 @@ def run(
     if account.page.is_file():
         print(render(comparison_of(wanted.name, place), "text"))
         print(f"Tables, figures and page: {account.page}", file=sys.stderr)
-    for line in (*account.lines(), *account.unfinished):
-        print(line, file=sys.stderr)
-    if account.interrupted:
-        print(f"What was done is kept. Go on with: {command}", file=sys.stderr)
-        raise KeyboardInterrupt
-    return 3 if account.unfinished else 0
+    return _ended(account, command)
 
 
 @app.command()
@@ -122,11 +137,60 @@ def trial(
 
 
 @app.command()
+def tune(
+    study: Annotated[str, typer.Argument(help="MODULE.NAME or FILE.py[:NAME] of a study.")],
+    store: StoreOption = None,
+    address: Annotated[str, typer.Option(help="local, or a Ray cluster's HOST:PORT.")] = "local",
+    storage: Annotated[
+        str | None,
+        typer.Option(help="sqlite:///FILE or postgresql://USER@HOST/DATABASE [the store's file]."),
+    ] = None,
+    cpus: Annotated[int, typer.Option(min=1, help="CPU cores of one trial.")] = 1,
+    gpus: Annotated[float, typer.Option(min=0.0, help="GPUs of one trial, or a part.")] = 0.0,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Trials at a time.")] = None,
+    fork: Annotated[
+        bool, typer.Option("--fork/--no-fork", help="Train what trials have in common once.")
+    ] = True,
+) -> int:
+    """Search truncation timing, confirm on fresh seeds, recommend. Run it again to go on."""
+    from harness.run import Wishes
+    from harness.tune.run import load_study, run_study
+
+    wanted = load_study(study)
+    place = _store(store, create=True)
+    command = shlex.join(["harness", *sys.argv[1:]])
+    wishes = Wishes(address, None, (), cpus, gpus, concurrency, fork)
+    account = run_study(wanted, place, command, wishes, storage)
+    answer = account.page.with_name("answer.md")
+    if answer.is_file():
+        print(answer.read_text("utf-8"), end="")
+        print(f"Figures, candidates and page: {account.page}", file=sys.stderr)
+    return _ended(account, command)
+
+
+def _ended(account: Any, command: str) -> int:
+    """Say what a run took and what is left; the exit code."""
+    for line in (*account.lines(), *account.unfinished):
+        print(line, file=sys.stderr)
+    if account.interrupted:
+        print(f"What was done is kept. Go on with: {command}", file=sys.stderr)
+        raise KeyboardInterrupt
+    return 3 if account.unfinished else 0
+
+
+@app.command()
 def report(suite: SuiteArgument, store: StoreOption = None) -> None:
-    """Rebuild tables, figures and page from records alone."""
+    """Rebuild tables, figures and page, of a suite or a study, from records alone."""
+    found, is_study = _suite_or_study(suite)
+    place = _store(store, create=True)
+    if is_study:
+        from harness.tune.rebuild import rebuild_study
+
+        print(rebuild_study(found.name, place))
+        return
     from harness.rebuild import rebuild
 
-    print(rebuild(_suite(suite, None).name, _store(store, create=True)))
+    print(rebuild(found.name, place))
 
 
 @app.command()
@@ -135,12 +199,17 @@ def table(
     store: StoreOption = None,
     format: Annotated[str, typer.Option(help="text, md, csv, tex, html or json.")] = "text",
 ) -> None:
-    """Print the comparison table."""
+    """Print the comparison table; of a study, that on fresh seeds once there is one."""
     from harness.rebuild import comparison_of
     from harness.report.tables import render
 
-    name = _suite(suite, None).name
-    print(render(comparison_of(name, _store(store, create=False)), format))
+    found, is_study = _suite_or_study(suite)
+    place, name = _store(store, create=False), found.name
+    if is_study:
+        from harness.tune.rebuild import newest_comparison
+
+        name = newest_comparison(name, place)
+    print(render(comparison_of(name, place), format))
 
 
 data = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Data sets.")

@@ -44,7 +44,7 @@ def _cost(stage: Mapping[str, Any]) -> str:
     if not stage["missing"]:
         return "nothing missing"
     times = [
-        f"about {_duration(seconds)} of one worker on {device}"
+        f"about {duration_text(seconds)} of one worker on {device}"
         for device, seconds in stage["estimated_seconds"].items()
     ]
     parts = [
@@ -56,7 +56,7 @@ def _cost(stage: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -6,12 +6,13 @@ import secrets
 import statistics
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.launch import Interrupted, Job, Outcome, launch
+from harness.launch.jobs import Jobs
 from harness.launch.memory import PeakMemory
 from harness.launch.progress import make_progress
 from harness.plan import Plan, Planned
@@ -19,7 +20,7 @@ from harness.records.collect import collect
 from harness.records.files import write_json
 from harness.records.store import Store
 from harness.sharing import arrange
-from harness.suite import Suite
+from harness.suite import Suite, TrialSpec
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,12 @@ class PlanJobs:
         gpus: float = 0.0,
         share: bool = True,
         keep_at: Mapping[str, Iterable[int]] | None = None,
+        parents: Iterable[TrialSpec] = (),
     ):
         self.plan, self.cpus, self.gpus = plan, cpus, gpus
         self.rows = plan.select(only)
-        specs = [row.spec for row in self.rows if row.spec is not None and share]
+        specs = [row.spec for row in self.rows if row.spec is not None] + list(parents)
+        specs = specs if share else []
         self.sharing = arrange(specs, plan.store, lambda i: plan.result(i) is not None, keep_at)
         self.given: set[str] = set()
         self.faulted: dict[str, str] = {}
@@ -119,6 +122,10 @@ class PlanJobs:
             for row in self.rows
             if row.blocked is None
         )
+
+    def note(self) -> str:
+        """Nothing beyond the counts."""
+        return ""
 
     def unfinished(self) -> list[str]:
         """What has no result that counts, one line each."""
@@ -175,7 +182,7 @@ def run_suite(suite: Suite, store: Store, command: str, wishes: Wishes | None = 
     begun, start = time.time(), time.perf_counter()
     if jobs.pending():
         _launch(jobs, wishes, command, account)
-    account.seconds_report = _finish(plan, command, begun, account)
+    account.seconds_report = publish(plan, command, begun, account)
     account.seconds = time.perf_counter() - start
     account.unfinished = jobs.unfinished()
     return account
@@ -190,11 +197,22 @@ def _launch(jobs: PlanJobs, wishes: Wishes, command: str, account: Account) -> N
         jobs.sharing.sweep()
         _write_plan(plan, command)
 
+    launch_and_account(jobs, plan.store, wishes, account, begin)
+
+
+def launch_and_account(
+    jobs: Jobs,
+    store: Store,
+    wishes: Wishes,
+    account: Account,
+    begin: Callable[[], None] = lambda: None,
+) -> None:
+    """Launch jobs and note in the account what that took, interrupted or not."""
     with PeakMemory() as memory:
         try:
             ended = launch(
                 jobs,
-                plan.store.root,
+                store.root,
                 address=wishes.address,
                 concurrency=wishes.concurrency,
                 progress=make_progress(sys.stderr),
@@ -203,25 +221,28 @@ def _launch(jobs: PlanJobs, wishes: Wishes, command: str, account: Account) -> N
         except Interrupted as interrupted:
             ended = interrupted.outcomes
             account.interrupted = True
+    results = {job.trial_id: store.trial(job.trial_id).result() for job, _ in ended}
+    records = {trial_id: one["record"] for trial_id, one in results.items() if one is not None}
     account.launched = len(ended)
-    for record in (result["record"] for job, _ in ended if (result := plan.result(job.trial_id))):
-        account.flops += record["train_flops"]
-        account.flops_spent += record["flops_spent"]
-    account.seconds_launch = _launch_seconds(plan, ended)
+    account.flops = sum(record["train_flops"] for record in records.values())
+    account.flops_spent = sum(record["flops_spent"] for record in records.values())
+    account.seconds_launch = _launch_seconds(records, ended)
     if wishes.address == "local":
         account.peak_memory_bytes = memory.bytes
 
 
-def _launch_seconds(plan: Plan, ended: Sequence[tuple[Job, Outcome]]) -> float | None:
+def _launch_seconds(
+    records: Mapping[str, Mapping[str, Any]], ended: Sequence[tuple[Job, Outcome]]
+) -> float | None:
     """Median seconds from handing out a trial to seeing its end, beyond the trial's own.
 
     The median, since the first trial of every worker waits for its process to start.
     """
-    beyond = []
-    for job, outcome in ended:
-        result = plan.result(job.trial_id)
-        if result is not None and result["record"]["restarts"] == 0:
-            beyond.append(outcome.seconds - result["record"]["seconds_spent"])
+    beyond = [
+        outcome.seconds - records[job.trial_id]["seconds_spent"]
+        for job, outcome in ended
+        if job.trial_id in records and records[job.trial_id]["restarts"] == 0
+    ]
     return statistics.median(beyond) if beyond else None
 
 
@@ -231,7 +252,7 @@ def _write_plan(plan: Plan, command: str) -> dict[str, Any]:
     return record
 
 
-def _finish(plan: Plan, command: str, begun: float, account: Account) -> float:
+def publish(plan: Plan, command: str, begun: float, account: Account) -> float:
     """Write the suite's tables, report and mirror from what has ended; returns the seconds."""
     from harness.records.mirror import mirror
     from harness.report import write_report

@@ -173,6 +173,12 @@ def _end(before: set[Any]) -> None:
     psutil.wait_procs(alive, timeout=3)
 
 
+def check_address(address: str) -> None:
+    """Raise ValueError, within seconds, if no cluster answers there; `local` always does."""
+    if address != "local":
+        _probe(address)
+
+
 def _probe(address: str) -> None:
     """Raise ValueError unless something that speaks gRPC answers at the address.
 

@@ -202,7 +202,8 @@ class Launch:
         )
         waiting = len(self.queue) + self.jobs.pending()
         eta = time_left(self.shown, running, waiting, len(self.pool.busy))
-        self.progress.update(Snapshot(tuple(self.shown), running, waiting, now - self.start, eta))
+        elapsed, note = now - self.start, self.jobs.note()
+        self.progress.update(Snapshot(tuple(self.shown), running, waiting, elapsed, eta, note))
 
 
 class Signals:

@@ -51,6 +51,10 @@ class Jobs(Protocol):
         """How many jobs were not handed out yet."""
         ...
 
+    def note(self) -> str:
+        """A line about where the whole stands, beyond what is counted; may be empty."""
+        ...
+
 
 class Interrupted(Exception):
     """Ctrl-C or SIGTERM. What has ended is in `outcomes`; the rest resumes from checkpoints."""

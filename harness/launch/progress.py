@@ -53,13 +53,15 @@ class Ended:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Where the launch stands. `ended` holds every ended trial, oldest first; `eta` is seconds."""
+    """Where the launch stands. `ended` holds every ended trial, oldest first; `eta` is seconds;
+    `note` is what the jobs say of the whole."""
 
     ended: tuple[Ended, ...]
     running: tuple[Running, ...]
     waiting: int
     elapsed: float
     eta: float | None
+    note: str = ""
     counts: Counter[str] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -126,6 +128,8 @@ class LineProgress:
         if time.monotonic() - self.last >= self.every:
             self.last = time.monotonic()
             self._print(f"[{duration(snapshot.elapsed)}] {snapshot.summary()}")
+            if snapshot.note:
+                self._print(f"  {snapshot.note}")
             for trial in snapshot.running:
                 self._print(f"  {trial.label}, seed {trial.seed}: {trial.describe()}")
 
@@ -179,7 +183,8 @@ def _table(snapshot: Snapshot) -> RenderableType:
     for trial in snapshot.running:
         table.add_row(*map(Text, _cells(trial)))
     head = Text(f"{duration(snapshot.elapsed)}  {snapshot.summary()}")
-    return Group(head, table) if snapshot.running else head
+    lines = [head, *([Text(snapshot.note)] if snapshot.note else [])]
+    return Group(*lines, table) if snapshot.running else Group(*lines)
 
 
 def _cells(trial: Running) -> list[str]:

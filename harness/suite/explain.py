@@ -19,6 +19,11 @@ _NAMED = (Suite, Comparison, TrialSpec, TrainingSpec, *get_args(_PARTS))
 _WHOLES: dict[str, Any] = {m.__name__: m for m in _NAMED}
 
 
+def known(*models: type[BaseModel]) -> None:
+    """Let `explain` find its way in these models too; for specs of rooms above this one."""
+    _WHOLES.update({model.__name__: model for model in models})
+
+
 def explain(error: ValidationError) -> str:
     """The first fault as one line, and how many more there are."""
     whole = _WHOLES.get(error.title, _PARTS)

@@ -28,12 +28,22 @@ def load(name_or_path: str) -> Suite:
     Raises:
         ValueError: one line that says what is missing, broken or of another type.
     """
+    return find(name_or_path, (Suite,), "suite")
+
+
+def find(name_or_path: str, kinds: tuple[type, ...], what: str) -> Any:
+    """The object of one of these kinds that a name stands for; `what` is what to call it.
+
+    Raises:
+        ValueError: as `load`.
+    """
     file, attribute = _locate(name_or_path)
     module = _execute(file)
     found = getattr(module, attribute, None)
-    if not isinstance(found, Suite):
-        have = [k for k, v in vars(module).items() if isinstance(v, Suite)]
-        raise ValueError(f"{file} has no suite {attribute!r}; it has {', '.join(have) or 'none'}")
+    if not isinstance(found, kinds):
+        have = [k for k, v in vars(module).items() if isinstance(v, kinds)]
+        listed = ", ".join(have) or "none"
+        raise ValueError(f"{file} has no {what} {attribute!r}; it has {listed}")
     return found
 
 

@@ -55,6 +55,9 @@ class FakeJobs:
     def pending(self) -> int:
         return sum(map(len, self.stages))
 
+    def note(self) -> str:
+        return f"{len(self.stages)} stages left"
+
 
 class Watcher:
     """A sink that calls back."""

@@ -1,0 +1,73 @@
+"""The stages of a study as the launcher sees them: one stream of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from harness.launch import Job, Outcome
+from harness.plan import Plan
+from harness.records.store import Store
+from harness.run import PlanJobs, Wishes
+
+from .rounds import Stage
+
+
+class StudyJobs:
+    """Jobs of one stage at a time; the next is asked for when all of this one have ended.
+
+    `ahead` is how many trials the later stages are expected to have, `say` where the study stands.
+    """
+
+    def __init__(
+        self,
+        stages: Iterator[Stage],
+        store: Store,
+        wishes: Wishes,
+        ahead: Callable[[], int],
+        say: Callable[[], str],
+    ):
+        self.stages, self.store, self.wishes = stages, store, wishes
+        self.ahead, self.say = ahead, say
+        self.current: PlanJobs | None = None
+        self.open: set[str] = set()
+        self.said = ""
+
+    def ready(self) -> list[Job]:
+        """Jobs that can start; concludes what a stage has shown once it is over."""
+        while True:
+            if self.current is None:
+                stage = next(self.stages, None)
+                if stage is None:
+                    return []
+                self.current = self._jobs_of(stage)
+                self.said = self.say()
+            jobs = self.current.ready()
+            self.open |= {job.trial_id for job in jobs}
+            if jobs or self.open:
+                return jobs
+            self.current = None
+
+    def done(self, trial_id: str, outcome: Outcome) -> None:
+        """A trial has ended, or its machines gave up on it."""
+        assert self.current is not None
+        self.open.discard(trial_id)
+        self.current.done(trial_id, outcome)
+        self.said = self.say()
+
+    def pending(self) -> int:
+        """What this stage has not handed out yet, and what is expected of the later ones."""
+        return (self.current.pending() if self.current else 0) + self.ahead()
+
+    def note(self) -> str:
+        """Where the study stands."""
+        return self.said
+
+    def _jobs_of(self, stage: Stage) -> PlanJobs:
+        return PlanJobs(
+            Plan(stage.suite, self.store),
+            cpus=self.wishes.cpus,
+            gpus=self.wishes.gpus,
+            share=self.wishes.share,
+            keep_at=stage.keep_at,
+            parents=stage.parents,
+        )

@@ -1,0 +1,259 @@
+"""A study's books: its candidates and their trials, what was spent, and the files that say so.
+
+Everything here is read from trial records; `study.json` only says which trial is whose. So a
+study's report needs neither Optuna's storage nor the study's file.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from harness.records.files import write_json
+from harness.records.store import Store
+from harness.suite import FullSpec, InTrainingSpec, TrialSpec
+from harness.tasks.base import HIGHER_IS_BETTER
+
+from .spec import Study
+
+if TYPE_CHECKING:
+    from .search import Asked
+
+OBJECTIVES = {"train_flops": "flops_method", "state_dim_mean": "state_dim_mean"}
+
+
+@dataclass
+class Candidate:
+    """A setting under trial: its arm, and its trial on every seed."""
+
+    number: int
+    origin: str
+    arm: InTrainingSpec
+    setting: dict[str, Any]
+    trials: dict[int, TrialSpec]
+    state: str = "running"
+    why: str | None = None
+
+    @property
+    def label(self) -> str:
+        """Its row in tables."""
+        return f"c{self.number}"
+
+
+@dataclass
+class Ledger:
+    """The books of one study, in one store."""
+
+    study: Study
+    store: Store
+    command: str
+    candidates: dict[int, Candidate] = field(default_factory=dict)
+    finalists: list[int] = field(default_factory=list)
+    state: str = "searching"
+    recommendation: dict[str, Any] | None = None
+    _results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _keep: set[int] = field(default_factory=set)
+
+    # Who is who
+
+    def full(self, seed: int) -> TrialSpec:
+        """The full-size trial of a seed, the trunk of its candidates."""
+        return self.study.base.model_copy(update={"arm": FullSpec(kind="full"), "seed": seed})
+
+    def enter(self, asked: Asked, arm: InTrainingSpec) -> Candidate:
+        """Take a candidate that the search asked for into the books."""
+        trials = {
+            seed: self.study.base.model_copy(update={"arm": arm, "seed": seed})
+            for seed in self.study.seeds
+        }
+        setting = self.study.setting(asked.params).model_dump(mode="json")
+        candidate = Candidate(asked.number, asked.origin, arm, setting, trials)
+        return self.candidates.setdefault(asked.number, candidate)
+
+    def end(self, candidate: Candidate, state: str, why: str | None) -> None:
+        """Note how a candidate ended."""
+        candidate.state, candidate.why = state, why
+
+    def arms(self) -> dict[int, InTrainingSpec]:
+        """Arms by number."""
+        return {number: candidate.arm for number, candidate in self.candidates.items()}
+
+    # What the records say
+
+    def record(self, trial: TrialSpec) -> dict[str, Any] | None:
+        """A trial's record, or None while it has not ended."""
+        trial_id = trial.trial_id
+        if trial_id not in self._results:
+            result = self.store.trial(trial_id).result()
+            if result is None:
+                return None
+            self._results[trial_id] = result["record"]
+        return self._results[trial_id]
+
+    def status(self, trial: TrialSpec) -> str | None:
+        """`completed`, `diverged` or `failed`; None while it has not ended."""
+        record = self.record(trial)
+        return None if record is None else record["status"]
+
+    def metrics(self, trials: Mapping[int, TrialSpec]) -> dict[int, float]:
+        """The validation metric by seed, of the trials that completed.
+
+        Raises:
+            ValueError: a full-size trial did not complete: there is nothing to measure against.
+        """
+        found = {}
+        for seed, trial in trials.items():
+            record = self.record(trial)
+            if record is not None and record["status"] == "completed":
+                found[seed] = float(record["val_metric"])
+            elif isinstance(trial.arm, FullSpec):
+                ended = "has not ended" if record is None else f"has {record['status']}"
+                raise ValueError(f"the full-size trial of seed {seed} {ended}")
+        return found
+
+    def score(self, candidate: Candidate) -> tuple[list[float], float | None]:
+        """(values of the study's objectives, deficit beyond the margin), means over seeds."""
+        study = self.study
+        records = {s: self.record(t) for s, t in candidate.trials.items()}
+        metric = self.metrics(candidate.trials)
+        columns = {name: column for name, column in OBJECTIVES.items() if name in study.objectives}
+        costs = [
+            statistics.fmean(float(r[column]) for r in records.values() if r is not None)
+            for column in columns.values()
+        ]
+        if study.goal == "pareto":
+            return [statistics.fmean(metric.values()), *costs], None
+        assert study.margin is not None
+        sign = 1.0 if HIGHER_IS_BETTER[study.base.task.metric] else -1.0
+        full = self.metrics({s: self.full(s) for s in metric})
+        deficit = statistics.fmean(sign * (full[s] - metric[s]) for s in metric)
+        return costs, deficit - study.margin
+
+    # What it costs
+
+    def spent(self) -> dict[str, float]:
+        """FLOPs and hours of the search: really spent, and had each trial been run alone."""
+        trials = [self.full(seed) for seed in self.study.seeds]
+        trials += [t for c in self.candidates.values() for t in c.trials.values()]
+        unique = {trial.trial_id: self.record(trial) for trial in trials}
+        records = [record for record in unique.values() if record is not None]
+        return {
+            "candidates": sum(c.state != "running" for c in self.candidates.values()),
+            "flops": sum(r["flops_spent"] for r in records),
+            "flops_alone": sum(r["train_flops"] for r in records),
+            "seconds": sum(r["seconds_spent"] for r in records),
+            "gpu_hours": sum(r["seconds_spent"] * r["device_share"] for r in records) / 3600,
+        }
+
+    def affords(self, k: int) -> bool:
+        """Whether the budget has room for batch k, if it costs what a batch has cost so far."""
+        budget, size = self.study.budget, self.study.batch
+        if budget.candidates is not None and (k + 1) * size > budget.candidates:
+            return False
+        spent = self.spent()
+        growth = (k + 1) / k if k else 1.0
+        return all(
+            limit is None or spent[name] * growth <= limit
+            for name, limit in (("flops", budget.flops), ("gpu_hours", budget.gpu_hours))
+        )
+
+    # The states that later candidates may begin with
+
+    def hold(
+        self, candidates: Iterable[Candidate], seeds: tuple[int, ...]
+    ) -> dict[str, tuple[int, ...]]:
+        """Have the states kept that later candidates may part from; steps by trial.
+
+        The trunk keeps them all. Where it had ended before this study began, without keeping them,
+        the candidates that pass there do.
+        """
+        wanted: dict[str, tuple[int, ...]] = {}
+        steps = self.study.first_event_steps()
+        for seed in seeds:
+            trunk = self.full(seed)
+            folder = self.store.trial(trunk.trial_id)
+            if not folder.ended():
+                folder.hold_forks(self.study.name)
+                wanted[trunk.trial_id] = steps
+                continue
+            there = set(folder.forks())
+            for keeper in self.keepers((seed,)):
+                there |= set(self.store.trial(keeper.trial_id).forks())
+            for candidate in candidates:
+                trial = candidate.trials[seed]
+                first = trial.arm.acts(trial.training.steps)[0][0]
+                lacking = tuple(s for s in steps if s <= first and s not in there)
+                if lacking and not self.store.trial(trial.trial_id).ended():
+                    self.store.trial(trial.trial_id).hold_forks(self.study.name)
+                    wanted[trial.trial_id] = lacking
+                    self._keep.add(candidate.number)
+                    there |= set(lacking)
+        return wanted
+
+    def keepers(self, seeds: Iterable[int]) -> tuple[TrialSpec, ...]:
+        """The trials of ended candidates that keep states in the place of the trunk."""
+        kept = (self.candidates[number] for number in sorted(self._keep))
+        trials = [candidate.trials[seed] for candidate in kept for seed in seeds]
+        return tuple(trial for trial in trials if self.record(trial) is not None)
+
+    def release(self) -> None:
+        """The search is over: nothing can need the states any more."""
+        trials = [self.full(seed) for seed in self.study.seeds]
+        trials += [t for c in self.candidates.values() for t in c.trials.values()]
+        for trial in trials:
+            folder = self.store.trial(trial.trial_id)
+            folder.release_forks(self.study.name)
+            folder.drop_forks()
+
+    # The two halves of the answer
+
+    def begin_confirmation(self) -> None:
+        """Choose the finalists from what the search found, by validation alone."""
+        from harness.report.study_answer import finalists, summarise
+
+        from .frames import candidates_frame
+
+        study = self.study
+        self.release()
+        summary = summarise(candidates_frame(self.content(), self.store))
+        chosen = finalists(
+            summary, study.goal, study.margin, study.finalists, study.minimise_state_dim
+        )
+        if not chosen:
+            raise ValueError(f"no candidate of {study.name} completed: there is nothing to confirm")
+        self.finalists, self.state = chosen, "confirming"
+        self.write()
+
+    def end_confirmation(self) -> None:
+        """Every trial of the confirmation has ended, or never will."""
+        self.state = "done"
+
+    def content(self) -> dict[str, Any]:
+        """The content of study.json."""
+        return {
+            "study": self.study.model_dump(mode="json"),
+            "command": self.command,
+            "state": self.state,
+            "spent": self.spent(),
+            "full": {str(seed): self.full(seed).trial_id for seed in self.study.seeds},
+            "candidates": [
+                {
+                    "number": c.number,
+                    "origin": c.origin,
+                    "state": c.state,
+                    "why": c.why,
+                    "label": c.label,
+                    "setting": c.setting,
+                    "trials": {str(seed): trial.trial_id for seed, trial in c.trials.items()},
+                }
+                for c in self.candidates.values()
+            ],
+            "finalists": self.finalists,
+            "recommendation": self.recommendation,
+        }
+
+    def write(self) -> None:
+        """Write STORE/suites/<study>/study.json."""
+        write_json(self.store.suite(self.study.name) / "study.json", self.content())

@@ -1,0 +1,86 @@
+"""What a study will cost: its search alone and with shared beginnings, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from harness.estimate import estimated_flops, measured_rates, state_bytes
+from harness.listing import duration_text
+from harness.records.store import Store
+from harness.suite import FullSpec, InTrainingSpec, TrialSpec
+
+from .spec import Study
+from .suggest import sobol
+
+
+def outlook(study: Study, store: Store) -> dict[str, Any]:
+    """A study's cost as JSON, for as many candidates as its budget allows, spread by Sobol.
+
+    FLOPs are upper bounds: what a truncation saves afterwards is not known, and a candidate that
+    is stopped early, or repeats another's beginning behind its first truncation, costs less.
+    """
+    count = study.budget.candidates
+    one = estimated_flops(study.base)
+    if count is None:
+        assert study.budget.flops is not None or study.budget.gpu_hours is not None
+        count = int((study.budget.flops or 0.0) // (one * len(study.seeds)))
+    spread = study.model_copy(update={"startup": max(0, count - len(study.enqueue))})
+    params = [*study.enqueued(), *sobol(spread)][:count]
+    arms = [study.arm(values) for values in params]
+    shares = [spent_steps(study.base, arms, kept) for kept in (1.0, 0.5)]
+    full = study.base.model_copy(update={"arm": FullSpec(kind="full")})
+    kept = len(study.first_event_steps()) * len(study.seeds)
+    seeds = len(study.seeds)
+    rates = measured_rates(store)
+    return {
+        "study": study.name,
+        "store": str(store.root),
+        "candidates": count,
+        "seeds": seeds,
+        "flops_alone": shares[0][0] * one * seeds,
+        "flops_shared": shares[0][1] * one * seeds,
+        "share": shares[0][1] / shares[0][0],
+        "share_if_half": shares[1][1] / shares[1][0],
+        "kept_states": kept,
+        "kept_bytes": kept * state_bytes(full),
+        "estimated_seconds": {
+            device: shares[0][1] * one * seeds / tasks.get(study.base.task.name, tasks[""])
+            for device, tasks in rates.items()
+        },
+    }
+
+
+def spent_steps(
+    base: TrialSpec, arms: Sequence[InTrainingSpec], kept: float
+) -> tuple[float, float]:
+    """(alone, shared): a search's training FLOPs in units of one full training.
+
+    A step behind a trial's first truncation costs `kept` of a full step, 1 or less. With T steps
+    and a first truncation behind step f, a candidate alone costs (f + kept (T - f)) / T; with
+    shared beginnings the trunk costs 1, and each different candidate kept (T - f) / T.
+    """
+    T = base.training.steps
+    firsts = {arm.acts(T): arm.acts(T)[0][0] for arm in arms}.values()
+    alone = 1.0 + sum((f + kept * (T - f)) / T for f in firsts)
+    shared = 1.0 + sum(kept * (T - f) / T for f in firsts)
+    return alone, shared
+
+
+def outlook_lines(expected: dict[str, Any]) -> list[str]:
+    """For a person."""
+    lines = [
+        f"study {expected['study']} in {expected['store']}: {expected['candidates']} candidates on "
+        f"{expected['seeds']} seeds, and the full model",
+        f"search: at most {expected['flops_shared']:.2g} FLOPs, against "
+        f"{expected['flops_alone']:.2g} with every trial run alone ({expected['share']:.2f}; "
+        f"{expected['share_if_half']:.2f} if a truncated step costs half)",
+        f"kept for sharing: at most {expected['kept_states']} states, "
+        f"{expected['kept_bytes'] / 1e6:.1f} MB, until the search ends",
+    ]
+    for device, seconds in expected["estimated_seconds"].items():
+        lines.append(f"about {duration_text(seconds)} of one worker on {device}")
+    return lines
+
+
+__all__ = ["outlook", "outlook_lines", "spent_steps"]

@@ -1,0 +1,61 @@
+"""From records back to a study's tables, figures and page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from harness.records.files import read_json
+from harness.records.store import Store
+
+from .frames import candidates_frame
+from .rounds import confirmation_name
+
+
+def rebuild_study(name: str, store: Store) -> Path:
+    """Rebuild the suites that a study's trials stand in, and its report; the page's path.
+
+    Raises:
+        ValueError: no record of it in this store.
+    """
+    from harness.rebuild import rebuild
+
+    _content(name, store)
+    for suite in (name, confirmation_name(name)):
+        if (store.suite(suite) / "plan.json").is_file():
+            rebuild(suite, store)
+    return report_study(name, store)
+
+
+def report_study(name: str, store: Store) -> Path:
+    """Write a study's page, figures and answer from its tables; the page's path.
+
+    Raises:
+        ValueError: no record of it in this store.
+    """
+    from harness.records.schemas import read_table
+    from harness.report.comparison import compare
+    from harness.report.study_page import write_study
+
+    content = _content(name, store)
+    folder, fresh = store.suite(name), store.suite(confirmation_name(name))
+    tables: list[Any] = []
+    if content["finalists"] and (fresh / "trials.parquet").is_file():
+        names = ("trials", "curves", "truncations")
+        frames = [read_table(fresh / f"{table}.parquet", table).to_pandas() for table in names]
+        tables = [compare(frames[0]), *frames]
+    write_study(folder, content, candidates_frame(content, store), *tables)
+    return folder / "index.html"
+
+
+def newest_comparison(name: str, store: Store) -> str:
+    """The suite that holds a study's answer: the confirmation, or before it the search."""
+    fresh = confirmation_name(name)
+    return fresh if (store.suite(fresh) / "trials.parquet").is_file() else name
+
+
+def _content(name: str, store: Store) -> dict[str, Any]:
+    path = store.suite(name) / "study.json"
+    if not path.is_file():
+        raise ValueError(f"no record of study {name} in {store.root}: harness tune makes it")
+    return read_json(path)

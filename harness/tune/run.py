@@ -1,0 +1,96 @@
+"""Run a study: search, confirm, recommend, report."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from harness.launch.cluster import check_address
+from harness.plan import Plan
+from harness.records.store import Store
+from harness.run import Account, Wishes, launch_and_account, publish
+from harness.suite import FullSpec
+from harness.suite.load import find
+
+from .jobs import StudyJobs
+from .ledger import Ledger
+from .rebuild import report_study
+from .rounds import Halted, Rounds, confirmation, confirmation_name, suite_of
+from .spec import Study
+from .standing import standing
+
+
+def load_study(name_or_path: str) -> Study:
+    """`timing.digits` is suites/timing.py:digits, `file.py:name` any.
+
+    Raises:
+        ValueError: one line that says what is missing, broken or of another type.
+    """
+    return find(name_or_path, (Study,), "study")
+
+
+def run_study(
+    study: Study,
+    store: Store,
+    command: str,
+    wishes: Wishes | None = None,
+    storage_url: str | None = None,
+) -> Account:
+    """Go through a study from where it stands, and report on what there is at the end.
+
+    `storage_url` None is optuna.db in the store.
+
+    Raises:
+        ValueError: bad input, a storage that cannot be used, a margin that cannot be resolved.
+        Busy: another driver runs this study.
+    """
+    from .search import open_search
+
+    wishes = wishes or Wishes()
+    check_address(wishes.address)
+    account = Account(store.suite(study.name) / "index.html")
+    ledger = Ledger(study, store, command)
+    begun, start = time.time(), time.perf_counter()
+    with open_search(study, storage_url, store) as search:
+        rounds = Rounds(study, search, ledger)
+        jobs = StudyJobs(rounds.stages(), store, wishes, rounds.ahead, lambda: standing(ledger))
+        try:
+            launch_and_account(jobs, store, wishes, account)
+        except Halted as halted:
+            account.unfinished = [str(halted)]
+        if ledger.state == "searching" and not ledger.candidates:
+            return account  # not even the full model is there yet
+        account.seconds_report = conclude(ledger, begun, account)
+    account.seconds = time.perf_counter() - start
+    return account
+
+
+def conclude(ledger: Ledger, begun: float, account: Account) -> float:
+    """Tables, mirror and report of what has ended; returns the seconds."""
+    start = time.perf_counter()
+    study, store = ledger.study, ledger.store
+    arms: dict[str, Any] = {"full": FullSpec(kind="full")}
+    arms |= {c.label: c.arm for c in ledger.candidates.values() if c.state == "complete"}
+    searched = suite_of(study, study.name, arms, study.seeds)
+    publish(Plan(searched, store), ledger.command, begun, account)
+    if ledger.finalists:
+        fresh = Plan(confirmation(study, ledger.finalists, ledger.arms()), store)
+        publish(fresh, ledger.command, begun, account)
+        if ledger.state == "done":
+            ledger.recommendation = recommendation(ledger)
+    ledger.write()
+    report_study(study.name, store)
+    return time.perf_counter() - start
+
+
+def recommendation(ledger: Ledger) -> dict[str, Any]:
+    """From the fresh seeds alone."""
+    from harness.records.schemas import read_table
+    from harness.report.study_answer import recommend
+
+    study = ledger.study
+    folder = ledger.store.suite(confirmation_name(study.name))
+    trials = read_table(folder / "trials.parquet", "trials").to_pandas()
+    labels = ["paper"] if study.enqueue else []
+    labels += [f"c{number}" for number in ledger.finalists]
+    return recommend(trials, study.goal, study.margin, labels, study.minimise_state_dim)

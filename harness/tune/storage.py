@@ -1,0 +1,174 @@
+"""Where Optuna keeps a study: a file of the store, or a PostgreSQL server. One driver at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy
+from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from harness.records.locks import Busy
+from harness.records.store import Store
+
+FILE = "optuna.db"
+CONNECT_SECONDS = 4  # until a server that does not answer counts as unreachable
+SQLITE_SECONDS = 30  # that a write waits for a reader of the same file, a dashboard say
+DRIVERS = ("psycopg2", "psycopg")
+
+# The kernel's own two hours would keep a study locked so long after its driver's machine is lost.
+_KEEPALIVE = {"idle": 30, "interval": 10, "count": 3}
+
+
+def locate(storage_url: str | None, store: Store) -> URL:
+    """The storage that a user names, by default the store's own file; touches nothing.
+
+    Raises:
+        ValueError: another kind of storage, no driver for it, or a file that cannot be there.
+    """
+    if storage_url is None:
+        return URL.create("sqlite", database=str(store.root / FILE))
+    try:
+        url = make_url(storage_url)
+    except (ArgumentError, ValueError):
+        raise ValueError(
+            "the storage must be sqlite:///FILE or postgresql://USER@HOST/DATABASE"
+        ) from None
+    if url.get_backend_name() == "sqlite":
+        if not url.database or url.database == ":memory:":
+            raise ValueError("a storage in memory would be lost: name a file, sqlite:///FILE")
+        file = Path(url.database).expanduser().absolute()
+        if not file.parent.is_dir():
+            raise ValueError(f"the storage {file} cannot be: there is no folder {file.parent}")
+        return url.set(database=str(file))
+    if url.get_backend_name() != "postgresql":
+        raise ValueError(
+            f"the storage must be sqlite:///FILE or postgresql://USER@HOST/DATABASE, "
+            f"not {url.drivername}"
+        )
+    return url.set(drivername=f"postgresql+{_driver(url)}")
+
+
+def _driver(url: URL) -> str:
+    _, _, named = url.drivername.partition("+")
+    here = [d for d in DRIVERS if named in ("", d) and find_spec(d)]
+    if not here:
+        raise ValueError(
+            f"a PostgreSQL storage needs {named or DRIVERS[0]}, which is not installed: "
+            "pip install 'compressm-harness[servers]'"
+        )
+    return here[0]
+
+
+def shown(url: URL) -> str:
+    """The storage as a user reads it, without a password."""
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    return url.set(drivername="postgresql").render_as_string(hide_password=True)
+
+
+@contextlib.contextmanager
+def faults(url: URL) -> Iterator[None]:
+    """Turn whatever the storage or the way to it throws into a ValueError of one line."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        raise ValueError(f"the storage {shown(url)}: {_first_line(error)}") from None
+
+
+def _first_line(error: BaseException) -> str:
+    """What the driver said, below the wrappers of SQLAlchemy and Optuna."""
+    while isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    said = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
+    return said.splitlines()[0]
+
+
+@contextlib.contextmanager
+def held(url: URL, name: str, store: Store) -> Iterator[Connection | None]:
+    """Hold the study `name` against every other driver; the connection that holds it on a server.
+
+    Raises:
+        Busy: another driver holds it, on this machine or, on a server, on any.
+        ValueError: the server cannot be reached, within about `CONNECT_SECONDS`.
+    """
+    what = f"study {name}"
+    with contextlib.ExitStack() as stack:
+        connection = None
+        if url.get_backend_name() == "postgresql":
+            connection = stack.enter_context(_advisory(url, what))
+        stack.enter_context(store.lock(f"study-{name}", what))
+        if url.get_backend_name() == "sqlite":
+            assert url.database is not None
+            beside = Path(url.database).resolve().parent
+            if beside != store.root.resolve():
+                stack.enter_context(Store(beside).lock(f"study-{name}", what))
+        yield connection
+
+
+@contextlib.contextmanager
+def _advisory(url: URL, what: str) -> Iterator[Connection]:
+    """A lock of the session: the server drops it when the connection ends, however it ends."""
+    digest = hashlib.sha256(f"compressm-harness {what}".encode()).digest()
+    key = {"key": int.from_bytes(digest[:8], "big", signed=True)}
+    engine = sqlalchemy.create_engine(
+        url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=_connect_args()
+    )
+    with contextlib.ExitStack() as stack:
+        with faults(url):
+            connection = stack.enter_context(engine.connect())
+            for setting, value in _KEEPALIVE.items():
+                connection.execute(sqlalchemy.text(f"SET tcp_keepalives_{setting} = {value}"))
+            taken = connection.execute(sqlalchemy.text("SELECT pg_try_advisory_lock(:key)"), key)
+            if not taken.scalar():
+                raise Busy(f"{what} is being run by {_holder(connection, key['key'])}")
+        yield connection
+
+
+def _holder(connection: Connection, key: int) -> str:
+    """The process that holds an advisory lock, as it called itself."""
+    halves = {"high": key >> 32 & 0xFFFFFFFF, "low": key & 0xFFFFFFFF}
+    query = (
+        "SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE granted "
+        "AND locktype = 'advisory' AND classid = :high AND objid = :low AND objsubid = 1"
+    )
+    return connection.execute(sqlalchemy.text(query), halves).scalar() or "another process"
+
+
+def _connect_args() -> dict[str, Any]:
+    return {
+        "connect_timeout": CONNECT_SECONDS,
+        "application_name": f"process {os.getpid()} on {os.uname().nodename}"[:63],
+        "keepalives": 1,
+        **{f"keepalives_{name}": value for name, value in _KEEPALIVE.items()},
+    }
+
+
+@contextlib.contextmanager
+def storage(url: URL) -> Iterator[optuna.storages.RDBStorage]:
+    """Optuna's storage, its tables made where they are missing.
+
+    Raises:
+        ValueError: it cannot be reached, or is no storage of this version of Optuna.
+    """
+    if url.get_backend_name() == "sqlite":
+        kwargs: dict[str, Any] = {"connect_args": {"timeout": SQLITE_SECONDS}}
+    else:
+        kwargs = {"connect_args": _connect_args(), "pool_pre_ping": True}
+    with faults(url):
+        try:
+            opened = optuna.storages.RDBStorage(url.render_as_string(False), engine_kwargs=kwargs)
+        except RuntimeError as error:  # tables of another version of Optuna
+            raise ValueError(f"the storage {shown(url)}: {error}") from None
+    try:
+        yield opened
+    finally:
+        opened.engine.dispose()
