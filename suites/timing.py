@@ -35,6 +35,7 @@ digits = Study(
     margin=0.03,
     enqueue=(paper(tau=0.05), paper(tau=0.15)),
     startup=10,
+    grid=40,  # on which the paper's window lies
     budget=Budget(candidates=40),
 )
 
@@ -54,5 +55,6 @@ vowels = Study(
     margin=0.03,
     enqueue=(paper(tau=0.05), paper(tau=0.15)),
     startup=10,
+    grid=40,  # on which the paper's window lies
     budget=Budget(candidates=40),
 )

@@ -78,7 +78,9 @@ def system_of(layer: LRU, device: torch.device | str | None) -> System:
     return System(
         decay=eigenvalues.to(torch.complex128 if dtype == torch.float64 else torch.complex64),
         into=torch.view_as_real(B.mT.contiguous()).flatten(-2).to(dtype),
-        out=torch.view_as_real(C.mH.resolve_conj().contiguous()).mT.reshape(-1, len(through)).to(dtype),
+        out=torch.view_as_real(C.mH.resolve_conj().contiguous())
+        .mT.reshape(-1, len(through))
+        .to(dtype),
         through=through,
     )
 

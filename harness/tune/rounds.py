@@ -154,7 +154,7 @@ def confirmation(study: Study, finalists: list[int], arms: Mapping[int, InTraini
     rows: dict[str, Any] = {"full": FullSpec(kind="full")}
     competing: dict[str, InTrainingSpec] = {}
     if study.enqueue:
-        competing["paper"] = study.arm(study.enqueued()[0])
+        competing["paper"] = study.arm_of(study.enqueue[0])
     competing |= {f"c{number}": arms[number] for number in finalists}
     for label, arm in competing.items():
         rows[label] = arm

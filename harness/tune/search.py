@@ -148,7 +148,7 @@ class Search:
             trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
             # Either may be there already, from a driver that was killed before its `tell`: of the
             # same end then, since ends are decided by records that never change.
-            if constraint is not None and True:
+            if constraint is not None and CONSTRAINT not in trial.constraints:
                 optuna.Trial(self._kept, trial_id).set_constraint(CONSTRAINT, constraint)
             if trial.user_attrs.get("why") != why:
                 self._storage.set_trial_user_attr(trial_id, "why", why)

@@ -150,7 +150,7 @@ class Study(Spec):
     def _enqueued_fit(self) -> None:
         for i, setting in enumerate(self.enqueue):
             try:
-                self._arm(setting)
+                self.arm_of(setting)
                 self.space.params(setting, self.base.arm)
             except ValidationError as error:
                 raise ValueError(f"enqueue.{i}: {explain(error)}") from None
@@ -195,9 +195,10 @@ class Study(Spec):
 
     def arm(self, params: Mapping[str, Any]) -> InTrainingSpec:
         """The arm of a candidate: the base's, with the setting of these values of the knobs."""
-        return self._arm(self.setting(params))
+        return self.arm_of(self.setting(params))
 
-    def _arm(self, setting: Setting) -> InTrainingSpec:
+    def arm_of(self, setting: Setting) -> InTrainingSpec:
+        """The base's arm with a setting as it stands, on the grid or not."""
         arm = InTrainingSpec.model_validate({**self.base.arm.model_dump(), **setting.fields()})
         arm.events(self.base.training.steps)
         return arm

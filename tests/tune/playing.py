@@ -1,0 +1,92 @@
+"""A study of tiny trials, played without Ray in an order of one's choice."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+
+from harness.launch import Outcome
+from harness.run import Account, Wishes
+from harness.suite import TrialSpec
+from harness.training.trial import Fork, Setting, run_trial
+from harness.tune import Study
+from harness.tune.jobs import StudyJobs
+from harness.tune.ledger import Ledger
+from harness.tune.rounds import Rounds
+from harness.tune.run import conclude
+from harness.tune.search import open_search
+
+STUDY = {
+    "name": "tiny",
+    "base": {
+        "task": {"name": "digits"},
+        "model": {"blocks": 1, "width": 4, "state_dim": 12},
+        "training": {"steps": 40, "batch_size": 20, "evaluate_every": 20, "lr": 0.02},
+        "arm": {"kind": "in_training"},
+    },
+    "space": {
+        "start": {"low": 0.0, "high": 0.4},
+        "length": {"low": 0.1, "high": 0.4},
+        "count": {"low": 1, "high": 2},
+        "tau": {"low": 0.05, "high": 0.5},
+    },
+    "seeds": [0, 1],
+    "confirm_seeds": [10, 11],
+    "goal": "constrained",
+    "margin": 0.5,
+    "enqueue": [{"start": 0.0, "end": 0.1, "count": 1, "tau": 0.1}],
+    "startup": 3,
+    "grid": 20,
+    "batch": 4,
+    "finalists": 1,
+    "budget": {"candidates": 8},
+}
+
+
+def tiny_study(**changes):
+    return Study.model_validate_json(json.dumps(STUDY | changes))
+
+
+class Killed(Exception):
+    """The driver is gone, whatever it was about to do."""
+
+
+def play(study, store, *, order=None, die_after=None, lose=(), report=False):
+    """Run a study to its end: `order` shuffles which ready trial ends first, `die_after` kills the
+    driver behind so many ends, trials in `lose` are lost with their machines; only `report` makes
+    tables, pictures and the recommendation. Its ledger."""
+    shuffle = random.Random(order)
+    ledger = Ledger(study, store, "harness tune tiny")
+    ended = 0
+    with open_search(study, None, store) as search:
+        rounds = Rounds(study, search, ledger)
+        jobs = StudyJobs(rounds.stages(), store, Wishes(), rounds.ahead, lambda: "")
+        waiting = []
+        while True:
+            waiting += jobs.ready()
+            if not waiting:
+                break
+            job = waiting.pop(shuffle.randrange(len(waiting)) if order is not None else 0)
+            outcome = Outcome("faulted", "lost", 0.0) if job.trial_id in lose else run(job, store)
+            jobs.done(job.trial_id, outcome)
+            ended += 1
+            if ended == die_after:
+                raise Killed
+        ledger.write()
+        if report:
+            conclude(ledger, time.time(), Account(store.suite(study.name) / "index.html"))
+    return ledger
+
+
+def run(job, store):
+    spec = TrialSpec.model_validate_json(json.dumps(job.spec))
+    fork = Fork(*job.fork) if job.fork else None
+    result = run_trial(spec, store, Setting(fork=fork, keep_at=job.keep_at))
+    return Outcome(result["status"], result["message"], 0.0)
+
+
+def concluded(store, name="tiny"):
+    """What a study found, without what was spent on it and what was concluded at the end."""
+    content = json.loads((store.suite(name) / "study.json").read_text())
+    return {key: value for key, value in content.items() if key not in ("spent", "recommendation")}

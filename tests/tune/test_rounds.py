@@ -1,0 +1,239 @@
+"""The course of a study follows from its records alone: not from timing, not from kills."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+
+from harness.records.store import Store
+from harness.suite import FullSpec, InTrainingSpec, LRUSpec, TaskSpec
+from harness.training.flops import step_flops
+from harness.training.trial import Setting, run_trial
+from harness.tune.judge import check_margin, resolution, weakness
+from harness.tune.outlook import outlook, spent_steps
+from harness.tune.rounds import Halted, confirmation
+from harness.tune.suggest import sobol
+
+from .playing import STUDY, Killed, concluded, play, tiny_study
+
+STRICT = {  # here one state is far too few, and some candidates are stopped
+    "margin": 0.25,
+    "seeds": [1, 3],
+    "base": STUDY["base"]
+    | {"training": {"steps": 200, "batch_size": 20, "evaluate_every": 200, "lr": 0.03}},
+    "space": STUDY["space"]
+    | {"start": {"low": 0.5, "high": 0.6}, "tau": {"low": 0.5, "high": 0.85}},
+    "budget": {"candidates": 4},
+}
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu(monkeypatch):
+    monkeypatch.setenv("HARNESS_DEVICE", "cpu")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A store with the tiny study, played from start to end."""
+    store = Store.open(tmp_path_factory.mktemp("study"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HARNESS_DEVICE", "cpu")
+        play(tiny_study(), store, report=True)
+    return store
+
+
+def test_from_the_first_trial_to_the_recommendation(undisturbed):
+    content = concluded(undisturbed)
+    assert content["state"] == "done"
+    assert [c["number"] for c in content["candidates"]] == list(range(8))
+    assert [c["origin"] for c in content["candidates"]] == [
+        "enqueued", *["sobol"] * 3, *["sampler"] * 4
+    ]  # fmt: skip
+    assert {c["state"] for c in content["candidates"]} <= {"complete", "stopped"}
+    assert len(content["finalists"]) == 1
+    advice = json.loads((undisturbed.suite("tiny") / "study.json").read_text())["recommendation"]
+    labels = {row["label"] for row in advice["rows"]}
+    assert labels == {"paper", *(f"c{n}" for n in content["finalists"])}
+    assert advice["seeds"] == [10, 11]
+    folder = undisturbed.suite("tiny")
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {"index.html", "answer.md", "candidates.csv", "figures", "trials.parquet"}
+    assert not list(undisturbed.root.glob("trials/*/forks"))
+
+
+def test_the_winners_curse_is_left_behind(undisturbed):
+    fresh = pd.read_parquet(undisturbed.suite("tiny.confirm") / "trials.parquet")
+    assert set(fresh.seed) == {10, 11}
+    searched = pd.read_parquet(undisturbed.suite("tiny") / "trials.parquet")
+    assert set(searched.seed) == {0, 1}
+    for n in concluded(undisturbed)["finalists"]:
+        assert {f"c{n}", f"window c{n}", f"small c{n}", f"post_hoc c{n}"} <= set(fresh.label)
+
+
+def test_sharing_is_counted(undisturbed):
+    spent = json.loads((undisturbed.suite("tiny") / "study.json").read_text())["spent"]
+    trials = pd.read_parquet(undisturbed.suite("tiny") / "trials.parquet")
+    unique = trials.drop_duplicates("trial_id")
+    assert spent["flops"] == pytest.approx(unique.flops_spent.sum())
+    assert spent["flops"] < 0.8 * spent["flops_alone"]
+    assert unique[unique.arm == "full"].forked_from.isna().all()
+    assert unique[unique.arm == "in_training"].forked_from.notna().all()
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_the_timing_of_workers_changes_nothing(undisturbed, tmp_path, order):
+    store = Store.open(tmp_path)
+    play(tiny_study(), store, order=order)
+    assert concluded(store) == concluded(undisturbed)
+
+
+@pytest.mark.parametrize("die_after", [1, 5, 11, 19, 22])
+def test_a_killed_study_goes_on_where_it_was(undisturbed, tmp_path, die_after):
+    store = Store.open(tmp_path)
+    with pytest.raises(Killed):
+        play(tiny_study(), store, die_after=die_after)
+    before = {path: path.stat().st_mtime_ns for path in store.root.glob("trials/*/result.json")}
+    assert len(before) == die_after
+    play(tiny_study(), store)
+    assert concluded(store) == concluded(undisturbed)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_larger_budget_goes_on(undisturbed, tmp_path):
+    store = Store.open(tmp_path)
+    play(tiny_study(budget={"candidates": 4}), store)
+    assert len(concluded(store)["candidates"]) == 4
+    play(tiny_study(), store)
+    assert concluded(store)["candidates"] == concluded(undisturbed)["candidates"]
+
+
+def test_a_budget_of_flops_ends_the_search(tmp_path):
+    store = Store.open(tmp_path)
+    study = tiny_study(budget={"flops": 7.0e8})
+    ledger = play(study, store)
+    spent = ledger.spent()
+    assert spent["candidates"] % 4 == 0
+    assert 0 < spent["flops"] <= 7.0e8
+
+
+def test_weak_candidates_are_stopped_and_are_no_results(tmp_path):
+    store = Store.open(tmp_path)
+    play(tiny_study(**STRICT), store, report=True)
+    content = concluded(store)
+    stopped = [c for c in content["candidates"] if c["state"] == "stopped"]
+    assert stopped
+    trials = pd.read_parquet(store.suite("tiny") / "trials.parquet")
+    for candidate in stopped:
+        assert "below full size on seed 1" in candidate["why"]
+        assert store.trial(candidate["trials"]["1"]).ended()
+        assert not store.trial(candidate["trials"]["3"]).ended()
+        assert candidate["label"] not in set(trials.label)
+        assert candidate["number"] not in content["finalists"]
+    settings = [json.dumps(c["setting"]) for c in content["candidates"] if c not in stopped]
+    assert all(json.dumps(c["setting"]) not in settings for c in stopped)
+    listed = pd.read_csv(store.suite("tiny") / "candidates.csv")
+    assert set(listed[listed.state == "stopped"].seed) == {1}
+
+
+def test_a_trunk_that_ended_before_without_keeping_its_states(undisturbed, tmp_path):
+    store, study = Store.open(tmp_path), tiny_study()
+    for seed in study.seeds:
+        trunk = study.base.model_copy(update={"arm": FullSpec(kind="full"), "seed": seed})
+        run_trial(trunk, store, Setting())
+    ledger = play(study, store)
+    assert concluded(store) == concluded(undisturbed)
+    assert ledger.spent()["flops"] < 0.9 * ledger.spent()["flops_alone"]
+    assert not list(store.root.glob("trials/*/forks"))
+
+
+def test_a_lost_trial_halts_the_study_and_it_goes_on(undisturbed, tmp_path):
+    store = Store.open(tmp_path)
+    lost = concluded(undisturbed)["candidates"][2]["trials"]["1"]
+    with pytest.raises(Halted, match="c2, seed 1, has not ended"):
+        play(tiny_study(), store, lose={lost})
+    play(tiny_study(), store)
+    assert concluded(store) == concluded(undisturbed)
+
+
+def test_a_margin_finer_than_the_seeds_resolve(tmp_path):
+    study = tiny_study(margin=0.02)
+    full = {0: 0.80, 1: 0.84}
+    least = resolution(0.02828427, 2)
+    assert least == pytest.approx(6.3137515 * 0.02)
+    with pytest.raises(ValueError, match=r"finer than 2 seeds can resolve.*0\.126 is the least"):
+        check_margin(study, full)
+    check_margin(tiny_study(margin=0.2), full)
+    check_margin(study, {0: 0.8, 1: 0.8})
+
+
+def test_which_first_seeds_rule_a_candidate_out():
+    study, full = tiny_study(margin=0.1), {0: 0.80, 1: 0.84}
+    slack = 2 * 0.0282843
+    assert weakness(study, {0: 0.80 - 0.1 - slack + 1e-3}, full) is None
+    deficit, why = weakness(study, {0: 0.80 - 0.1 - slack - 1e-3}, full)
+    assert deficit == pytest.approx(slack + 1e-3)
+    assert "0.158 below full size on seed 0" in why
+
+
+def test_the_confirmation_has_every_rival_of_every_finalist():
+    study = tiny_study()
+    arm = InTrainingSpec(kind="in_training", tau=0.2, start=0.2, end=0.6, count=2)
+    suite = confirmation(study, [3], {3: arm})
+    (comparison,) = suite.comparisons
+    assert set(comparison.arms) == {
+        "full", "paper", "post_hoc paper", "small paper",
+        "c3", "window c3", "post_hoc c3", "small c3",
+    }  # fmt: skip
+    twin = comparison.arms["window c3"]
+    assert (twin.start, twin.end, twin.count, twin.tau) == (0.0, 0.1, 2, 0.2)
+
+
+def test_steps_spent_alone_and_shared():
+    """T 100; first truncations behind 20 and 60, a step behind them costs half."""
+    base = tiny_study().base.model_copy(
+        update={"training": tiny_study().base.training.model_copy(update={"steps": 100})}
+    )
+    arms = [
+        InTrainingSpec(kind="in_training", start=0.0, end=0.2, count=1),
+        InTrainingSpec(kind="in_training", start=0.2, end=0.6, count=1),
+    ]
+    alone, shared = spent_steps(base, [*arms, arms[0]], 0.5)
+    assert alone == pytest.approx(1 + (0.2 + 0.4) + (0.6 + 0.2))
+    assert shared == pytest.approx(1 + 0.4 + 0.2)
+
+
+def test_the_outlook_bounds_what_was_spent(undisturbed):
+    expected = outlook(tiny_study(), undisturbed)
+    spent = json.loads((undisturbed.suite("tiny") / "study.json").read_text())["spent"]
+    assert expected["candidates"] == 8
+    assert spent["flops"] <= expected["flops_shared"] * 1.1
+    assert expected["share_if_half"] < expected["share"] < 1
+    assert expected["kept_states"] == len(tiny_study().first_event_steps()) * 2
+
+
+def test_a_search_of_64_candidates_costs_less_than_seven_tenths():
+    """A sCIFAR-like model at the paper's tau: 384 states become 93 (tau 0.1), H 512."""
+
+    def flops(n):
+        model = LRUSpec(blocks=6, width=512, state_dim=n)
+        return step_flops(model, TaskSpec(name="vowels", length=1024).info, [n] * 6, 50)
+
+    kept = flops(93) / flops(384)
+    assert kept == pytest.approx(0.546, abs=0.01)
+    study = tiny_study(
+        space={
+            "start": {"low": 0.02, "high": 0.5}, "length": {"low": 0.02, "high": 0.4},
+            "count": {"low": 1, "high": 4}, "tau": {"low": 0.05, "high": 0.15},
+        },
+        grid=50,
+        base={"task": {"name": "digits"}, "training": {"steps": 1000},
+              "arm": {"kind": "in_training"}},
+        startup=64,
+        enqueue=[],
+        budget={"candidates": 64},
+    )  # fmt: skip
+    arms = [study.arm(params) for params in sobol(study)]
+    alone, shared = spent_steps(study.base, arms, kept)
+    assert shared / alone <= 0.70
