@@ -130,7 +130,7 @@ class Study(Spec):
         if self.margin < 0:
             raise ValueError(f"margin must not be negative (got {self.margin})")
         task = self.base.task
-        size = getattr(task, "validation_size", getattr(task, "validation", None))
+        size = task.validation_size
         if task.metric == "accuracy" and size is not None and self.margin < 2 / size:
             raise ValueError(
                 f"margin {self.margin} is finer than two of the {size} validation examples of "
@@ -164,6 +164,11 @@ class Study(Spec):
                 )
 
     def _budget_fits(self) -> None:
+        if self.budget.candidates is not None and self.budget.candidates % self.batch:
+            raise ValueError(
+                f"budget.candidates {self.budget.candidates} is no whole number of batches of "
+                f"{self.batch}"
+            )
         if self.budget.flops is None:
             return
         # Not above: this module is read with every suite, and an estimate needs the store.
