@@ -29,10 +29,13 @@ class Golden:
         spec = ModelSpec(
             blocks=c["blocks"], width=c["width"], state_dim=c["state_dim"], norm="ema_batch"
         )
-        info = TaskInfo("classification", c["outputs"], c["length"], inputs=c["inputs"])
+        form = {"inputs": c["inputs"]} if c["vocab"] is None else {"vocabulary": c["vocab"]}
+        info = TaskInfo("classification", c["outputs"], c["length"], **form, paired=c["dual"])
         self.model = build(spec, info)
         self.load("init.")
         self.x = torch.from_numpy(self.arrays["X"])
+        if c["vocab"] is not None:  # the official code takes tokens as a channel
+            self.x = self.x.reshape(*self.x.shape[: 3 if c["dual"] else 2]).long()
         self.y = torch.from_numpy(self.arrays["labels"])
 
     def load(self, prefix):
