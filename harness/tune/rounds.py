@@ -152,11 +152,7 @@ def confirmation(study: Study, finalists: list[int], arms: Mapping[int, InTraini
     `window cN` is finalist N in the paper's window: what differs then is the window alone.
     """
     rows: dict[str, Any] = {"full": FullSpec(kind="full")}
-    competing: dict[str, InTrainingSpec] = {}
-    if study.enqueue:
-        competing["paper"] = study.arm_of(study.enqueue[0])
-    competing |= {f"c{number}": arms[number] for number in finalists}
-    for label, arm in competing.items():
+    for label, arm in competing(study, finalists, arms).items():
         rows[label] = arm
         if label != "paper":
             rows[f"window {label}"] = arm.model_copy(update=PAPER_WINDOW)
@@ -165,9 +161,29 @@ def confirmation(study: Study, finalists: list[int], arms: Mapping[int, InTraini
     return suite_of(study, confirmation_name(study.name), rows, study.confirm_seeds)
 
 
+def competing(
+    study: Study, finalists: list[int], arms: Mapping[int, InTrainingSpec]
+) -> dict[str, InTrainingSpec]:
+    """The rows that a recommendation is chosen from: the paper's setting and the finalists; a
+    finalist that is the paper's setting stands there once."""
+    found: dict[str, InTrainingSpec] = {}
+    if study.enqueue:
+        found["paper"] = study.arm_of(study.enqueue[0])
+    found |= {f"c{n}": arms[n] for n in finalists if arms[n] not in found.values()}
+    return found
+
+
 def confirmation_name(name: str) -> str:
     """What the suite is called in which a study's finalists meet on fresh seeds."""
     return f"{name}.confirm"
 
 
-__all__ = ["Halted", "Rounds", "Stage", "confirmation", "confirmation_name", "suite_of"]
+__all__ = [
+    "Halted",
+    "Rounds",
+    "Stage",
+    "competing",
+    "confirmation",
+    "confirmation_name",
+    "suite_of",
+]

@@ -15,7 +15,7 @@ from harness.suite.load import find
 from .jobs import StudyJobs
 from .ledger import Ledger
 from .rebuild import report_study
-from .rounds import Halted, Rounds, confirmation, confirmation_name, suite_of
+from .rounds import Halted, Rounds, competing, confirmation, confirmation_name, suite_of
 from .spec import Study
 from .standing import standing
 
@@ -91,6 +91,5 @@ def recommendation(ledger: Ledger) -> dict[str, Any]:
     study = ledger.study
     folder = ledger.store.suite(confirmation_name(study.name))
     trials = read_table(folder / "trials.parquet", "trials").to_pandas()
-    labels = ["paper"] if study.enqueue else []
-    labels += [f"c{number}" for number in ledger.finalists]
+    labels = list(competing(study, ledger.finalists, ledger.arms()))
     return recommend(trials, study.goal, study.margin, labels, study.minimise_state_dim)
