@@ -30,6 +30,10 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="PATH=VALUE, e.g. training.steps=200.")
 ]
 
+CpusOption = Annotated[
+    int | None, typer.Option(min=1, help="CPU cores of one trial [HARNESS_THREADS or 1].")
+]
+
 
 def _store(path: str | None, create: bool) -> Any:
     from harness.records.store import Store
@@ -53,6 +57,26 @@ def _suite_or_study(name: str) -> tuple[Any, bool]:
 
     found = find(name, (Suite, Study), "suite or study")
     return found, isinstance(found, Study)
+
+
+def _recorded(name: str, store: Any) -> tuple[str, bool]:
+    """The name under which a suite or study is recorded, and whether it is a study.
+
+    Records do without the file that they came from: where that is gone, the name is the one that
+    they have in the store.
+    """
+    try:
+        found, is_study = _suite_or_study(name)
+        return found.name, is_study
+    except ValueError as error:
+        kind = store.kind_of(name)
+        if kind is not None:
+            return name, kind == "study"
+        known = store.suites()
+        if not known:
+            raise
+        listed = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
+        raise ValueError(f"{error}; the store has records of {listed}") from None
 
 
 @app.command()
@@ -95,7 +119,7 @@ def run(
     retry: Annotated[
         list[str] | None, typer.Option(help="Run again what ended so: failed or diverged.")
     ] = None,
-    cpus: Annotated[int, typer.Option(min=1, help="CPU cores of one trial.")] = 1,
+    cpus: CpusOption = None,
     gpus: Annotated[float, typer.Option(min=0.0, help="GPUs of one trial, or a part.")] = 0.0,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Trials at a time.")] = None,
     fork: Annotated[
@@ -108,11 +132,13 @@ def run(
             raise ValueError(f"--retry takes failed or diverged, not {status!r}")
     wanted = _suite(suite, settings)
     place = _store(store, create=True)
+    from harness.checks import default_cpus
     from harness.rebuild import comparison_of
     from harness.report.tables import render
     from harness.run import Wishes, run_suite
 
     command = shlex.join(["harness", *sys.argv[1:]])
+    cpus = cpus or default_cpus()
     wishes = Wishes(address, only, retry or (), cpus, gpus, concurrency, fork)
     account = run_suite(wanted, place, command, wishes)
     if account.page.is_file():
@@ -145,7 +171,7 @@ def tune(
         str | None,
         typer.Option(help="sqlite:///FILE or postgresql://USER@HOST/DATABASE [the store's file]."),
     ] = None,
-    cpus: Annotated[int, typer.Option(min=1, help="CPU cores of one trial.")] = 1,
+    cpus: CpusOption = None,
     gpus: Annotated[float, typer.Option(min=0.0, help="GPUs of one trial, or a part.")] = 0.0,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Trials at a time.")] = None,
     fork: Annotated[
@@ -153,12 +179,15 @@ def tune(
     ] = True,
 ) -> int:
     """Search truncation timing, confirm on fresh seeds, recommend. Run it again to go on."""
+    from harness.checks import check_launch, default_cpus
     from harness.run import Wishes
     from harness.tune.run import load_study, run_study
 
     wanted = load_study(study)
     place = _store(store, create=True)
     command = shlex.join(["harness", *sys.argv[1:]])
+    cpus = cpus or default_cpus()
+    check_launch([wanted.base], address, cpus, gpus)
     wishes = Wishes(address, None, (), cpus, gpus, concurrency, fork)
     account = run_study(wanted, place, command, wishes, storage)
     answer = account.page.with_name("answer.md")
@@ -181,16 +210,16 @@ def _ended(account: Any, command: str) -> int:
 @app.command()
 def report(suite: SuiteArgument, store: StoreOption = None) -> None:
     """Rebuild tables, figures and page, of a suite or a study, from records alone."""
-    found, is_study = _suite_or_study(suite)
     place = _store(store, create=True)
+    name, is_study = _recorded(suite, place)
     if is_study:
         from harness.tune.rebuild import rebuild_study
 
-        print(rebuild_study(found.name, place))
+        print(rebuild_study(name, place))
         return
     from harness.rebuild import rebuild
 
-    print(rebuild(found.name, place))
+    print(rebuild(name, place))
 
 
 @app.command()
@@ -203,8 +232,8 @@ def table(
     from harness.rebuild import comparison_of
     from harness.report.tables import render
 
-    found, is_study = _suite_or_study(suite)
-    place, name = _store(store, create=False), found.name
+    place = _store(store, create=False)
+    name, is_study = _recorded(suite, place)
     if is_study:
         from harness.tune.rebuild import newest_comparison
 
@@ -220,15 +249,12 @@ DataDir = Annotated[
 
 
 @data.command("list")
-def data_list() -> None:
-    """List the tasks: family, metric, shapes."""
-    from harness.suite import TaskSpec
-    from harness.tasks import names
+def data_list(data_dir: DataDir = None) -> None:
+    """List the tasks: family, metric, shapes; where their data come from, and what is here."""
+    from harness.tasks import default_data_dir
+    from harness.tasks.inventory import data_lines
 
-    for name in names():
-        spec = TaskSpec(name=name)
-        info = spec.info
-        print(f"{name:10} {spec.family:11} {info.kind:14} length {info.length:5}  {spec.metric}")
+    print("\n".join(data_lines(data_dir or default_data_dir())))
 
 
 @data.command("fetch")

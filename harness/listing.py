@@ -13,7 +13,8 @@ def plan_lines(summary: Mapping[str, Any]) -> list[str]:
     """Totals, then stage by stage what its rows have and lack."""
     trials = summary["trials"]
     lacking = sum(stage["missing"] for stage in summary["stages"])
-    lines = [f"{summary['suite']} in {summary['store']}: {len(trials)} trials, {lacking} missing"]
+    head = f"{summary['suite']} in {summary['store']}"
+    lines = [f"{head}: {_count(trials)}, {lacking} missing"]
     for stage in summary["stages"]:
         lines += _stage(stage, [t for t in trials if bool(t["needs"]) == bool(stage["stage"])])
     sharing = summary["sharing"]
@@ -24,6 +25,15 @@ def plan_lines(summary: Mapping[str, Any]) -> list[str]:
             f"{sharing['kept_bytes'] / 1e6:.1f} MB for it; --no-fork does without"
         )
     return lines
+
+
+def _count(trials: list[Mapping[str, Any]]) -> str:
+    """How many trials; where rows share some, how many there are in rows and in all."""
+    # One whose size is still open is told by its row and seed.
+    distinct = {t["trial_id"] or (t["row"], t["seed"]) for t in trials}
+    if len(distinct) == len(trials):
+        return f"{len(trials)} trials"
+    return f"{len(trials)} rows of trials ({len(distinct)} distinct)"
 
 
 def _stage(stage: Mapping[str, Any], trials: list[Mapping[str, Any]]) -> list[str]:

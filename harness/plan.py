@@ -62,9 +62,9 @@ class Plan:
             self.results[trial_id] = found
         return self.results.get(trial_id)
 
-    def forget(self, statuses: Collection[str]) -> None:
-        """Take trials that ended so as missing; `wipe` then makes it true."""
-        rows = [row for row in self.rows if row.spec is not None and self.state(row) in statuses]
+    def forget(self, statuses: Collection[str], among: Iterable[Planned]) -> None:
+        """Take the trials among rows that ended so as missing; `wipe` then makes it true."""
+        rows = [row for row in among if row.spec is not None and self.state(row) in statuses]
         self.forgotten |= {row.spec.trial_id for row in rows if row.spec is not None}
         for trial_id in self.forgotten:
             self.results.pop(trial_id, None)
@@ -127,6 +127,7 @@ class Plan:
                     "label": row.role.label,
                     "role": row.role.kind,
                     "matches": row.role.matches,
+                    "comparison": row.role.comparison,
                     "task": row.role.task,
                     "seed": row.role.trial.seed,
                 }

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.checks import check_launch, default_cpus
 from harness.launch import Interrupted, Job, Outcome, launch
 from harness.launch.jobs import Jobs
 from harness.launch.memory import PeakMemory
@@ -30,7 +31,7 @@ class Wishes:
     address: str = "local"
     only: str | None = None
     retry: Sequence[str] = ()
-    cpus: int = 1
+    cpus: int = field(default_factory=default_cpus)
     gpus: float = 0.0
     concurrency: int | None = None
     share: bool = True  # begin trials where they part from others
@@ -176,11 +177,13 @@ def run_suite(suite: Suite, store: Store, command: str, wishes: Wishes | None = 
     """
     wishes = wishes or Wishes()
     plan = Plan(suite, store)
-    plan.forget(wishes.retry)
+    plan.forget(wishes.retry, plan.select(wishes.only))
     jobs = PlanJobs(plan, wishes.only, wishes.cpus, wishes.gpus, wishes.share)
     account = Account(store.suite(suite.name) / "index.html")
     begun, start = time.time(), time.perf_counter()
     if jobs.pending():
+        trials = (row.spec or row.role.trial for row in jobs.rows)
+        check_launch(trials, wishes.address, wishes.cpus, wishes.gpus)
         _launch(jobs, wishes, command, account)
     account.seconds_report = publish(plan, command, begun, account)
     account.seconds = time.perf_counter() - start

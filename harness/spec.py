@@ -8,4 +8,11 @@ from pydantic import BaseModel, ConfigDict
 class Spec(BaseModel):
     """A frozen value; a wrong field, type or range raises pydantic's `ValidationError`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    # Instances are validated, too: `model_copy(update=...)` makes them without.
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        revalidate_instances="always",
+    )

@@ -25,6 +25,7 @@ OBJECT_STORE_BYTES = 100 * 1024**2  # specs and outcomes are all that goes throu
 LONGEST_TEMPORARY = 24  # Ray's socket names must stay within 107 characters
 PREFIX, OWNED = "harness-ray-", "owned"
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+_CALL = "/ray.rpc.NodeInfoGcsService/CheckAlive"  # what Ray's own health check asks
 _SETTINGS = 4  # the type of an HTTP/2 server's first frame
 
 
@@ -180,9 +181,9 @@ def check_address(address: str) -> None:
 
 
 def _probe(address: str) -> None:
-    """Raise ValueError unless something that speaks gRPC answers at the address.
+    """Raise ValueError unless something that speaks gRPC, and Ray's calls, answers there.
 
-    Ray itself would try for two minutes.
+    Ray itself would try for two minutes. Of a server for `ray://` only gRPC is asked.
     """
     target = _bootstrap() if address == "auto" else address
     if target is None:
@@ -200,6 +201,27 @@ def _probe(address: str) -> None:
         raise ValueError(silent) from None
     if len(answer) < 4 or answer[3] != _SETTINGS:
         raise ValueError(silent)
+    if not target.startswith("ray://") and not _is_ray(host, port):
+        raise ValueError(silent)
+
+
+def _is_ray(host: str, port: int) -> bool:
+    """Whether a gRPC server knows one of Ray's calls; one that wants a token first may."""
+    import grpc  # it comes with Ray
+
+    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    nobody = (
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+    )
+    # A proxy for the web is none for Ray, which does not ask it either.
+    with grpc.insecure_channel(target, [("grpc.enable_http_proxy", 0)]) as channel:
+        try:
+            channel.unary_unary(_CALL)(b"", timeout=PROBE_SECONDS)
+        except grpc.RpcError as error:
+            return error.code() not in nobody
+    return True
 
 
 def _bootstrap() -> str | None:

@@ -24,7 +24,9 @@ ECHO = 1.0  # seconds in which further signals count as the same one
 JOBS_EVERY = 0.5  # seconds between looks at what has become ready
 NODES_EVERY = 5.0  # seconds between looks at which nodes live
 NODES_WAIT = 300.0  # seconds in which a lost node may be replaced
-FORWARDED = ("HARNESS_CHECKPOINT_SECONDS", "HARNESS_DEVICE", "HARNESS_DATA")
+FORWARDED = (
+    "HARNESS_CHECKPOINT_SECONDS", "HARNESS_DEVICE", "HARNESS_DATA", "HARNESS_THREADS",
+)  # fmt: skip
 
 
 def launch(

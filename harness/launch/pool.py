@@ -151,10 +151,12 @@ class Pool:
         return cpus, gpus
 
     def _make(self, job: Job) -> Slot:
-        environment = {name: str(job.cpus) for name in _THREAD_VARIABLES}
-        environment |= {"HARNESS_DEVICE": "cuda" if job.gpus else "cpu"} | self.environment
+        threads = self.environment.get("HARNESS_THREADS", str(job.cpus))
+        environment = dict.fromkeys(_THREAD_VARIABLES, threads)
+        environment["HARNESS_DEVICE"] = "cuda" if job.gpus else "cpu"
         if not job.gpus:  # on a GPU the trial's own default stands, whatever feeds it
-            environment["HARNESS_THREADS"] = str(job.cpus)
+            environment["HARNESS_THREADS"] = threads
+        environment |= self.environment
         actor = self.actor_class.options(
             num_cpus=job.cpus,
             num_gpus=job.gpus,

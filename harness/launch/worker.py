@@ -53,6 +53,7 @@ class TrialWorker:
         from harness.records.locks import Busy
         from harness.records.store import Store
         from harness.suite.specs import TrialSpec
+        from harness.training.faults import described, is_fault
         from harness.training.trial import Fork, Interrupted, Setting, run_trial
 
         self.told = {}
@@ -75,9 +76,9 @@ class TrialWorker:
         except Busy as busy:
             return "busy", str(busy)
         except ValueError as error:
-            return "refused", str(error)
+            return "refused", " ".join(str(error).split())
         except Exception as error:
-            return ("fault" if _is_fault(error) else "refused"), _described(error)
+            return ("fault" if is_fault(error) else "refused"), described(error)
         return result["status"], result.get("message")
 
     def poll(self) -> dict[str, Any]:
@@ -104,18 +105,3 @@ def _json(spec: dict[str, Any]) -> str:
     import json
 
     return json.dumps(spec, allow_nan=False)
-
-
-def _is_fault(error: Exception) -> bool:
-    """Whether the machine is to blame rather than the trial: memory, device, files."""
-    import torch
-
-    if isinstance(error, MemoryError | OSError | torch.OutOfMemoryError):
-        return True
-    signs = ("CUDA error", "can't allocate memory", "NCCL", "cuBLAS", "cuDNN")
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
-
-
-def _described(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

@@ -24,10 +24,11 @@ class _Ended:
 def collect(store: Store, suite_name: str, plan: Mapping[str, Any]) -> None:
     """Write STORE/suites/<suite>/{trials,curves,truncations,spectra}.parquet from ended trials.
 
-    `plan["trials"]` lists `{trial_id, label, role, matches, task, seed}`, one entry per role: a
-    trial with two roles has two rows in `trials` and one copy of its curves. Trials that have not
-    ended are left out. Raises ValueError (one line) for a damaged trial, naming its folder, and
-    for trials of one row that saw different data.
+    `plan["trials"]` lists `{trial_id, label, role, matches, comparison, task, seed}`, one entry per
+    role: a trial with two roles has two rows in `trials` and one copy of its curves. Plans from
+    before `comparison` leave it null. Trials that have not ended are left out. Raises ValueError
+    (one line) for a damaged trial, naming its folder, and for trials of one row that saw different
+    data.
     """
     entries = list(plan["trials"])
     ended: dict[str, _Ended] = {}

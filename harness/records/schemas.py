@@ -77,7 +77,7 @@ _TRIALS: list[_Column] = [
 _CURVES: list[_Column] = [
     ("trial_id", _TEXT, "", "see trials"),
     ("step", _COUNT, "step", "optimizer steps done"),
-    ("split", _TEXT, "", "train, val or test"),
+    ("split", _TEXT, "", "train, validation or test"),
     ("metric", _TEXT, "", "what `value` measures: loss, the task's metric, ..."),
     ("value", _REAL, "metric", "the value; NaN or infinite where training diverged"),
     ("seconds", _REAL, "s", "seconds of the trial's work up to here"),
@@ -109,6 +109,7 @@ _ROLES: list[_Column] = [
     ("label", _TEXT, "", "the row of the comparison it belongs to"),
     ("role", _TEXT, "", "the arm it stands for in this suite"),
     ("matches", _TEXT, "", "label of the row whose size it matches; null if none"),
+    ("comparison", _TEXT, "", "key of its comparison; rows of others are no reference for it"),
 ]
 
 
@@ -171,11 +172,11 @@ def make_table(
 
 
 def trials_table(rows: Sequence[tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]]):
-    """A suite's `trials` from (record, spec, {label, role, matches}) triples.
+    """A suite's `trials` from (record, spec, roles) triples.
 
-    Columns: the fixed ones, the roles, `spec_json`, then `spec.<path>` in sorted order. A spec
-    column has the type of its values (bool, int64, float64 or string); where trials disagree, its
-    values are JSON text.
+    Columns: the fixed ones, those of `ROLE_SCHEMA`, `spec_json`, then `spec.<path>`, sorted.
+    A spec column has the type of its values (bool, int64, float64 or string); where trials
+    disagree, its values are JSON text.
     """
     fixed = make_table("trials", [record for record, _, _ in rows])
     roles = _columns([role for _, _, role in rows], ROLE_SCHEMA)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness.records import locks, schemas
 from harness.records.files import TEMPORARY_PREFIX, read_json, write_atomic, write_json
@@ -66,6 +67,18 @@ class Store:
         """The suite's folder, whether it exists or not."""
         return self.root / "suites" / _plain(name, "suite name")
 
+    def suites(self) -> list[str]:
+        """Names of all suites and studies with a record, sorted."""
+        return sorted(p.name for p in self.root.glob("suites/*") if self.kind_of(p.name))
+
+    def kind_of(self, name: str) -> Literal["study", "suite"] | None:
+        """What is recorded under this name, if anything is."""
+        if not _NAME.fullmatch(name):
+            return None
+        if (self.suite(name) / "study.json").is_file():
+            return "study"
+        return "suite" if (self.suite(name) / "plan.json").is_file() else None
+
     def trials(self) -> list[str]:
         """Ids of all trials that were begun, sorted."""
         return sorted(path.parent.name for path in self.root.glob("trials/*/spec.json"))
@@ -89,15 +102,23 @@ class TrialDir:
 
     # What was asked, and where it runs
 
-    def begin(self, spec: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+    def begin(
+        self,
+        spec: Mapping[str, Any],
+        manifest: Mapping[str, Any],
+        is_same: Callable[[dict[str, Any]], bool] | None = None,
+    ) -> None:
         """Write `spec.json` and `manifest.json` where they are missing.
 
-        The first manifest stays: a resume compares itself to it. Raises ValueError if the folder
-        holds another spec.
+        The first of each stays: a resume compares itself to them. `is_same` says whether a stored
+        spec is this one, which may lack fields that came later; without it all must be equal.
+        Raises ValueError if the folder holds another spec.
         """
         known = self.spec()
-        if known is not None and schemas.canonical(known) != schemas.canonical(spec):
-            raise ValueError(f"{self.path} holds the record of another spec")
+        if known is not None:
+            equal = schemas.canonical(known) == schemas.canonical(spec)
+            if not equal and not (is_same and is_same(known)):
+                raise ValueError(f"{self.path} holds the record of another spec")
         if known is None:
             write_json(self.path / "spec.json", spec)
         if self.manifest() is None:
@@ -201,8 +222,28 @@ class TrialDir:
         """
         return _unpacked_state(self._checkpoint)
 
+    def note_spent(self, seconds: float, restarts: int) -> None:
+        """Note what the trial has taken so far, beyond its checkpoint too, should it be killed.
+
+        Whole or not at all, but not durable: a power cut may take the newest note, and a number
+        is all that is lost with it.
+        """
+        path = self._spent
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-spent")
+        temporary.write_text(json.dumps({"seconds": seconds, "restarts": restarts}))
+        os.replace(temporary, path)
+
+    def spent(self) -> tuple[float, int] | None:
+        """(seconds, restarts) as last noted, or None. A note that cannot be read is none."""
+        try:
+            noted = read_json(self._spent)
+            return float(noted["seconds"]), int(noted["restarts"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
     def drop_checkpoint(self) -> None:
-        """Remove the checkpoint, if any."""
+        """Remove the checkpoint, if any, and the note beside it."""
         shutil.rmtree(self._checkpoint.parent, ignore_errors=True)
 
     def save_fork(self, step: int, tensors: Tensors, state: Mapping[str, Any]) -> None:
@@ -256,6 +297,10 @@ class TrialDir:
     @property
     def _checkpoint(self) -> Path:
         return self.path / "checkpoint" / "state.safetensors"
+
+    @property
+    def _spent(self) -> Path:
+        return self.path / "checkpoint" / "spent.json"
 
     def _fork(self, step: int) -> Path:
         return self.path / "forks" / f"{step}.safetensors"

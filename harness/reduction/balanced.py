@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -55,13 +56,13 @@ def balanced_truncation(
         with their largest entry real and positive. ||G - G_r||_inf <= error_bound.
 
     Raises:
-        ValueError: an order outside 1..N, an unstable or ill-shaped system.
+        ValueError: an order outside 1..N, an unstable or ill-shaped system, or more than one.
         TruncationError: eigenvectors so ill-conditioned that the diagonal form misses the
             balanced one by more than the bound allows.
     """
     system, as_numpy = to_complex128(eigenvalues, B, C)
-    n = system[0].shape[-1] if system[0].ndim else 0
-    check_order(order, n)
+    check_one(*system)
+    check_order(order, system[0].shape[-1] if system[0].ndim else 0)
     if keep != "largest":
         raise ValueError(f"keep must be 'largest', not {keep!r}")
     found = reduce(decompose(*system), order)
@@ -71,10 +72,28 @@ def balanced_truncation(
     return replace(found, **parts)
 
 
+def check_one(eigenvalues: torch.Tensor, B: torch.Tensor, C: torch.Tensor) -> None:
+    """Raise `ValueError` for leading batch dimensions: the results of a batch do not stack."""
+    if eigenvalues.ndim > 1 or B.ndim > 2 or C.ndim > 2:
+        shapes = ", ".join(str(tuple(array.shape)) for array in (eigenvalues, B, C))
+        raise ValueError(
+            "balanced_truncation takes one system, (N,), (N, H), (H, N), since the order reached "
+            f"may differ from system to system; got eigenvalues, B, C of shapes {shapes}"
+        )
+
+
 def check_order(order: int, n: int) -> None:
     """Raise `ValueError` unless 1 <= order <= n is a whole number."""
-    if isinstance(order, bool) or int(order) != order or not 1 <= order <= n:
+    if not is_order(order, n):
         raise ValueError(f"order must be a whole number from 1 to {n}, not {order}")
+
+
+def is_order(order: Any, n: int) -> bool:
+    """Whether it is a whole number from 1 to n, of whatever type."""
+    try:
+        return not isinstance(order, bool) and int(order) == order and 1 <= order <= n
+    except (TypeError, ValueError, OverflowError):  # no number, NaN, infinite
+        return False
 
 
 def reduce(system: Decomposition, order: int) -> Truncation:

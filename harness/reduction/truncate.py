@@ -9,8 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from .balanced import Truncation, TruncationError, reduce
-from .gramians import energy_rank, gramians
+from .balanced import Truncation, TruncationError, is_order, reduce
+from .gramians import Array, energy_rank, gramians
 from .hankel import Decomposition, decompose
 from .moments import Moments, carry_moments, check_moments
 from .parallel import side_by_side, workers
@@ -100,7 +100,7 @@ def truncate(
     model: nn.Module,
     *,
     tau: float | None = None,
-    state_dims: int | Sequence[int] | None = None,
+    state_dims: int | Sequence[int] | Array | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     moments: Moments = "transport",
     decomposed: Sequence[Decomposition] | None = None,
@@ -109,7 +109,7 @@ def truncate(
 
     Args:
         tau: fraction of Hankel energy to discard, per block; or
-        state_dims: the order of every block, or one per block.
+        state_dims: the order of every block, or one per block, in any sequence or array.
         optimizer: follows the new parameters; its moments are carried as `moments` says.
         decomposed: what `decompositions` gave for the model as it is now, to save the work.
 
@@ -153,7 +153,7 @@ def truncate(
 
 
 def _wanted(
-    found: list, tau: float | None, state_dims: int | Sequence[int] | None
+    found: list, tau: float | None, state_dims: int | Sequence[int] | Array | None
 ) -> Sequence[int | None]:
     """The orders asked for, checked; None where only the spectrum can tell."""
     if (tau is None) == (state_dims is None):
@@ -161,11 +161,12 @@ def _wanted(
     sizes = [layer.state_dim for layer in found]
     if state_dims is None:
         return sizes if tau == 0.0 else [None] * len(sizes)
-    ranks = list(state_dims) if isinstance(state_dims, Sequence) else [state_dims] * len(found)
+    given: Any = state_dims.tolist() if hasattr(state_dims, "tolist") else state_dims
+    ranks = list(given) if isinstance(given, Sequence) else [given] * len(found)
     if len(ranks) != len(found):
         raise ValueError(f"{len(ranks)} state dimensions for {len(found)} blocks")
     for i, (rank, n) in enumerate(zip(ranks, sizes, strict=True)):
-        if isinstance(rank, bool) or int(rank) != rank or not 1 <= rank <= n:
+        if not is_order(rank, n):
             raise ValueError(f"block {i}: order must be from 1 to {n}, not {rank}")
     return [int(r) for r in ranks]
 

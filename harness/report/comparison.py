@@ -1,4 +1,7 @@
-"""The comparison: one row per (task, model, label), with its intervals, differences and costs."""
+"""The comparison table: one row per (comparison, task, model, label).
+
+Each has its intervals, differences and costs.
+"""
 
 import numpy as np
 import pandas as pd
@@ -19,6 +22,7 @@ SCHEMA = pa.schema(
         ("label", pa.string()),
         ("arm", pa.string()),  # the role of the row
         ("matches", pa.string()),  # label of the row whose size it takes over
+        ("comparison", pa.string()),  # its key in the suite; null in records from before it
         ("protocol", pa.string()),
         ("metric", pa.string()),
         ("higher_is_better", pa.bool_()),
@@ -54,9 +58,14 @@ SCHEMA = pa.schema(
         ("method_flops_mean", pa.float64()),  # with compressing and what it stands on
         ("relative_flops", pa.float64()),  # method_flops to those of full, same seeds
         ("seconds_mean", pa.float64()),  # of the method; exclusive trials only
+        ("seconds_median", pa.float64()),  # over the same
+        # Seconds of the method to those of full: median over seeds of the ratio within a seed, both
+        # timed alone on one kind of machine; low and high are the smallest and largest ratio.
         ("relative_seconds", pa.float64()),
+        ("relative_seconds_low", pa.float64()),
+        ("relative_seconds_high", pa.float64()),
         ("timed_seeds", pa.int64()),
-        ("peak_memory_bytes", pa.float64()),  # largest over seeds
+        ("peak_memory_bytes", pa.float64()),  # largest over seeds; on a CPU the whole process's
         ("state_bytes", pa.float64()),  # of one sequence in recurrent mode: mean over seeds
         ("step_latency_seconds", pa.float64()),  # of one step in it; exclusive trials only
         ("devices", pa.string()),
@@ -68,11 +77,11 @@ SCHEMA = pa.schema(
 
 
 def compare(trials: pd.DataFrame, bootstrap_seed: int = 0) -> pd.DataFrame:
-    """One row per (task, model, label), in reading order, with the columns of `SCHEMA`.
+    """One row per (comparison, task, model, label), in reading order, with the columns of `SCHEMA`.
 
-    `trials` is the suite's table of trials with `label`, `role` and `matches`; a trial stands once
-    per role. Every row draws its bootstrap from a fresh generator, so a row's bounds do not depend
-    on which other rows there are.
+    `trials` is the suite's table of trials with `label`, `role`, `matches` and `comparison` (which
+    old tables lack); a trial stands once per role. Every row draws its bootstrap from a fresh
+    generator, so a row's bounds do not depend on which other rows there are.
 
     Raises ValueError in one line as `rows.collect` does (mixed data in a row, missing columns).
     """
@@ -110,6 +119,7 @@ def _names(row: Row) -> dict[str, object]:
         "label": row.label,
         "arm": row.role,
         "matches": row.matches,
+        "comparison": row.comparison,
         "protocol": row.constant("protocol"),
         "metric": row.constant("metric"),
         "higher_is_better": row.higher_is_better,

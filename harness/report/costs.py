@@ -3,6 +3,7 @@
 import pandas as pd
 
 from harness.report.rows import Row
+from harness.report.statistics import Spread, paired_ratio
 
 MARKS = {"device": "device", "version": "torch_version", "commit": "git_commit"}
 
@@ -12,16 +13,22 @@ def relative_to(row: Row, full: Row | None) -> dict[str, float]:
 
     FLOPs and seconds are those of the whole way: compressing included, and for a model compressed
     after training the full training that it stands on. Seconds come only from trials that had
-    their cores or GPU to themselves; a ratio also needs the same device and threads on both sides.
+    their cores or GPU to themselves; a ratio also needs the same device and threads on both sides,
+    and is the median of the ratios by seed: what else ran on the machine may stretch any one trial.
     """
     trials = row.finished
     timed = trials[_timed(trials, full)]
+    seconds = timed.seconds_method.astype(float)
+    ratio = _paired_seconds(_same_machine(timed, full), full)
     return {
         "train_flops_mean": trials.train_flops.astype(float).mean(),
         "method_flops_mean": trials.flops_method.astype(float).mean(),
-        "relative_flops": _ratio(trials, full, "flops_method"),
-        "seconds_mean": timed.seconds_method.astype(float).mean(),
-        "relative_seconds": _ratio(_same_machine(timed, full), full, "seconds_method"),
+        "relative_flops": _relative_flops(trials, full),
+        "seconds_mean": seconds.mean(),
+        "seconds_median": seconds.median(),
+        "relative_seconds": ratio.median,
+        "relative_seconds_low": ratio.low,
+        "relative_seconds_high": ratio.high,
         "timed_seeds": len(timed),
         "peak_memory_bytes": trials.peak_memory_bytes.astype(float).max(),
         "state_bytes": trials.state_bytes.astype(float).mean(),
@@ -38,14 +45,24 @@ def machine(row: Row) -> dict[str, str]:
     return {**listed, "mixed": ", ".join(mark for mark, values in found.items() if len(values) > 1)}
 
 
-def _ratio(trials: pd.DataFrame, full: Row | None, column: str) -> float:
+def _relative_flops(trials: pd.DataFrame, full: Row | None) -> float:
     """Ratio of the means over common seeds; NaN where there are none."""
     if full is None:
         return float("nan")
     seeds = trials.index.intersection(full.finished.index)
-    ours = trials[column][seeds].astype(float).mean()
-    theirs = full.finished[column][seeds].astype(float).mean()
+    ours = trials.flops_method[seeds].astype(float).mean()
+    theirs = full.finished.flops_method[seeds].astype(float).mean()
     return float(ours / theirs) if theirs > 0 else float("nan")
+
+
+def _paired_seconds(timed: pd.DataFrame, full: Row | None) -> Spread:
+    """Seconds of the way relative to full's of the same seed, where both are known."""
+    if full is None:
+        return paired_ratio([], [])
+    ours = timed.seconds_method.astype(float)
+    theirs = full.finished.seconds_method.astype(float).reindex(ours.index)
+    known = ours.notna() & (theirs > 0)
+    return paired_ratio(ours[known], theirs[known])
 
 
 def _timed(trials: pd.DataFrame, full: Row | None) -> pd.Series:

@@ -2,7 +2,7 @@
 
 Each is drawn once and saved as png and svg, byte for byte the same for the same comparison. An arm
 keeps its colour and marker in every figure; colours are those of Okabe and Ito, which stay apart
-for colour-blind readers.
+for colour-blind readers. Where an arm has several rows, the filling of the marker tells them apart.
 """
 
 import io
@@ -10,21 +10,27 @@ import math
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.transforms import Transform, offset_copy
 
 from harness.report import presentation as show
+from harness.report.study_looks import name_points
 
 DPI = 150
-ASIDE = 1.05  # factor between neighbouring arms of equal size
+WIDTH, PANEL_HEIGHT, LEGEND_LINE = 9.2, 2.3, 0.24  # inches
 LEGEND_ENTRY = 1.8  # inches that the longest name of an arm takes
+ASIDE = 6.5  # points between rows of equal size, which stand side by side
+WIDEST = 42.0  # points that they may take in all, however many they are
+EQUAL = 1.02  # sizes within this factor are equal
 FULL_LINE = (0, (4, 3))
+SOFT = "#666666"
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "compressm",  # ids in the svg depend on the drawing alone
     "font.family": "DejaVu Sans",  # comes with matplotlib, so it is on every machine
@@ -57,6 +63,7 @@ LOOKS = {
     "distill": Look("#CC79A7", "v"),
     "hankel_regularized": Look("#D55E00", "P"),
 }
+FILLS = ("full", "open", "bottom", "top", "left", "right")  # of the variants of an arm
 OTHER_LOOKS = (Look("#56B4E9", "X"), Look("#999999", "h"), Look("#7F3C8D", "p"))
 
 
@@ -72,7 +79,6 @@ def draw(comparison: pd.DataFrame) -> dict[str, bytes]:
             ("state_dim", metric_against_state_dim(comparison)),
             ("cost", metric_against_cost(comparison)),
         ):
-            FigureCanvasAgg(figure)
             for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
                 buffer = io.BytesIO()
                 figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
@@ -86,7 +92,7 @@ class Axis(NamedTuple):
     column: str
     label: str
     tick: str
-    join: bool  # join an arm's points, and set arms of equal size side by side
+    aside: bool  # set rows of equal size side by side, and join the rows of an arm
 
 
 STATE_DIM = Axis("state_dim_mean", "complex states a block", "{:g}", True)
@@ -98,7 +104,8 @@ COST = Axis(
 def metric_against_state_dim(comparison: pd.DataFrame) -> Figure:
     """Test metric, with its interval, against the mean state dimension of a block.
 
-    Arms of equal size stand side by side, so that their intervals can be told apart.
+    Rows of equal size stand side by side, so that their intervals can be told apart: they are moved
+    on the screen alone, by a few points to both sides of where they belong.
     """
     return _panels(comparison, STATE_DIM)
 
@@ -109,72 +116,165 @@ def metric_against_cost(comparison: pd.DataFrame) -> Figure:
 
 
 def _panels(comparison: pd.DataFrame, axis: Axis) -> Figure:
-    """One panel per task, model and protocol, two side by side, under one legend of the arms."""
-    groups = list(comparison.groupby(["task", "model", "protocol"], sort=False))
-    looks = _looks(comparison)
-    columns = min(2, len(groups))
-    lines = math.ceil(len(groups) / columns)
-    width = max(4.4 * columns + 0.4, 6.8)
+    """One panel per comparison, one below the other, under one legend of arms and variants."""
+    sections = show.sections(comparison)
+    looks, fills = _looks(comparison), _fills(comparison)
     bare = bool(_bare(comparison).any())
-    abreast = int(width / LEGEND_ENTRY)
-    above = 0.14 + 0.22 * math.ceil((len(looks) + bare) / abreast)
-    height = 2.75 * lines + 0.14 + above
-    layout = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - above / height), hspace=0.06, wspace=0.05)
-    figure = Figure(figsize=(width, height), layout=layout)
-    grid = figure.subplots(lines, columns, squeeze=False).ravel()
-    for axes, (_, rows) in zip(grid, groups, strict=False):
-        axes.set_title(_title(rows.iloc[0], comparison), loc="left")
-        _panel(axes, rows, axis, looks)
-    for axes in grid[len(groups) :]:
-        axes.set_axis_off()
-    _legend(figure, looks, bare, abreast)
+    lines = _legend_lines(looks, {name: fill for name, fill in fills.items() if name}, bare)
+    above = 0.14 + LEGEND_LINE * len(lines)
+    height = PANEL_HEIGHT * len(sections) + above
+    layout = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - above / height), hspace=0.06)
+    figure = Figure(figsize=(WIDTH, height), layout=layout)
+    FigureCanvasAgg(figure)
+    for number, handles in enumerate(lines):
+        figure.legend(
+            handles=handles, loc="upper left", ncols=len(handles), frameon=False,
+            bbox_to_anchor=(0, 1 - number * LEGEND_LINE / height), handletextpad=0.3,
+            columnspacing=1.3, handlelength=1.6,
+        )  # fmt: skip
+    grid = figure.subplots(len(sections), squeeze=False).ravel()
+    for axes, (name, rows) in zip(grid, sections, strict=True):
+        axes.set_title(name, loc="left")
+        _panel(axes, rows, axis, looks, fills)
+    if not fills:
+        figure.canvas.draw()  # where points are seen is known when the layout is
+        for axes, (_, rows) in zip(grid, sections, strict=True):
+            _name_in_training(axes, _drawn(rows, axis, looks))
     return figure
 
 
-def _panel(axes: Axes, rows: pd.DataFrame, axis: Axis, looks: dict[str, Look]) -> None:
+def _panel(
+    axes: Axes, rows: pd.DataFrame, axis: Axis, looks: dict[str, Look], fills: dict[str, str]
+) -> None:
     shown = show.shown_metric(str(rows.metric.iloc[0]))
     better = "higher" if rows.higher_is_better.iloc[0] else "lower"
     unit = f", {shown.unit}" if shown.unit else ""
     axes.set_ylabel(f"test {shown.name}{unit}\n({better} is better)")
     axes.set_xlabel(axis.label)
-    drawn = rows[rows.metric_mean.notna() & (rows[axis.column] > 0)]
+    drawn = _drawn(rows, axis, looks)
     if drawn.empty:
         axes.text(0.5, 0.5, "nothing to show", transform=axes.transAxes, ha="center")
         axes.set(xticks=[], yticks=[])
         return
-    _scale(axes, drawn[axis.column], axis)
+    _scale(axes, drawn.x, axis)
     _full_line(axes, drawn[drawn.arm == "full"], shown.factor)
-    sides = [arm for arm in looks if arm != "full"]
-    for arm, group in drawn.groupby("arm", sort=False):
-        aside = sides.index(arm) - (len(sides) - 1) / 2 if axis.join and arm in sides else 0.0
-        where = group[axis.column] * ASIDE**aside
-        _arm(axes, group.assign(x=where).sort_values("x"), looks[str(arm)], shown.factor, axis.join)
-        if arm == "in_training" and len(group) > 1:
-            _knobs(axes, group.assign(x=where), looks[str(arm)], shown.factor)
+    for arm, look in looks.items():
+        ours = drawn[drawn.arm == arm]
+        for _, row in ours.iterrows():
+            fill = fills.get(_variant(row), FILLS[0])
+            _point(axes, row, look, fill, shown.factor)
+        if axis.aside:
+            _join(axes, ours, look)
+    # What is moved aside does not count for the limits by itself.
+    for end in ("y", "metric_low", "metric_high"):
+        known = drawn[["x", end]].dropna().to_numpy()
+        axes.update_datalim(known if end == "y" else known * [1, shown.factor])
     if shown.unit == "%":  # an interval may reach beyond what can be, the frame need not
         low, high = axes.get_ylim()
         axes.set_ylim(max(low, -4), min(high, 104))
 
 
-def _arm(axes: Axes, rows: pd.DataFrame, look: Look, factor: float, join: bool) -> None:
-    """The points of one arm, each with its interval; hollow where it has none."""
-    if join:
-        means = rows.metric_mean * factor
-        axes.plot(rows.x, means, color=look.colour, linewidth=1, alpha=0.35, zorder=2)
-    for bare, group in rows.groupby(_bare(rows)):
-        mean, low, high = (group[f"metric_{name}"] * factor for name in ("mean", "low", "high"))
-        axes.errorbar(
-            group.x, mean, yerr=None if bare else [mean - low, high - mean], fmt=look.marker,
-            color=look.colour, markersize=6, markeredgewidth=1.2 if bare else 0.7,
-            markerfacecolor="white" if bare else look.colour,
-            markeredgecolor=look.colour if bare else "white",
-            elinewidth=1.4, capsize=3, capthick=1.2, zorder=3,
+def _drawn(rows: pd.DataFrame, axis: Axis, looks: dict[str, Look]) -> pd.DataFrame:
+    """The rows that have a point: where it lies, in units of the axes, and how far aside it is."""
+    found = rows[rows.metric_mean.notna() & (rows[axis.column] > 0)]
+    x, factor = found[axis.column], show.shown_metric(str(rows.metric.iloc[0])).factor
+    aside = _aside(found.arm, x, list(looks)) if axis.aside else 0.0
+    return found.assign(x=x, y=found.metric_mean * factor, aside=aside)
+
+
+def _point(axes: Axes, row: pd.Series, look: Look, fill: str, factor: float) -> None:
+    """A row with its interval, where it has one."""
+    low, high = row.y - row.metric_low * factor, row.metric_high * factor - row.y
+    axes.errorbar(
+        [row.x], [row.y], yerr=[[low], [high]] if math.isfinite(low) else None,
+        fmt=look.marker, color=look.colour, markersize=7, elinewidth=1.4, capsize=2.5,
+        zorder=3, transform=_beside(axes, row.aside), **_filled(fill, look.colour),
+    )  # fmt: skip
+
+
+def _filled(fill: str, colour: str) -> dict[str, Any]:
+    """How a marker is filled: wholly, not at all, or one half of it."""
+    return {
+        "fillstyle": "full" if fill in FILLS[:2] else fill,
+        "markerfacecolor": "white" if fill == "open" else colour,
+        "markerfacecoloralt": "white",
+        "markeredgecolor": colour,
+        "markeredgewidth": 1.2,
+    }
+
+
+def _beside(axes: Axes, aside: float) -> Transform:
+    """Where data lie, `aside` points to the right on the screen."""
+    return offset_copy(axes.transData, axes.get_figure(root=True), x=aside, units="points")
+
+
+def _aside(arms: pd.Series, sizes: pd.Series, order: list[str]) -> pd.Series:
+    """Points that each row stands aside: rows of equal size around it, in the order of arms."""
+    aside = pd.Series(0.0, sizes.index)
+    ranked = sizes.sort_values()
+    group = (ranked / ranked.shift() > EQUAL).cumsum()
+    for _, equal in ranked.groupby(group):
+        ours = sorted(equal.index, key=lambda index: (order.index(arms[index]), index))
+        step = min(ASIDE, WIDEST / len(ours))
+        for number, index in enumerate(ours):
+            aside[index] = step * (number - (len(ours) - 1) / 2)
+    return aside
+
+
+def _join(axes: Axes, rows: pd.DataFrame, look: Look) -> None:
+    """A thin line through the rows of one arm that differ in size: three or more, equally aside."""
+    rows = rows.sort_values("x")
+    if len(rows) > 2 and rows.aside.nunique() == 1 and (rows.x.diff().iloc[1:] > 0).all():
+        axes.plot(
+            rows.x, rows.y, color=look.colour, linewidth=1, alpha=0.35, zorder=2,
+            transform=_beside(axes, rows.aside.iloc[0]),
         )  # fmt: skip
 
 
 def _bare(rows: pd.DataFrame) -> pd.Series:
     """True for a row that has a mean and no interval: one seed, or a diverged one."""
     return rows.metric_mean.notna() & rows.metric_low.isna()
+
+
+def _variant(row: pd.Series) -> str:
+    """What the label says beyond the arm: `early` of `long: in_training early`."""
+    label = str(row.label)
+    if isinstance(row.comparison, str):
+        label = label.removeprefix(f"{row.comparison}: ")
+    return label.removeprefix(str(row.arm)).strip().removeprefix("as ").strip()
+
+
+def _fills(comparison: pd.DataFrame) -> dict[str, str]:
+    """The filling of each variant of the arms that have several rows in a panel.
+
+    The plain arm comes first. Empty where there are more variants than fillings: names stand beside
+    the points then.
+    """
+    repeated = [rows[rows.arm.duplicated(keep=False)] for _, rows in show.sections(comparison)]
+    found = dict.fromkeys(_variant(row) for rows in repeated for _, row in rows.iterrows())
+    variants = sorted(found, key=lambda name: name != "")
+    return dict(zip(variants, FILLS, strict=False)) if len(variants) <= len(FILLS) else {}
+
+
+def _name_in_training(axes: Axes, rows: pd.DataFrame) -> None:
+    """The variant of each in-training row beside its point, clear of the points."""
+    named = rows[rows.arm == "in_training"]
+    if len(named) < 2:
+        return
+    points = {index: _on_screen(axes, row) for index, row in rows.iterrows()}
+    names = pd.DataFrame(
+        [[*points[i], _variant(row), LOOKS["in_training"].colour] for i, row in named.iterrows()],
+        columns=["x", "y", "name", "colour"],
+    )
+    name_points(axes, names, np.array(list(points.values())))
+    for text in axes.texts:
+        text.set_in_layout(False)  # it was placed for the layout as it is
+
+
+def _on_screen(axes: Axes, row: pd.Series) -> tuple[float, float]:
+    """The data coordinates at which a point that stands aside is seen."""
+    seen = _beside(axes, row.aside).transform((row.x, row.y))
+    return tuple(axes.transData.inverted().transform(seen))
 
 
 def _full_line(axes: Axes, rows: pd.DataFrame, factor: float) -> None:
@@ -187,22 +287,11 @@ def _full_line(axes: Axes, rows: pd.DataFrame, factor: float) -> None:
             )
 
 
-def _knobs(axes: Axes, rows: pd.DataFrame, look: Look, factor: float) -> None:
-    """The setting of each in-training row beside its point."""
-    for row in rows.itertuples():
-        axes.annotate(
-            str(row.label).removeprefix("in_training").strip(),
-            (row.x, row.metric_mean * factor), xytext=(-7, 4), textcoords="offset points",
-            ha="right", fontsize=7.5, color=look.colour, zorder=4,
-            path_effects=[withStroke(linewidth=2.5, foreground="white")],
-        )  # fmt: skip
-
-
 def _scale(axes: Axes, positions: pd.Series, axis: Axis) -> None:
     """Logarithmic, with room at both ends so that no point sits on the frame."""
     low, high = float(positions.min()), float(positions.max())
     axes.set_xscale("log", base=2)
-    axes.set_xlim(low / 1.6, high * 1.4)
+    axes.set_xlim(low / 1.6, high * 1.25)
     if high / low < 4:  # powers of two alone would leave one tick or none
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: axis.tick.format(number)))
@@ -210,24 +299,29 @@ def _scale(axes: Axes, positions: pd.Series, axis: Axis) -> None:
     axes.margins(y=0.12)
 
 
-def _legend(figure: Figure, looks: dict[str, Look], bare: bool, abreast: int) -> None:
-    style: dict[str, Any] = {"markersize": 7, "markeredgecolor": "white"}
-    handles = [
+def _legend_lines(looks: dict[str, Look], variants: dict[str, str], bare: bool) -> list[list]:
+    """Lines of the legend: the arms, then how their variants are filled."""
+    arms = [
         Line2D(
-            [], [], color=look.colour, marker=look.marker, label=show.arm_name(arm),
-            linestyle=FULL_LINE if arm == "full" else "none", linewidth=0.9, **style,
+            [], [], color=look.colour, marker=look.marker, markersize=7,
+            label=show.arm_name(arm), linestyle=FULL_LINE if arm == "full" else "none",
+            linewidth=0.9,
         )
         for arm, look in looks.items()
     ]  # fmt: skip
+    rest = [
+        Line2D([], [], color=SOFT, marker="o", markersize=7, linestyle="none", label=name,
+               **_filled(fill, SOFT))
+        for name, fill in variants.items()
+    ]  # fmt: skip
     if bare:
-        handles.append(
-            Line2D([], [], color="#666666", marker="o", markerfacecolor="white", markersize=6,
-                   linestyle="none", label="hollow: no interval")
-        )  # fmt: skip
-    figure.legend(
-        handles=handles, loc="upper left", ncols=min(abreast, len(handles)), frameon=False,
-        handletextpad=0.3, columnspacing=1.3, handlelength=1.6,
-    )  # fmt: skip
+        rest.append(Line2D([], [], linestyle="none", label="no bar: no interval"))
+    abreast = int(WIDTH / LEGEND_ENTRY)
+    return [
+        kind[start : start + abreast]
+        for kind in (arms, rest)
+        for start in range(0, len(kind), abreast)
+    ]
 
 
 def _looks(comparison: pd.DataFrame) -> dict[str, Look]:
@@ -236,12 +330,3 @@ def _looks(comparison: pd.DataFrame) -> dict[str, Look]:
     unknown = sorted(set(arms) - set(LOOKS))
     others = {arm: OTHER_LOOKS[i % len(OTHER_LOOKS)] for i, arm in enumerate(unknown)}
     return {arm: look for arm, look in {**LOOKS, **others}.items() if arm in arms}
-
-
-def _title(row: pd.Series, comparison: pd.DataFrame) -> str:
-    parts = [row.task]
-    if comparison.model.nunique() > 1:
-        parts.append(row.model)
-    if comparison.protocol.nunique() > 1:
-        parts.append(row.protocol)
-    return ", ".join(parts)

@@ -12,13 +12,13 @@ from typing import Any
 import pandas as pd
 
 from harness.report import presentation as show
-from harness.report.sentences import notes, says
+from harness.report.sentences import cost_notes, result_notes, says
 from harness.report.settings import arm_settings, base_settings, machines
-from harness.report.tables import html_list, html_table
+from harness.report.tables import COLUMNS, COSTS, html_list, html_table
 
 CAPTIONS = {
     "state_dim.svg": "Test metric against the state dimension reached, with 95 % intervals over "
-    "seeds. The dashed line is full size; arms of equal size are set side by side.",
+    "seeds. The dashed line is full size; rows of equal size stand side by side at their place.",
     "cost.svg": "Test metric against the training FLOPs of the whole way, relative to full size. "
     "Further left is cheaper.",
 }
@@ -39,21 +39,33 @@ def write_page(
     reproduces the comparison.
     """
     title = f"{suite_name}: the ways to a small model"
-    style = resources.files("harness.report").joinpath("page.css").read_text("utf-8")
-    every = _details("trials, once for each row they stand in", _trials(trials))
-    events = _details("truncation events", _truncations(trials, truncations))
+    every = details("trials, once for each row they stand in", _trials(trials))
+    events = details("truncation events", _truncations(trials, truncations))
     sections = [
-        _section("What this says", html_list(says(comparison), "says")),
-        _section(
-            "The comparison", _scroll(html_table(comparison)), html_list(notes(comparison), "notes")
+        section("What this says", html_list(says(comparison), "says")),
+        section(
+            "The comparison",
+            scroll(html_table(comparison, COLUMNS)),
+            html_list(result_notes(comparison), "notes"),
         ),
-        _section("Figures", *(_figure(name, figures[name]) for name in CAPTIONS)),
-        _section("Settings", _table(base_settings(trials))),
-        _section("Rows", _table(arm_settings(trials))),
-        _section("Machine and versions", _table(machines(trials))),
-        _section("Every trial", every, events),
-        _section("Reproduce", f"<pre>{html.escape(command)}</pre>"),
+        section(
+            "Costs",
+            scroll(html_table(comparison, COSTS)),
+            html_list(cost_notes(comparison), "notes"),
+        ),
+        section("Figures", *(figure(CAPTIONS[name], figures[name]) for name in CAPTIONS)),
+        section("Settings", table(base_settings(trials))),
+        section("Rows", table(arm_settings(trials))),
+        section("Machine and versions", table(machines(trials))),
+        section("Every trial", every, events),
+        section("Reproduce", f"<pre>{html.escape(command)}</pre>"),
     ]
+    return document(title, _lead(comparison, trials, plan), sections)
+
+
+def document(title: str, lead: str, sections: Iterable[str]) -> str:
+    """A whole page: its title, a line under it, and its sections (HTML that is safe as it is)."""
+    style = resources.files("harness.report").joinpath("page.css").read_text("utf-8")
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -66,7 +78,7 @@ def write_page(
 </head>
 <body>
 <h1>{html.escape(title)}</h1>
-<p class="lead">{html.escape(_lead(comparison, trials, plan))}</p>
+<p class="lead">{html.escape(lead)}</p>
 {"".join(sections)}</body>
 </html>
 """
@@ -94,12 +106,14 @@ def _lead(comparison: pd.DataFrame, trials: pd.DataFrame, plan: Mapping[str, Any
     return " ".join(parts) + "."
 
 
-def _section(title: str, *parts: str) -> str:
+def section(title: str, *parts: str) -> str:
+    """A heading and what stands under it (HTML that is safe as it is)."""
     return f"<h2>{html.escape(title)}</h2>\n" + "\n".join(parts) + "\n"
 
 
-def _figure(name: str, content: bytes) -> str:
-    caption = html.escape(CAPTIONS[name])
+def figure(caption: str, content: bytes) -> str:
+    """An svg inside the page, with its caption."""
+    caption = html.escape(caption)
     data = base64.b64encode(content).decode("ascii")
     return (
         f'<figure><div class="scroll figure"><img alt="{caption}" '
@@ -107,18 +121,20 @@ def _figure(name: str, content: bytes) -> str:
     )
 
 
-def _scroll(content: str) -> str:
+def scroll(content: str) -> str:
+    """Wide content that scrolls by itself."""
     return f'<div class="scroll">{content}</div>'
 
 
-def _details(what: str, rows: list[dict[str, str]]) -> str:
+def details(what: str, rows: list[dict[str, str]]) -> str:
+    """A table to unfold, under the number of its rows and `what` they are; empty without rows."""
     if not rows:
         return ""
     summary = f"{len(rows)} {what}"
-    return f"<details><summary>{html.escape(summary)}</summary>{_table(rows)}</details>"
+    return f"<details><summary>{html.escape(summary)}</summary>{table(rows)}</details>"
 
 
-def _table(rows: Iterable[Mapping[str, str]]) -> str:
+def table(rows: Iterable[Mapping[str, str]]) -> str:
     """Rows of texts as a table; the columns are those of the first row."""
     rows = list(rows)
     if not rows:
@@ -128,7 +144,7 @@ def _table(rows: Iterable[Mapping[str, str]]) -> str:
         "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row.values()) + "</tr>"
         for row in rows
     )
-    return _scroll(
+    return scroll(
         f'<table class="plain"><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>'
     )
 

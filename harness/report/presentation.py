@@ -15,6 +15,7 @@ ARM_NAMES = {
     "post_hoc": "train, then compress",
     "small": "small from scratch",
 }
+UNSTEADY = 2.0  # seconds whose ratios to full span more than this factor are marked
 
 
 class Shown(NamedTuple):
@@ -33,12 +34,34 @@ def shown_metric(metric: str) -> Shown:
     return Shown(metric.replace("_", " "), "", 1.0, 3)
 
 
-def heading(row: pd.Series) -> str:
-    """What a task's numbers are: `digits: accuracy in %, higher is better`."""
+def sections(comparison: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The rows that may be measured against each other, under the name of their place.
+
+    The name is the task's, and the comparison's (`digits, long`) where that has another name; model
+    and protocol stand in it where there are several.
+    """
+    keys = ["comparison", "task", "model", "protocol"]
+    found = []
+    for _, rows in comparison.groupby(keys, sort=False, dropna=False):
+        first = rows.iloc[0]
+        parts = [place(first.task, first.comparison)]
+        parts += [str(first[key]) for key in keys[2:] if comparison[key].nunique() > 1]
+        found.append((", ".join(parts), rows))
+    return found
+
+
+def place(task: str, comparison: object) -> str:
+    """`digits`, or `digits, long` for a comparison that is not called like its task."""
+    named = isinstance(comparison, str) and comparison not in ("", task)
+    return f"{task}, {comparison}" if named else task
+
+
+def heading(name: str, row: pd.Series) -> str:
+    """What the numbers of a section are: `digits: accuracy in %, higher is better`."""
     shown = shown_metric(row.metric)
     unit = f" in {shown.unit}" if shown.unit else ""
     better = "higher" if row.higher_is_better else "lower"
-    return f"{row.task}: {shown.name}{unit}, {better} is better"
+    return f"{name}: {shown.name}{unit}, {better} is better"
 
 
 def arm_name(arm: str) -> str:
@@ -96,6 +119,22 @@ def label(row: pd.Series) -> str:
 def factor(number: float) -> str:
     """A cost relative to full, `0.41×`; a dash where it is unknown."""
     return f"{number:.2f}×" if math.isfinite(number) else DASH
+
+
+def time(row: pd.Series) -> str:
+    """Seconds relative to full, with a dagger where the seeds disagree by more than `UNSTEADY`."""
+    return factor(row.relative_seconds) + ("†" if unsteady(row) else "")
+
+
+def time_range(row: pd.Series) -> str:
+    """The smallest and largest of the ratios behind `time`; a dash where there is only one."""
+    low, high = row.relative_seconds_low, row.relative_seconds_high
+    return f"{low:.2f}–{high:.2f}×" if high > low else DASH
+
+
+def unsteady(row: pd.Series) -> bool:
+    """Whether the ratios of seconds span more than `UNSTEADY`, so that something disturbed them."""
+    return bool(row.relative_seconds_high > UNSTEADY * row.relative_seconds_low)
 
 
 def flops(number: float) -> str:

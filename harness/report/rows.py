@@ -1,7 +1,9 @@
 """The rows of a comparison: which trials stand in one row, and which rows it is measured against.
 
-A row is one (task, model, label). Its role says which way to a small model it is, and `matches`
-names the row whose size it took over. Two rows may share a trial.
+A row is one (comparison, task, model, label). Its role says which way to a small model it is, and
+`matches` names the row whose size it took over. Two rows may share a trial. Rows of another
+comparison were trained by other settings and are no reference; files from before comparisons were
+recorded have none, and there the task alone decides.
 """
 
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+PLACE = ["comparison", "task", "model"]  # rows that share these stand together
 ROLE_ORDER = ("full", "in_training", "post_hoc", "small")
 
 REQUIRED = (
@@ -24,6 +27,7 @@ REQUIRED = (
 class Row:
     """One row: its names, the trials in its mean (indexed by seed), and how many are not in it."""
 
+    comparison: str | None
     task: str
     model: str
     label: str
@@ -40,10 +44,10 @@ class Row:
         return self.matches or self.label
 
     @property
-    def setting(self) -> tuple[str, str, str, str]:
+    def setting(self) -> tuple[str | None, str, str, str, str]:
         """What two rows must share for a difference between them to mean anything."""
         data, protocol = self.constant("data_fingerprint"), self.constant("protocol")
-        return self.task, self.model, str(data), str(protocol)
+        return self.comparison, self.task, self.model, str(data), str(protocol)
 
     @property
     def higher_is_better(self) -> bool:
@@ -66,7 +70,7 @@ class Row:
 
 
 def collect(trials: pd.DataFrame) -> list[Row]:
-    """The rows of a suite in reading order: per task, full first, then groups of equal size.
+    """The rows of a suite in reading order: per comparison, full first, then groups of equal size.
 
     Raises ValueError in one line if columns are missing, there are no trials, a row mixes data
     fingerprints, metrics or protocols, or a row has two trials of one seed.
@@ -77,14 +81,15 @@ def collect(trials: pd.DataFrame) -> list[Row]:
     if trials.empty:
         raise ValueError("no trial of this suite has ended, so there is nothing to compare")
     trials = _complete(trials)
-    groups = trials.groupby(["task", "model", "label"], sort=False)
+    groups = trials.groupby([*PLACE, "label"], sort=False, dropna=False)
     return _in_reading_order([_row(group) for _, group in groups])
 
 
 def reference_full(row: Row, rows: list[Row]) -> Row | None:
     """The full-size row that `row` is measured against; None where there is none or no single one.
 
-    Where a task has several, the one of the size that this row (or the row it matches) began with.
+    Where its comparison has several, the one of the size that this row (or the row it matches)
+    began with.
     """
     candidates = [r for r in rows if r.role == "full" and r.setting == row.setting]
     if len(candidates) > 1:
@@ -112,13 +117,16 @@ def reference_small(row: Row, rows: list[Row]) -> Row | None:
 
 
 def _complete(trials: pd.DataFrame) -> pd.DataFrame:
-    """Trials that failed before they knew their metric or protocol take those of their task."""
-    trials = trials.copy()
+    """Trials that failed before they knew their metric or protocol take those of their place.
+
+    Tables from before comparisons were recorded get a column of nulls.
+    """
+    trials = trials.assign(comparison=trials.get("comparison")).reset_index(drop=True)
     for column, unknown in (("metric", "metric"), ("higher_is_better", True), ("protocol", "?")):
-        for task, known in trials.groupby("task", sort=False)[column]:
+        for _, known in trials.groupby(["comparison", "task"], sort=False, dropna=False)[column]:
             values = known.dropna().unique()
-            gaps = (trials.task == task) & trials[column].isna()
-            if gaps.any():
+            gaps = known.index[known.isna()]
+            if len(gaps):
                 trials[column] = trials[column].astype(object)
                 trials.loc[gaps, column] = values[0] if len(values) == 1 else unknown
     return trials
@@ -135,6 +143,7 @@ def _row(group: pd.DataFrame) -> Row:
     numbers = np.isfinite(pd.to_numeric(every.test_metric, errors="coerce").astype(float))
     diverged = ~failed & ((every.status == "diverged") | ~numbers)
     row = Row(
+        comparison=_text_or_none(every.comparison.iloc[0]),
         task=task,
         model=model,
         label=label,
@@ -151,14 +160,14 @@ def _row(group: pd.DataFrame) -> Row:
 
 
 def _in_reading_order(rows: list[Row]) -> list[Row]:
-    settings = list(dict.fromkeys((r.task, r.model) for r in rows))
+    places = list(dict.fromkeys((r.comparison, r.task, r.model) for r in rows))
     sizes = list(dict.fromkeys(r.size_group for r in rows if r.role != "full"))
 
     def place(row: Row) -> tuple[int, int, int, str]:
         size = -1 if row.role == "full" else sizes.index(row.size_group)
         known = row.role in ROLE_ORDER
         role = ROLE_ORDER.index(row.role) if known else len(ROLE_ORDER)
-        return settings.index((row.task, row.model)), size, role, row.role
+        return places.index((row.comparison, row.task, row.model)), size, role, row.role
 
     return sorted(rows, key=place)
 

@@ -9,7 +9,12 @@ from harness.report.statistics import NO_WIDTH
 
 
 def notes(comparison: pd.DataFrame) -> list[str]:
-    """What a reader must know to read the table; only what applies to these rows."""
+    """What a reader must know to read all of the table; only what applies to these rows."""
+    return result_notes(comparison) + cost_notes(comparison)
+
+
+def result_notes(comparison: pd.DataFrame) -> list[str]:
+    """What a reader must know to read the metrics, differences, relative FLOPs and times."""
     found = [
         "± is half of a 95 % interval (Student t) over all seeds. It covers initial weights and "
         "batch order, not the sampling of the test set, and is not adjusted for how many rows "
@@ -19,8 +24,16 @@ def notes(comparison: pd.DataFrame) -> list[str]:
         "Top 3 is the published aggregate: the mean of the three best seeds by test. It selects on "
         "the test set and stands here only to compare with published tables.",
         "FLOPs and seconds are those of the whole way, relative to full: compressing included, and "
-        "for train, then compress the full training that it stands on.",
+        "for train, then compress the full training that it stands on. Relative time is the median "
+        "over seeds of the ratio to full size of the same seed.",
     ]
+    for row in comparison[comparison.apply(show.unsteady, axis=1)].itertuples():
+        found.append(
+            f"† {row.task}, {row.label}: its time relative to full size ranges from "
+            f"{row.relative_seconds_low:.2f} to {row.relative_seconds_high:.2f} over seeds, by "
+            f"more than a factor of {show.UNSTEADY:g}. Most likely something else kept the machine "
+            "busy, so it says little."
+        )
     untimed = comparison[comparison.timed_seeds < comparison.seeds]
     if len(untimed):
         left_out = int((untimed.seeds - untimed.timed_seeds).sum())
@@ -40,10 +53,24 @@ def notes(comparison: pd.DataFrame) -> list[str]:
     return found
 
 
+def cost_notes(comparison: pd.DataFrame) -> list[str]:
+    """What a reader must know to read the absolute costs."""
+    found = []
+    if comparison.seconds_median.notna().any():
+        found.append("Seconds are the median over seeds, of the whole way.")
+    if comparison.peak_memory_bytes.notna().any():
+        found.append(
+            "Process MB is, on a CPU, the peak of the worker's whole process, with its libraries "
+            "and with data cached for other trials, so it does not compare ways; on a GPU, the "
+            "peak of what was allocated there."
+        )
+    return found
+
+
 def says(comparison: pd.DataFrame) -> list[str]:
     """For each group of rows of equal size: who won, how surely, and at what cost."""
     found = []
-    for _, task in comparison.groupby(["task", "model", "protocol"], sort=False):
+    for _, task in show.sections(comparison):
         several = comparison[comparison.task == task.task.iloc[0]]
         name = str(task.task.iloc[0])
         if several.model.nunique() > 1:

@@ -11,23 +11,23 @@ MACHINE = ("device", "threads", "backend", "torch_version", "git_commit")
 
 
 def base_settings(trials: pd.DataFrame) -> list[dict[str, str]]:
-    """One line per field of the spec, with its value in each task's full-size trials.
+    """One line per field of the spec, with its value in each comparison's full-size trials.
 
-    A task without a full-size row shows what all its trials say; several values are all listed.
+    One without a full-size row shows what all its trials say; several values are all listed.
     """
     fields = [
         column
         for column in trials.columns
         if column.startswith(PREFIX) and not column.startswith(LEFT_OUT)
     ]
-    tasks = {}
-    for task, rows in trials.groupby("task", sort=False):
+    places = {}
+    for place, rows in trials.groupby(_places(trials), sort=False):
         full = rows[rows.role == "full"]
-        tasks[str(task)] = rows if full.empty else full
+        places[str(place)] = rows if full.empty else full
     lines = [
         {
             "setting": field.removeprefix(PREFIX),
-            **{task: _values(rows[field]) for task, rows in tasks.items()},
+            **{place: _values(rows[field]) for place, rows in places.items()},
         }
         for field in fields
     ]
@@ -35,14 +35,20 @@ def base_settings(trials: pd.DataFrame) -> list[dict[str, str]]:
 
 
 def arm_settings(trials: pd.DataFrame) -> list[dict[str, str]]:
-    """One line per row label: its role and the fields of its arm, over all tasks."""
+    """One line per row of each comparison: its role and the fields of its arm, over its seeds."""
     fields = [column for column in trials.columns if column.startswith("spec.arm.")]
     lines = []
-    for label, rows in trials.groupby("label", sort=False):
+    for (place, label), rows in trials.groupby([_places(trials), "label"], sort=False):
         values = {field.removeprefix("spec.arm."): _values(rows[field]) for field in fields}
         said = [f"{name} {text}" for name, text in values.items() if text != show.DASH]
-        role = show.arm_name(str(rows.role.iloc[0]))
-        lines.append({"row": str(label), "way": role, "trained as": ", ".join(said) or show.DASH})
+        lines.append(
+            {
+                "task": str(place),
+                "row": str(label),
+                "way": show.arm_name(str(rows.role.iloc[0])),
+                "trained as": ", ".join(said) or show.DASH,
+            }
+        )
     return lines
 
 
@@ -60,6 +66,13 @@ def machines(trials: pd.DataFrame) -> list[dict[str, str]]:
         }
         for values, rows in unique.groupby(columns, sort=False, dropna=False)
     ]
+
+
+def _places(trials: pd.DataFrame) -> pd.Series:
+    """Where each trial stands: its task, with its comparison where that has another name."""
+    keys = trials.get("comparison", pd.Series(None, trials.index, dtype=object))
+    named = [show.place(*pair) for pair in zip(trials.task, keys, strict=True)]
+    return pd.Series(named, trials.index, name="place")
 
 
 def _values(column: pd.Series) -> str:

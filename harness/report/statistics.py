@@ -28,6 +28,15 @@ class Interval(NamedTuple):
     seeds: int
 
 
+class Spread(NamedTuple):
+    """A median with the smallest and largest value behind it; `seeds` values went in."""
+
+    median: float
+    low: float
+    high: float
+    seeds: int
+
+
 def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     """Mean over seeds with its Student t interval.
 
@@ -62,6 +71,26 @@ def paired_difference(
     if ours.shape != theirs.shape:
         raise ValueError(f"a paired difference needs pairs: {ours.size} values and {theirs.size}")
     return mean_interval(direction(higher_is_better) * (ours - theirs), confidence)
+
+
+def paired_ratio(ours: ArrayLike, theirs: ArrayLike) -> Spread:
+    """Median of `ours / theirs`, paired by position (the seed), and the range of these ratios.
+
+    Both have shape (seeds,), in the same order of seeds, and are positive costs in one unit. The
+    median stands although one disturbed trial makes the range wide; NaN everywhere without pairs.
+
+    Raises ValueError if the shapes differ, a value is NaN or infinite, or one of theirs is not
+    positive.
+    """
+    ours, theirs = _finite(ours), _finite(theirs)
+    if ours.shape != theirs.shape:
+        raise ValueError(f"a paired ratio needs pairs: {ours.size} values and {theirs.size}")
+    if (theirs <= 0).any():
+        raise ValueError("a ratio to a cost that is not positive is no ratio")
+    if not ours.size:
+        return Spread(np.nan, np.nan, np.nan, 0)
+    ratios = ours / theirs
+    return Spread(float(np.median(ratios)), float(ratios.min()), float(ratios.max()), ratios.size)
 
 
 def direction(higher_is_better: bool) -> int:

@@ -35,7 +35,7 @@ def over_time(
     names.set_axis_off()
     done = trials[trials.status == "completed"]
     rows = [label for label in dict.fromkeys(["full", *labels]) if (done.label == label).any()]
-    curves = curves[(curves.split == "val") & curves.trial_id.isin(done.trial_id)]
+    curves = curves[(curves.split == "validation") & curves.trial_id.isin(done.trial_id)]
     curves = curves[curves.metric == done.metric.iloc[0]] if rows else curves
     if not rows or curves.empty:
         for axes in (above, late, below):

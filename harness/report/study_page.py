@@ -19,7 +19,7 @@ from harness.report.study_figures import draw
 from harness.report.study_importance import Importance, importance
 from harness.report.study_looks import described, percent
 from harness.report.study_sentences import answer_table, notes, says
-from harness.report.tables import html_list, html_table
+from harness.report.tables import COLUMNS, COSTS, html_list, html_table
 
 CAPTIONS = {
     "pareto": "Every candidate that the search finished or stopped: validation metric against the "
@@ -124,8 +124,9 @@ def _confirmed(
         yield table(lines)
     yield html_list(notes(record), "notes")
     if confirmation is not None:
-        yield scroll(html_table(confirmation))
+        yield scroll(html_table(confirmation, COLUMNS))
         yield html_list(comparison_notes(confirmation), "notes")
+        yield scroll(html_table(confirmation, COSTS))
     elif not lines:
         yield "<p>Nothing has been confirmed yet.</p>"
 

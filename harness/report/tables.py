@@ -12,7 +12,7 @@ import pandas as pd
 
 from harness.report import presentation as show
 from harness.report.comparison import SCHEMA
-from harness.report.sentences import notes, says
+from harness.report.sentences import notes, result_notes, says
 
 WIDTH = 120  # columns of a terminal that the text table keeps to
 
@@ -29,15 +29,17 @@ COLUMNS: dict[str, Cell] = {
     "vs small": lambda row: show.difference(row, "small"),
     "verdict": lambda row: row.verdict,
     "FLOPs": lambda row: show.factor(row.relative_flops),
-    "time": lambda row: show.factor(row.relative_seconds),
+    "time": show.time,
 }
 MORE_COLUMNS: dict[str, Cell] = {
+    "time range": show.time_range,
+    "seconds": lambda row: show.seconds(row.seconds_median),
     "train FLOPs": lambda row: show.flops(row.train_flops_mean),
-    "seconds": lambda row: show.seconds(row.seconds_mean),
-    "memory MB": lambda row: show.megabytes(row.peak_memory_bytes),
+    "process MB": lambda row: show.megabytes(row.peak_memory_bytes),
     "step ms": lambda row: show.seconds(row.step_latency_seconds * 1e3),
     "state B": lambda row: show.whole(row.state_bytes),
 }
+COSTS: dict[str, Cell] = {name: COLUMNS[name] for name in ("row", "states")} | MORE_COLUMNS
 TEXT_DROPS = ("time", "top 3", "seeds")
 LEFT = ("row", "verdict")  # columns of words; the others are numbers, set right
 
@@ -52,12 +54,16 @@ def render(comparison: pd.DataFrame, format: str = "text") -> str:
     return FORMATS[format](comparison).rstrip("\n") + "\n"
 
 
-def html_table(comparison: pd.DataFrame) -> str:
-    """Only the table, as an HTML fragment in which every text is escaped."""
-    columns = _filled(comparison, {**COLUMNS, **MORE_COLUMNS})
+def html_table(comparison: pd.DataFrame, columns: dict[str, Cell] | None = None) -> str:
+    """Only the table, as an HTML fragment in which every text is escaped.
+
+    It has every shown column, or those of `columns` (`COLUMNS` or `COSTS`: each fits a page).
+    """
+    columns = _filled(comparison, {**COLUMNS, **MORE_COLUMNS} if columns is None else columns)
     head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
     body = []
-    for heading, rows in _sections(comparison):
+    sections = _sections(comparison) if "test" in columns else show.sections(comparison)
+    for heading, rows in sections:
         body.append(
             f'<tr class="task"><th colspan="{len(columns)}">'
             f"<span>{html.escape(heading)}</span></th></tr>"
@@ -92,7 +98,7 @@ def _text(comparison: pd.DataFrame) -> str:
         lines.append("")
     if dropped:
         lines += [f"Not shown: {', '.join(dropped)}; csv and json hold every column.", ""]
-    lines += [*_wrapped(says(comparison)), "", *_wrapped(notes(comparison))]
+    lines += [*_wrapped(says(comparison)), "", *_wrapped(result_notes(comparison))]
     return "\n".join(lines)
 
 
@@ -187,7 +193,7 @@ def _escape_tex(text: str) -> str:
     special = {
         "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
         "%": r"\%", "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-        "±": r"$\pm$", "−": "$-$", "×": r"$\times$", "–": "--", "—": "---",
+        "±": r"$\pm$", "†": r"$\dagger$", "−": "$-$", "×": r"$\times$", "–": "--", "—": "---",
     }  # fmt: skip
     return "".join(special.get(character, character) for character in text)
 
@@ -206,16 +212,8 @@ def html_list(sentences: list[str], name: str) -> str:
 
 
 def _sections(comparison: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """The rows of each task under their heading; the model stands in it where there are several."""
-    found = []
-    for (_, model, protocol), rows in comparison.groupby(["task", "model", "protocol"], sort=False):
-        heading = show.heading(rows.iloc[0])
-        if comparison.model.nunique() > 1:
-            heading += f"; model {model}"
-        if comparison.protocol.nunique() > 1:
-            heading += f"; protocol {protocol}"
-        found.append((heading, rows))
-    return found
+    """The rows of each section under its heading, which says what the numbers are."""
+    return [(show.heading(name, rows.iloc[0]), rows) for name, rows in show.sections(comparison)]
 
 
 def _filled(comparison: pd.DataFrame, columns: dict[str, Cell]) -> dict[str, Cell]:

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 import suites
+from harness.spec import Spec
 
 from .explain import explain
 from .suite import Suite
@@ -31,7 +32,7 @@ def load(name_or_path: str) -> Suite:
     return find(name_or_path, (Suite,), "suite")
 
 
-def find(name_or_path: str, kinds: tuple[type, ...], what: str) -> Any:
+def find(name_or_path: str, kinds: tuple[type[Spec], ...], what: str) -> Any:
     """The object of one of these kinds that a name stands for; `what` is what to call it.
 
     Raises:
@@ -44,7 +45,10 @@ def find(name_or_path: str, kinds: tuple[type, ...], what: str) -> Any:
         have = [k for k, v in vars(module).items() if isinstance(v, kinds)]
         listed = ", ".join(have) or "none"
         raise ValueError(f"{file} has no {what} {attribute!r}; it has {listed}")
-    return found
+    try:
+        return type(found).model_validate(found)  # `model_copy(update=...)` leaves that out
+    except ValidationError as error:
+        raise ValueError(f"{file}, {attribute}: {explain(error)}") from None
 
 
 def available() -> list[str]:

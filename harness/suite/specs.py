@@ -41,6 +41,8 @@ class LRUSpec(Spec):
     @classmethod
     def _equal_sizes_are_one(cls, values: Any) -> Any:
         # [64, 64] and 64 are the same model, so they must have the same identity.
+        if isinstance(values, cls):
+            values = dict(values)
         if isinstance(values, dict) and isinstance(values.get("state_dim"), list | tuple):
             dims = list(values["state_dim"])
             if dims and len(dims) == values.get("blocks", 2) and len(set(map(str, dims))) == 1:
@@ -119,6 +121,16 @@ class TrialSpec(Spec):
     training: TrainingSpec = TrainingSpec()
     arm: AnyArm
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @model_validator(mode="after")
+    def _batch_fits(self) -> TrialSpec:
+        size, batch = self.task.train_size, self.training.batch_size
+        if size is not None and batch > size:
+            raise ValueError(
+                f"training.batch_size {batch} is larger than the training split of "
+                f"{self.task.name}, {size} examples"
+            )
+        return self
 
     @model_validator(mode="after")
     def _arm_fits(self) -> TrialSpec:

@@ -46,12 +46,6 @@ class Comparison(Spec):
             if arm.needs_full and not any(a.kind == "full" for a in self.arms.values()):
                 raise ValueError(f"arm {label!r} starts from the full arm: add it")
             TrialSpec(task=self.task, model=self.model, training=self.training, arm=arm)
-        size = self.task.train_size
-        if size is not None and self.training.batch_size > size:
-            raise ValueError(
-                f"training.batch_size {self.training.batch_size} is larger than the training "
-                f"split of {self.task.name}, {size} examples"
-            )
         return self
 
     @property
@@ -79,11 +73,15 @@ class Comparison(Spec):
 
 
 class Role(Spec):
-    """A trial's place in a suite: one row of the comparison, one seed. `trial` may still match."""
+    """A trial's place in a suite: one row of a comparison (its key), one seed.
+
+    `trial` may still match.
+    """
 
     label: str
     kind: str
     matches: str | None
+    comparison: str
     task: str
     trial: TrialSpec
 
@@ -120,6 +118,7 @@ class Suite(Spec):
                         label=c.row_label(label),
                         kind=arm.kind,
                         matches=c.row_label(matched) if matched else None,
+                        comparison=c.key,
                         task=c.task.name,
                         trial=TrialSpec(
                             task=c.task, model=c.model, training=c.training, arm=arm, seed=seed

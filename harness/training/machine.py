@@ -8,11 +8,14 @@ import os
 import platform
 import resource
 import subprocess
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from .environment import device_wish, threads_wish
 
 
 def pick_device() -> torch.device:
@@ -21,21 +24,18 @@ def pick_device() -> torch.device:
     Raises:
         ValueError: the device named does not exist here.
     """
-    name = os.environ.get("HARNESS_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    name = device_wish() or ("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"HARNESS_DEVICE is {name}, but no GPU can be used here")
-    try:
-        return torch.device(name)
-    except RuntimeError:
-        raise ValueError(f"HARNESS_DEVICE is {name!r}; use cpu or cuda") from None
+    device = torch.device(name)
+    if device.index is not None and device.index >= torch.cuda.device_count():
+        raise ValueError(f"HARNESS_DEVICE is {name}; there are {torch.cuda.device_count()} GPUs")
+    return device
 
 
 def thread_count() -> int:
     """`HARNESS_THREADS`, default 1: never what happens to be free, since sums depend on it."""
-    text = os.environ.get("HARNESS_THREADS", "1")
-    if not text.isdigit() or int(text) < 1:
-        raise ValueError(f"HARNESS_THREADS must be a whole number from 1, not {text!r}")
-    return int(text)
+    return threads_wish() or 1
 
 
 def prepare(device: torch.device, threads: int) -> None:
@@ -114,6 +114,32 @@ def _git(root: Path, *arguments: str) -> str:
         ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, timeout=10
     )
     return done.stdout.strip()
+
+
+# The parts of a manifest that decide the bits of a result.
+DECIDING = ("identity", "numpy_version", "data_fingerprint", "backends")
+
+
+def difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """The first part that decides bits and differs between two manifests: (name, then, now).
+
+    What an older manifest does not say, beside its `identity`, is taken for the same.
+    """
+    one, two = then["identity"], now["identity"]
+    for key in one | two:
+        if one.get(key) != two.get(key):
+            return key, one.get(key), two.get(key)
+    for key in DECIDING[1:]:
+        if key in then and key in now:
+            before, here = _plain(then[key]), _plain(now[key])
+            if before != here:
+                return key, before, here
+    return None
+
+
+def _plain(part: Any) -> Any:
+    """Of backends their names: why they were chosen may be said in other words."""
+    return ",".join(choice["name"] for choice in part) if isinstance(part, list) else part
 
 
 def manifest(device: torch.device, threads: int) -> dict[str, Any]:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import json
-import os
+import math
 import time
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from harness import tasks
 from harness.models import Backbone, build
 from harness.models.build import describe, rebuild
 from harness.models.precision import set_products
-from harness.models.scans import Choice, warm_up
+from harness.models.scans import Choice, choose, warm_up
 from harness.records.store import Store, TrialDir
+from harness.suite.explain import explain
 from harness.suite.prefix import shared_steps
 from harness.suite.specs import TrialSpec
 from harness.tasks.base import Task
 
 from . import machine
 from .clocks import Clocks
+from .environment import checkpoint_seconds
 from .evaluate import evaluate
+from .faults import described, is_fault
 from .graphs import refusal
 from .latency import step_latency
 from .loop import Diverged, Run, train
@@ -29,6 +34,7 @@ from .optimizer import make_optimizer
 from .seeds import drawn_from, stream
 from .state import RunState, pack, unpack
 
+NOTE_EVERY = 1.0  # seconds between notes of what was spent
 Progress = Callable[[dict[str, Any]], None]
 
 
@@ -55,18 +61,6 @@ class Setting:
     checkpoint_seconds: float | None = None  # None: HARNESS_CHECKPOINT_SECONDS, default 60
     fork: Fork | None = None  # begin there rather than at step 0, if it is still there
     keep_at: Collection[int] = ()  # steps behind which other trials will part from this one
-
-
-def checkpoint_seconds() -> float:
-    """`HARNESS_CHECKPOINT_SECONDS`, default 60."""
-    text = os.environ.get("HARNESS_CHECKPOINT_SECONDS", "60")
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0.0 <= seconds < float("inf"):
-        raise ValueError(f"HARNESS_CHECKPOINT_SECONDS must be a number of seconds, not {text!r}")
-    return seconds
 
 
 def run_trial(spec: TrialSpec, store: Store, setting: Setting | None = None) -> dict[str, Any]:
@@ -110,19 +104,19 @@ class Trial:
         self.restarts = 0
         self.forked: dict[str, Any] | None = None  # what the trial parted from, and its cost then
         self.keeping = 0.0  # seconds that went to states for others, which is no cost of this way
+        self.manifest["backends"] = [asdict(choice) for choice in self._choices()]
         self.task = tasks.build(self.spec.task)
+        self.manifest["data_fingerprint"] = self.task.fingerprint
         if refusal(spec, self.task.info, self.device) is None:
             self.manifest["identity"]["cuda_graphs"] = True
         self._check(self.task)
         warm_up()
         self.state = self._fresh(self.task)
-        self.manifest["backends"] = [asdict(choice) for choice in self._backends(self.state)]
 
     def run(self) -> dict[str, Any]:
         """Set up, train, finish."""
         task, state = self.task, self.state
-        self.manifest["data_fingerprint"] = task.fingerprint
-        self.folder.begin(self.spec.model_dump(mode="json"), self.manifest)
+        self.folder.begin(self.spec.model_dump(mode="json"), self.manifest, self._is_this)
         self._resume(state, time.perf_counter() - self.begun)
         arm = self.spec.arm
         run = Run(
@@ -135,14 +129,18 @@ class Trial:
             keep_at=frozenset(self.setting.keep_at),
             keep=self._keep,
         )
-        self.saved = time.perf_counter()
+        self.saved, self.noted = time.perf_counter(), -math.inf
         try:
             train(run, state, lambda: self._behind_boundary(run, state))
+            return self._finish(task, state, "completed", None)
+        except Interrupted:
+            raise
         except Diverged as diverged:
             return self._finish(task, state, "diverged", str(diverged))
-        except ValueError as error:  # the trial's own: no usable diagonal form, a zero spectrum
-            return self._finish(task, state, "failed", str(error))
-        return self._finish(task, state, "completed", None)
+        except Exception as error:  # no usable diagonal form, a zero spectrum, a mistake of ours
+            if is_fault(error):
+                raise
+            return self._finish(task, state, "failed", described(error))
 
     def _source(self) -> TrialDir | None:
         needed = self.spec.source()
@@ -166,15 +164,22 @@ class Trial:
                 f"{task.name}, {size} examples"
             )
         known = self.folder.manifest()
-        if known is None:
-            return
-        then, now = known["identity"], self.manifest["identity"]
-        for key in then | now:
-            if then.get(key) != now.get(key):
-                raise ValueError(
-                    f"trial {self.folder.trial_id} was begun with {key} {then.get(key)} "
-                    f"and cannot go on with {now.get(key)}: the result would not be bit-identical"
-                )
+        changed = None if known is None else machine.difference(known, self.manifest)
+        if changed is not None:
+            key, then, now = changed
+            raise ValueError(
+                f"trial {self.folder.trial_id} was begun with {key} {then} "
+                f"and cannot go on with {now}: the result would not be bit-identical"
+            )
+
+    def _is_this(self, content: dict[str, Any]) -> bool:
+        """Whether a stored spec is this trial's: fields that came later may be missing in it."""
+        try:
+            return _spec_of(content).trial_id == self.folder.trial_id
+        except ValidationError as error:
+            raise ValueError(
+                f"{self.folder.path} holds a spec that cannot be read: {explain(error)}"
+            ) from None
 
     def _fresh(self, task: Task) -> RunState:
         if self.source is not None:
@@ -187,21 +192,53 @@ class Trial:
         self.initial_state_dims = list(self.spec.model.state_dims)
         return RunState(model, make_optimizer(model, self.spec.training))
 
+    def _choices(self) -> list[Choice]:
+        """What will compute each block's scan.
+
+        Raises:
+            ValueError: a backend asked for by name that cannot run here.
+        """
+        model, info = self.spec.model, self.spec.task.info
+        sequences = self.spec.training.batch_size * (2 if info.paired else 1)
+        return [
+            choose(
+                model.backend,
+                width=model.width,
+                state_dim=n,
+                length=info.length,
+                batch=sequences,
+                device=self.device,
+            )
+            for n in model.state_dims
+        ]
+
     def _backends(self, state: RunState) -> list[Choice]:
         return state.model.backends(self.spec.training.batch_size, self.device)
 
     def _resume(self, state: RunState, seconds_setup: float) -> None:
-        checkpoint = self.folder.load_checkpoint()
+        checkpoint, spent = self.folder.load_checkpoint(), self.folder.spent()
         if checkpoint is not None:
             tensors, plain = checkpoint
             unpack(state, tensors, plain["state"])
             self.clocks = Clocks(self.device, plain["clocks"])
             self.restarts = plain["restarts"] + 1
-            self.lost = plain["lost"] + seconds_setup
+            self.lost = plain["lost"]
             self.forked, self.keeping = plain["forked"], plain["keeping"]
-        elif not self._part(state, seconds_setup):
-            self.clocks.seconds["setup"] = seconds_setup
+            if spent is not None:  # the work behind the checkpoint, which is done again
+                self.lost += max(0.0, spent[0] - self._spent())
+                self.restarts = max(self.restarts, spent[1] + 1)
+            self.lost += seconds_setup
+        else:
+            if spent is not None:  # killed before its first checkpoint
+                self.lost, self.restarts = spent[0], spent[1] + 1
+            if not self._part(state, seconds_setup):
+                self.clocks.seconds["setup"] = seconds_setup
         self.first_step = state.step
+
+    def _spent(self) -> float:
+        """Seconds that this trial took here so far, those for work that was lost included."""
+        before = self.forked["seconds"] if self.forked else 0.0
+        return self.clocks.total + self.lost - before
 
     def _part(self, state: RunState, seconds_setup: float) -> bool:
         """Begin where the trial parts from another; False where it must begin at step 0."""
@@ -212,7 +249,7 @@ class Trial:
         tensors, plain = kept
         if shared_steps(_spec_of(plain["spec"]), self.spec) < fork.step:
             raise ValueError(f"trial {fork.trial_id} is another run by step {fork.step}")
-        if plain["identity"] != self.manifest["identity"]:
+        if machine.difference(plain, self.manifest) is not None:
             return False  # other bits than this machine would give
         unpack(state, tensors, plain["state"])
         self.clocks = Clocks(self.device, plain["clocks"])
@@ -235,7 +272,7 @@ class Trial:
                 "state": plain,
                 "clocks": seconds,
                 "spec": self.spec.model_dump(mode="json"),
-                "identity": self.manifest["identity"],
+                **{key: self.manifest[key] for key in machine.DECIDING},
                 "exclusive": self._exclusive(),
             }
             self.folder.save_fork(state.step, tensors, content)
@@ -271,6 +308,10 @@ class Trial:
                 }
                 self.folder.save_checkpoint(tensors, content)
             self.saved = time.perf_counter()
+        if stop or time.perf_counter() - self.noted >= NOTE_EVERY:
+            with self.clocks("checkpoint"):
+                self.folder.note_spent(self._spent(), self.restarts)
+            self.noted = time.perf_counter()
         if stop:
             raise Interrupted(f"trial {self.folder.trial_id} stopped at step {state.step}")
 
@@ -284,7 +325,10 @@ class Trial:
             model.resize(selected.state_dims)
             model.to(self.device).load_state_dict(selected.weights)
             with self.clocks("evaluate"):
-                measured["test_metric"] = evaluate(model, task, "test", self.device)
+                value = evaluate(model, task, "test", self.device)
+                if not math.isfinite(value):
+                    raise Diverged(f"the test {task.metric} is {value}")
+                measured["test_metric"] = value
                 latency, size = step_latency(model, task, self.device)
             measured |= {"step_latency_seconds": latency, "state_bytes": size}
             self.folder.save_model(model.state_dict(), describe(model))
@@ -334,7 +378,7 @@ class Trial:
             **{f"seconds_{name}": value for name, value in seconds.items()},
             "seconds_total": self.clocks.total,
             "seconds_lost": self.lost,
-            "seconds_spent": self.clocks.total + self.lost - forked["seconds"],
+            "seconds_spent": self._spent(),
             "exclusive": self._exclusive(),
             "threads": identity["threads"],
             "device_share": self.setting.device_share,

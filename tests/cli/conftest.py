@@ -30,10 +30,16 @@ suite = Suite(
 """
 
 
+VARIABLES = (
+    "HARNESS_STORE", "HARNESS_DATA", "HARNESS_THREADS", "HARNESS_DEVICE",
+    "HARNESS_CHECKPOINT_SECONDS",
+)  # fmt: skip
+
+
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """An empty working directory with the tiny suite in it, and no settings of the caller's."""
-    for name in ("HARNESS_STORE", "HARNESS_DATA", "HARNESS_THREADS", "HARNESS_DEVICE"):
+    for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.py").write_text(TINY)

@@ -11,6 +11,13 @@ TRIAL = {
     "arm": {"kind": "full"},
 }
 WINDOW = {"kind": "in_training", "tau": 0.1}
+GROWN = """
+from harness.suite import *
+shrink = InTrainingSpec(kind="in_training")
+def grown(arm):
+    task = TaskSpec(name="digits")
+    return Suite(name="grown", comparisons=(Comparison(task=task, arms={"a": arm}),))
+suite = grown("""
 
 
 @pytest.mark.parametrize("verb", ["plan", "run", "report", "table"])
@@ -18,9 +25,9 @@ WINDOW = {"kind": "in_training", "tau": 0.1}
     ("suite", "says"),
     [
         ("nosuch", "no suite 'nosuch'; there are demo"),
-        ("demo.nosuch", "has no suite 'nosuch'; it has suite"),
+        ("demo.nosuch", "'nosuch'; it has suite"),
         ("nosuch.py", "no suite file nosuch.py"),
-        ("tiny.py:nosuch", "has no suite 'nosuch'; it has suite"),
+        ("tiny.py:nosuch", "'nosuch'; it has suite"),
         ("../tiny", "neither a suite's name nor a path"),
     ],
 )
@@ -37,6 +44,12 @@ def test_a_suite_that_is_not_there(refusal, verb, suite, says):
         ("suite = 3", "has no suite 'suite'; it has none"),
         ("from harness.suite import *\nTaskSpec(name='nosuch')", "digits"),
         ("from harness.suite import *\nTrainingSpec(stepz=1)", "stepz"),
+        (f"{GROWN}shrink.model_copy(update={{'tau': 1.5}}))", "arms.a.tau: Input should be less"),
+        (f"{GROWN}shrink.model_copy(update={{'end': 0.0}}))", "different and not 0"),
+        (
+            f"{GROWN}shrink)\nsuite = suite.model_copy(update={{'name': 'a b'}})",
+            "broken.py, suite: name: a suite's name is letters",
+        ),
     ],
 )
 def test_a_broken_suite_file(refusal, here, text, says):
@@ -108,6 +121,12 @@ def test_settings(refusal, setting, says):
         ({**TRIAL, "model": {"kind": "nosuch"}}, "'lru'"),
         ({**TRIAL, "training": {"steps": 0}}, "training.steps"),
         ({**TRIAL, "seed": "zero"}, "seed"),
+        ({**TRIAL, "task": {"name": "vowels", "length": "512"}}, "task.length: Input should be"),
+        ({**TRIAL, "task": {"name": "vowels", "length": 512.0}}, "task.length: Input should be"),
+        (
+            {**TRIAL, "task": {"name": "vowels", "train": 10}},
+            "training.batch_size 50 is larger than the training split of vowels, 10 examples",
+        ),
         ({**TRIAL, "arm": {**WINDOW, "tau": 1.5}}, "tau"),
         ({**TRIAL, "arm": {**WINDOW, "start": 0.5, "end": 0.1}}, "before its start"),
         ({**TRIAL, "arm": {**WINDOW, "count": 40}}, "must be different"),
@@ -126,17 +145,53 @@ def test_a_spec_file_that_is_not_there(refusal):
     assert "cannot read nosuch.json" in refusal("trial", "nosuch.json")
 
 
+@pytest.fixture
+def no_ray(monkeypatch):
+    """Nothing may be started."""
+    from harness.launch import cluster
+
+    monkeypatch.setattr(cluster, "_start", lambda _: pytest.fail("Ray was started"))
+
+
+@pytest.mark.parametrize("verb", ["trial", "run", "tune"])
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
         ("HARNESS_THREADS", "many", "HARNESS_THREADS must be a whole number"),
+        ("HARNESS_THREADS", "0", "HARNESS_THREADS must be a whole number from 1, not '0'"),
         ("HARNESS_CHECKPOINT_SECONDS", "often", "HARNESS_CHECKPOINT_SECONDS must be a number"),
-        ("HARNESS_DEVICE", "nosuch", "HARNESS_DEVICE is 'nosuch'"),
+        ("HARNESS_DEVICE", "nosuch", "HARNESS_DEVICE is 'nosuch'; use cpu or cuda"),
+        ("HARNESS_DEVICE", "mps", "HARNESS_DEVICE is 'mps'; use cpu or cuda"),
+        ("HARNESS_DEVICE", "cuda", "HARNESS_DEVICE is cuda, but no GPU can be used here"),
     ],
 )
-def test_the_environment(refusal, spec_file, monkeypatch, name, value, says):
+def test_the_environment(refusal, spec_file, no_ray, monkeypatch, verb, name, value, says):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setenv(name, value)
-    assert says in refusal("trial", spec_file(TRIAL))
+    what = {"trial": spec_file(TRIAL), "run": "tiny.py", "tune": "timing.digits"}[verb]
+    assert says in refusal(verb, what)
+
+
+@pytest.mark.parametrize("verb", ["trial", "run"])
+def test_a_backend_that_cannot_run_here(refusal, spec_file, no_ray, monkeypatch, verb):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    what = {
+        "trial": [spec_file({**TRIAL, "model": {**TRIAL["model"], "backend": "triton"}})],
+        "run": ["tiny.py", "--set", "model.backend=triton"],
+    }
+    assert "backend triton cannot run here: " in refusal(verb, *what[verb])
+
+
+def test_fewer_cpus_than_threads(refusal, no_ray, monkeypatch):
+    monkeypatch.setenv("HARNESS_THREADS", "2")
+    says = "HARNESS_THREADS is 2: a trial needs as many CPUs, not --cpus 1"
+    assert says in refusal("run", "tiny.py", "--cpus", "1")
+
+
+def test_threads_ask_for_cpus(refusal, no_ray, monkeypatch):
+    monkeypatch.setenv("HARNESS_THREADS", "4096")
+    assert "a trial asks for 4096 CPUs; this machine has" in refusal("run", "tiny.py")
 
 
 @pytest.mark.parametrize("verb", ["plan", "run", "table", "report"])
@@ -155,6 +210,13 @@ def test_a_store_that_cannot_be_written(refusal):
 @pytest.mark.parametrize("verb", ["table", "report"])
 def test_a_store_without_a_record_of_the_suite(refusal, verb):
     assert "no record of suite tiny in" in refusal(verb, "tiny.py", "--store", "empty")
+
+
+def test_a_store_that_has_other_records(refusal, here):
+    for name in ("one", "two"):
+        write_json(here / "store" / "suites" / name / "plan.json", {"suite": {}, "trials": []})
+    err = refusal("table", "gone.py:one", "--store", "store")
+    assert "no suite file gone.py; the store has records of one, two" in err
 
 
 def test_a_plan_of_which_nothing_has_ended(refusal, here):

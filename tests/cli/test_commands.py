@@ -4,11 +4,14 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from harness.cli import execute
+from harness.suite import TaskSpec
+from harness.tasks import build
 
-VERBS = {"plan", "run", "trial", "report", "table", "data", "bench", "ui", "doctor"}
+VERBS = {"plan", "run", "trial", "tune", "report", "table", "data", "bench", "ui", "doctor"}
 HEAVY = ("torch", "ray", "mlflow", "pandas", "matplotlib", "pyarrow", "sklearn", "scipy", "numpy")
 
 
@@ -74,9 +77,28 @@ def test_data_list_and_check(here, capsys):
     assert execute(["data", "list"]) == 0
     listed = capsys.readouterr().out
     assert all(name in listed for name in ("digits", "pylib", "listops", "vowels"))
+    assert "from: real handwritten digits (UCI), shipped with scikit-learn" in listed
+    assert "here: no; made when first needed, or by harness data fetch vowels" in listed
+    assert not (here / "data").exists()
     assert execute(["data", "check", "digits", "--data-dir", "data"]) == 0
     path = here / capsys.readouterr().out.splitlines()[-1]
     assert path.is_file()
+
+
+def test_data_list_tells_what_is_in_the_folder(here, capsys):
+    spec = TaskSpec(name="vowels", length=64, train=10, validation=4, test=4)
+    build(spec, here / "elsewhere")
+    assert execute(["data", "list", "--data-dir", "elsewhere"]) == 0
+    listed = capsys.readouterr().out
+    (path,) = (here / "elsewhere").glob("vowels/*/train.npz")
+    shown, megabytes = path.relative_to(here), path.stat().st_size / 1e6
+    with np.load(path) as stored:
+        checksum = str(stored["sha256"])[:16]
+    assert f"here: {shown}, {megabytes:.3g} MB, sha256 {checksum}\n" in listed
+    assert listed.count("here: elsewhere/vowels") == 3
+    path.write_bytes(b"torn")
+    assert execute(["data", "list", "--data-dir", "elsewhere"]) == 0
+    assert f"here: {shown}, 4e-06 MB, damaged\n" in capsys.readouterr().out
 
 
 def test_doctor_says_what_is_here(capsys):

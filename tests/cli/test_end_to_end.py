@@ -101,7 +101,10 @@ def test_reports_come_from_records_alone(ran, tmp_path):
     assert Path(report.stdout.strip()).is_file()
     assert (store / "mlflow.db").is_file()
     assert harness(folder, "table", "tiny.py").stdout == table
-    rows = json.loads(harness(folder, "table", "tiny.py", "--format", "json").stdout)
+    (folder / "tiny.py").unlink()
+    assert harness(folder, "table", "tiny").stdout == table
+    assert harness(folder, "report", "tiny").stdout == report.stdout
+    rows = json.loads(harness(folder, "table", "tiny", "--format", "json").stdout)
     assert len(rows["rows"] if isinstance(rows, dict) else rows) == 4
 
 

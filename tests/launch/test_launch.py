@@ -1,16 +1,20 @@
 """Launching on a running cluster: order, refusals, faults."""
 
+import contextlib
 import os
 import signal
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import psutil
 import pytest
 
 from harness.launch import launch
 from harness.records.store import Store
+from harness.suite import PostHocSpec
 from tests.launch.fakes import FakeJobs, Watcher, job, tiny
 
 
@@ -45,12 +49,13 @@ def test_a_grid_runs_in_the_order_of_its_stages(tmp_path, ray_address):
 
 
 def test_a_trial_that_cannot_begin_fails_and_what_needs_it_is_not_awaited(tmp_path, ray_address):
-    large, needing = job(tiny(batch_size=100_000)), job(tiny(1))
+    late = tiny().model_copy(update={"arm": PostHocSpec(kind="post_hoc", tau=0.1)})
+    early, needing = job(late), job(tiny(1))
     sink = Watcher()
-    ((ended, outcome),) = run(FakeJobs([large], [needing]), tmp_path, ray_address, progress=sink)
-    assert (ended, outcome.status) == (large, "failed")
-    assert "100000 is larger than the training split" in outcome.message
-    assert result_of(tmp_path, large.trial_id) is None
+    ((ended, outcome),) = run(FakeJobs([early], [needing]), tmp_path, ray_address, progress=sink)
+    assert (ended, outcome.status) == (early, "failed")
+    assert "which has not been run in this store" in outcome.message
+    assert result_of(tmp_path, early.trial_id) is None
     assert sink.snapshots[-1].waiting == 1
 
 
@@ -112,6 +117,52 @@ def test_a_dead_address_is_refused_within_seconds(tmp_path, kind):
         with pytest.raises(ValueError, match=f"^no Ray cluster answers at {address}$"):
             run(FakeJobs([job(tiny())]), tmp_path, address)
         assert time.monotonic() - start < 6
+
+
+def answer_as_http2_and_say_nothing_more(listener, over):
+    connections = []
+    while not over.is_set():
+        with contextlib.suppress(TimeoutError):
+            connections.append(listener.accept()[0])
+            connections[-1].sendall(bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+    for connection in connections:
+        connection.close()
+
+
+def assert_refused_within_seconds(address, tmp_path, capfd):
+    start = time.monotonic()
+    with pytest.raises(ValueError, match=f"^no Ray cluster answers at {address}$"):
+        run(FakeJobs([job(tiny())]), tmp_path, address)
+    assert time.monotonic() - start < 9
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_server_that_stops_after_its_greeting_is_refused(tmp_path, capfd):
+    over = threading.Event()
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        listener.settimeout(0.1)
+        answering = threading.Thread(
+            target=answer_as_http2_and_say_nothing_more, args=(listener, over)
+        )
+        answering.start()
+        try:
+            address = f"127.0.0.1:{listener.getsockname()[1]}"
+            assert_refused_within_seconds(address, tmp_path, capfd)
+        finally:
+            over.set()
+            answering.join()
+
+
+def test_a_grpc_server_that_is_not_ray_is_refused(tmp_path, capfd):
+    server = grpc.server(ThreadPoolExecutor(1))
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        assert_refused_within_seconds(address, tmp_path, capfd)
+    finally:
+        server.stop(None).wait()
 
 
 @pytest.mark.parametrize("address", ["", "nonsense", "host:", "host:port", "http://a:1", "a:99999"])

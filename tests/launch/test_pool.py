@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from harness.launch import Job
+from harness.launch.driver import _environment
 from harness.launch.pool import Pool
 
 
@@ -73,6 +74,21 @@ def test_a_job_gets_the_threads_that_it_asks_for():
     assert variables["HARNESS_THREADS"] == "3"
     assert variables["HARNESS_DEVICE"] == "cpu"
     assert variables["HARNESS_DATA"] == "/data"
+
+
+def test_threads_that_were_asked_for_are_not_those_of_the_cores():
+    pool = Pool(FakeRay({"CPU": 8.0, "GPU": 1.0}), environment={"HARNESS_THREADS": "2"})
+    for wanted in (job("a", cpus=3), job("b", cpus=4, gpus=1.0)):
+        asked = started(pool, wanted).actor.asked
+        variables = asked["runtime_env"]["env_vars"]
+        assert asked["num_cpus"] == wanted.cpus
+        names = (*(f"{name}_NUM_THREADS" for name in ("OMP", "MKL", "OPENBLAS")), "HARNESS_THREADS")
+        assert {variables[name] for name in names} == {"2"}
+
+
+def test_the_threads_of_the_caller_go_to_the_workers(monkeypatch):
+    monkeypatch.setenv("HARNESS_THREADS", "2")
+    assert _environment("HOST:1", None)["HARNESS_THREADS"] == "2"
 
 
 def test_a_warm_worker_is_used_again_and_one_of_another_shape_makes_place():

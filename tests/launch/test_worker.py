@@ -47,6 +47,7 @@ def test_a_trial_that_another_process_runs_is_busy(tmp_path, outcome_of):
         (OSError(errno.ENOSPC, "No space left on device"), "fault"),
         (MemoryError("no more"), "fault"),
         (RuntimeError("CUDA error: uncorrectable ECC error"), "fault"),
+        (RuntimeError("can't start new thread"), "fault"),
         (RuntimeError("shapes do not match\nhere"), "refused"),
         (ValueError("cannot run as asked"), "refused"),
     ],

@@ -31,7 +31,7 @@ def record_of(trial_id: str, seed: int = 0, **changes: Any) -> dict[str, Any]:
 
 def curve_of(trial_id: str, points: int = 3) -> list[dict[str, Any]]:
     return [
-        {"trial_id": trial_id, "step": k, "split": "val", "metric": "accuracy",
+        {"trial_id": trial_id, "step": k, "split": "validation", "metric": "accuracy",
          "value": k / points, "seconds": float(k)}
         for k in range(points)
     ]  # fmt: skip

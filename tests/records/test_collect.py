@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from harness.plan import Plan
 from harness.records import schemas
 from harness.records.collect import collect
+from harness.suite import Comparison, FullSpec, Suite, TaskSpec, TrainingSpec
 
 
 def entry(trial_id, label="full", role="full", matches=None):
@@ -43,6 +45,28 @@ def test_one_row_per_role_one_copy_of_the_curves(store, ended, spec):
     assert curves["trial_id"].to_pylist() == ["aa"] * 3 + ["bb"] * 3
     assert set(json.loads(curves.schema.metadata[b"specs"])) == {"aa", "bb"}
     assert suite_table(store, "spectra").num_rows == 0
+
+
+def test_a_row_knows_its_comparison(store, ended):
+    """From the suite through the plan to the table; plans from before it leave it null."""
+    full = FullSpec(kind="full")
+    comparisons = [
+        Comparison(name=name, task=TaskSpec(name="digits"), arms={"full": full},
+                   training=TrainingSpec(steps=steps))
+        for name, steps in (("", 400), ("short", 40))
+    ]  # fmt: skip
+    plan = Plan(Suite(name="demo", comparisons=comparisons), store).record()
+    for one in plan["trials"]:
+        ended(store, one["trial_id"])
+    collect(store, "demo", plan)
+    table = suite_table(store, "trials")
+    names = table.column_names
+    assert names[names.index("matches") + 1] == "comparison"
+    assert table["label"].to_pylist() == ["full", "short: full"]
+    assert table["comparison"].to_pylist() == ["digits", "short"]
+    old = [{key: one[key] for key in one if key != "comparison"} for one in plan["trials"]]
+    collect(store, "demo", {"trials": old})
+    assert suite_table(store, "trials")["comparison"].to_pylist() == [None, None]
 
 
 def test_a_suite_without_ended_trials_has_empty_tables(store):

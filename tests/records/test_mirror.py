@@ -57,10 +57,10 @@ def test_what_it_holds(recorded):
     assert child.data.params["model.state_dim"] == "64"
     assert child.data.metrics["test_metric"] == 0.95
     assert child.info.status == "FINISHED"
-    curve = client.get_metric_history(child.info.run_id, "val/accuracy")
+    curve = client.get_metric_history(child.info.run_id, "validation/accuracy")
     assert len(curve) == POINTS
     assert {0, 999} <= {point.step for point in curve}  # thinned, both ends kept
-    assert len(client.get_metric_history(children["bb"].info.run_id, "val/accuracy")) == 3
+    assert len(client.get_metric_history(children["bb"].info.run_id, "validation/accuracy")) == 3
     names = {one.path for one in client.list_artifacts(parent.info.run_id)}
     assert TABLES | {"index.html", "figures"} <= names
     assert parent.info.artifact_uri.startswith((store.root / "mlartifacts").as_uri())

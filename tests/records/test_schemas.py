@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.records import schemas
+from harness.tasks.base import SPLITS
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -40,6 +41,11 @@ def test_every_column_is_documented(name):
     for field in schemas.SCHEMAS[name]:
         assert set(field.metadata) == {b"unit", b"doc"}
         assert field.metadata[b"doc"]
+
+
+def test_the_splits_of_a_curve_are_those_of_the_tasks():
+    doc = schemas.SCHEMAS["curves"].field("split").metadata[b"doc"].decode()
+    assert doc.replace(" or", ",").split(", ") == list(SPLITS)
 
 
 def test_round_trip_with_metadata(tmp_path, spec):

@@ -79,7 +79,17 @@ def test_above_the_numerical_rank_the_order_says_so():
     assert distance((lam, B, C), (t.eigenvalues, t.B, t.C)) < 1e-9 * t.hsv[0]
 
 
-@pytest.mark.parametrize("order", [0, -1, 9, 2.5, True])
+@pytest.mark.parametrize("as_torch", [False, True])
+def test_a_batch_of_systems_is_refused_with_its_shapes(as_torch):
+    batch = [np.stack([array, array]) for array in random_system(8, 2)]
+    batch = [torch.from_numpy(a) for a in batch] if as_torch else batch
+    said = r"takes one system, .* of shapes \(2, 8\), \(2, 8, 2\), \(2, 2, 8\)$"
+    with pytest.raises(ValueError, match=said) as refused:
+        balanced_truncation(*batch, 4)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("order", [0, -1, 9, 2.5, True, None, "x", float("nan"), float("inf")])
 def test_orders_outside_the_range_are_refused(order):
     with pytest.raises(ValueError, match="from 1 to 8"):
         balanced_truncation(*random_system(8, 2), order)

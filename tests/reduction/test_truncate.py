@@ -53,6 +53,32 @@ def rounding(system):
     return float((4 * torch.pi * EPS32 / (1 - lam.abs()) * gain).norm())
 
 
+@pytest.mark.parametrize(
+    "sizes",
+    [(2, 3, 4), np.array([2, 3, 4]), torch.tensor([2, 3, 4]), range(2, 5), np.array([2.0, 3, 4])],
+)
+def test_sizes_may_be_any_sequence_of_whole_numbers(sizes):
+    model = nested()
+    truncate(model, state_dims=sizes)
+    assert dims(model) == [2, 3, 4]
+
+
+@pytest.mark.parametrize("size", [2, np.int64(2), torch.tensor(2), np.array(2)])
+def test_one_size_is_that_of_every_block(size):
+    model = nested()
+    truncate(model, state_dims=size)
+    assert dims(model) == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "sizes", [[2, None, 4], [2, "x", 4], [2, float("nan"), 4], [2, float("inf"), 4], [2, [3], 4],
+              np.array([2.0, 2.5, 2.0]), np.array([True, True, True])],
+)  # fmt: skip
+def test_sizes_that_are_no_whole_numbers_are_refused(sizes):
+    with pytest.raises(ValueError, match=r"block [01]: order must be from 1 to [97], not"):
+        truncate(nested(), state_dims=sizes)
+
+
 def test_layers_are_found_at_every_depth_in_order():
     model = nested()
     assert [layer.state_dim for layer in layers(model)] == [9, 7, 5]

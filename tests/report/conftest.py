@@ -42,6 +42,7 @@ def make_trial(role, seed, test, *, label=None, matches=None, task="digits", dim
         "label": label,
         "role": role,
         "matches": matches,
+        "comparison": None,
     }
     unknown = set(changes) - set(trial)
     assert not unknown, unknown
@@ -68,6 +69,25 @@ def make_suite(task="digits", **changes):
             ),
         ]  # fmt: skip
     return pd.DataFrame(trials)
+
+
+def make_comparison(name, shift=0.0, flops=1.0):
+    """`make_suite` as the named one of several comparisons on a task, labels as the suite has them.
+
+    Every test metric but full's is lower by `shift`, and all FLOPs are `flops` times as many.
+    """
+    trials = make_suite(comparison=name)
+    trials["trial_id"] = name + "/" + trials.trial_id
+    for column in ("label", "matches"):
+        trials[column] = [None if pd.isna(text) else f"{name}: {text}" for text in trials[column]]
+    trials.loc[trials.role != "full", "test_metric"] -= shift
+    trials["flops_method"] *= flops
+    return trials
+
+
+@pytest.fixture
+def comparison_named():
+    return make_comparison
 
 
 @pytest.fixture

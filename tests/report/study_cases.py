@@ -145,7 +145,12 @@ def over_training(trials, every=50):
         for step in sorted({*range(0, STEPS + 1, every), *at}):
             value = t.val_metric * (1 - 0.9 * np.exp(-step / 220)) + rng.normal(0, 0.006)
             value -= 0.12 * sum(np.exp(-(step - a) / 60) for a in at if step >= a)
-            line = {"trial_id": t.trial_id, "step": step, "split": "val", "seconds": step / 150}
+            line = {
+                "trial_id": t.trial_id,
+                "step": step,
+                "split": "validation",
+                "seconds": step / 150,
+            }
             curves.append({**line, "metric": "accuracy", "value": value})
             curves.append({**line, "metric": "loss", "value": 9.9})
     tables = schemas.make_table("curves", curves), schemas.make_table("truncations", events)

@@ -177,6 +177,53 @@ def test_of_several_full_rows_the_one_it_began_as_is_taken(suite, trial):
     assert rows.loc[SMALL].difference_to_full == pytest.approx(-0.2166667, abs=1e-6)
 
 
+def test_each_comparison_of_a_task_has_its_own_full_and_small(comparison_named):
+    """400 steps and 40 on one task, data and protocol: neither is a reference for the other."""
+    long, short = comparison_named("long"), comparison_named("short", shift=0.2, flops=0.1)
+    rows = rows_of(pd.concat([short, long]))
+    for name, lost in (("long", 0.1), ("short", 0.3)):
+        ours = rows.loc[f"{name}: {OURS}"]
+        assert ours.comparison == name
+        assert ours.difference_to_full == pytest.approx(-lost)
+        assert (ours.relative_flops, ours.relative_seconds) == pytest.approx((0.25, 1.0))
+        assert ours.small_label == f"{name}: {SMALL}"
+    assert list(rows.index)[:4] == [f"short: {label}" for label in ("full", OURS, POST_HOC, SMALL)]
+
+
+def test_a_comparison_without_full_or_small_borrows_none(comparison_named):
+    short = comparison_named("short").query("role in ('in_training', 'post_hoc')")
+    rows = rows_of(pd.concat([comparison_named("long"), short]))
+    ours = rows.loc[f"short: {OURS}"]
+    assert ours[["difference_to_full", "relative_flops", "relative_seconds"]].isna().all()
+    assert (ours.difference_to_small_seeds, ours.verdict) == (0, "—")
+    assert rows.loc[f"long: {OURS}"].difference_to_full == pytest.approx(-0.1)
+
+
+def test_equal_labels_in_two_comparisons_are_two_rows(suite):
+    one, two = suite(comparison="one"), suite(comparison="two")
+    two["trial_id"] = "two/" + two.trial_id
+    found = compare(pd.concat([one, two]))
+    assert list(zip(found.comparison, found.label, strict=True)) == [
+        (name, label) for name in ("one", "two") for label in ("full", OURS, POST_HOC, SMALL)
+    ]
+
+
+def test_a_trial_that_failed_early_takes_the_protocol_of_its_comparison(comparison_named):
+    long = comparison_named("long").assign(protocol="published")
+    short = change(
+        comparison_named("short"), f"short: {SMALL}", 0, status="failed", protocol=None,
+        test_metric=None,
+    )  # fmt: skip
+    assert rows_of(pd.concat([long, short])).loc[f"short: {SMALL}"].protocol == "strict"
+
+
+def test_records_from_before_comparisons_are_compared_by_task(suite):
+    old = suite().drop(columns="comparison")
+    pd.testing.assert_frame_equal(compare(old), compare(suite()))
+    assert rows_of(old).loc[OURS].difference_to_full == pytest.approx(-0.1)
+    assert compare(old).comparison.isna().all()
+
+
 def test_costs_are_those_of_the_whole_way(suite):
     rows = rows_of(suite())
     assert list(rows.relative_flops) == pytest.approx([1.0, 0.25, 1.05, 0.25])
@@ -202,6 +249,19 @@ def test_seconds_come_only_from_exclusive_trials(suite):
     none = rows_of(change(suite(), OURS, exclusive=False)).loc[OURS]
     assert np.isnan([none.seconds_mean, none.relative_seconds]).all()
     assert none.relative_flops == 0.25
+
+
+def test_a_disturbed_trial_moves_the_range_and_not_the_time(suite):
+    """Ratios by seed: 90 / 10, 8 / 10 and 18 / 20; of the means it would be 2.9."""
+    trials = change(suite(), "full", 2, seconds_method=20.0)
+    for seed, seconds in enumerate([90.0, 8.0, 18.0]):
+        trials = change(trials, SMALL, seed, seconds_method=seconds)
+    small = rows_of(trials).loc[SMALL]
+    assert small.relative_seconds == pytest.approx(0.9)
+    assert (small.relative_seconds_low, small.relative_seconds_high) == pytest.approx((0.8, 9.0))
+    assert (small.seconds_median, small.seconds_mean) == pytest.approx((18.0, 116 / 3))
+    unknown = rows_of(change(trials, SMALL, 0, seconds_method=None)).loc[SMALL]
+    assert unknown.relative_seconds == pytest.approx(0.85)
 
 
 def test_a_way_is_timed_only_if_the_full_training_it_stands_on_was(suite):

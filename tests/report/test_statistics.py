@@ -8,6 +8,7 @@ from harness.report.statistics import (
     known_coverage,
     mean_interval,
     paired_difference,
+    paired_ratio,
     top_k_mean,
 )
 
@@ -58,6 +59,19 @@ def test_positive_means_better_whatever_the_direction():
 def test_unpaired_values_are_refused():
     with pytest.raises(ValueError, match="2 values and 3"):
         paired_difference([1, 2], [1, 2, 3])
+
+
+def test_a_ratio_is_the_median_of_pairs_with_its_range():
+    assert paired_ratio([30.0, 8.0, 18.0], [10.0, 10.0, 20.0]) == (0.9, 0.8, 3.0, 3)
+    assert paired_ratio([3.0, 1.0], [1.0, 1.0]).median == 2.0
+    assert np.isnan(paired_ratio([], [])[:3]).all()
+
+
+def test_ratios_without_pairs_or_of_no_cost_are_refused():
+    with pytest.raises(ValueError, match="needs pairs: 2 values and 1"):
+        paired_ratio([1.0, 2.0], [1.0])
+    with pytest.raises(ValueError, match="not positive"):
+        paired_ratio([1.0], [0.0])
 
 
 def test_published_aggregate_is_the_best_three_by_test():

@@ -4,10 +4,11 @@ import json
 import re
 from html.parser import HTMLParser
 
+import pandas as pd
 import pytest
 
 from harness.report.comparison import SCHEMA, compare
-from harness.report.tables import FORMATS, TEXT_DROPS, WIDTH, render
+from harness.report.tables import COLUMNS, COSTS, FORMATS, TEXT_DROPS, WIDTH, html_table, render
 
 OURS = "in_training tau=0.1"
 
@@ -31,6 +32,15 @@ class Cells(HTMLParser):
     def handle_data(self, data):
         if self.open and self.open[-1] == "td":
             self.rows[-1].append(data)
+
+
+def shown_cells(markdown, row):
+    """The cells of the row that starts so, by column."""
+    lines = markdown.splitlines()
+    header, found = (
+        next(line for line in lines if line.startswith(f"| {start}")) for start in ("row", row)
+    )
+    return dict(zip(header[2:-2].split(" | "), found[2:-2].split(" | "), strict=True))
 
 
 @pytest.fixture
@@ -145,15 +155,58 @@ def test_columns_without_a_number_are_left_out(suite):
 
 def test_recurrent_mode_has_columns_but_in_the_text_table(suite):
     comparison = compare(suite().assign(state_bytes=1056, step_latency_seconds=1.25e-4))
-    lines = render(comparison, "md").splitlines()
-    header = next(line for line in lines if line.startswith("| row"))
-    full = next(line for line in lines if line.startswith("| full"))
-    shown = dict(zip(header.split(" | "), full.split(" | "), strict=True))
-    assert shown["step ms"] == "0.125"
-    assert shown["state B |"] == "1056 |"
+    shown = shown_cells(render(comparison, "md"), "full")
+    assert (shown["step ms"], shown["state B"]) == ("0.125", "1056")
     assert "step ms" not in render(comparison, "text")
     for row in json.loads(render(comparison, "json"))["rows"]:
         assert (row["step_latency_seconds"], row["state_bytes"]) == (1.25e-4, 1056.0)
+
+
+def test_disturbed_seconds_are_marked(suite):
+    trials = suite()
+    trials.loc[(trials.label == "small as tau=0.1") & (trials.seed == 1), "seconds_method"] = 63.4
+    comparison = compare(trials)
+    text = " ".join(render(comparison, "text").split())
+    assert "0.25× 1.00×†" in text
+    assert (
+        "† digits, small as tau=0.1: its time relative to full size ranges from 1.00 to 6.34"
+        in (text)
+    )
+    assert text.count("†") == 2
+    shown = shown_cells(render(comparison, "md"), "small as")
+    assert (shown["time"], shown["time range"], shown["seconds"]) == ("1.00×†", "1.00–6.34×", "10")
+    assert r"$\times$$\dagger$" in render(comparison, "tex")
+    assert "†" not in render(compare(suite()), "md")
+
+
+def test_memory_is_called_what_it_is(suite):
+    text = render(compare(suite()), "md")
+    assert shown_cells(text, "full")["process MB"] == "1"
+    assert "memory MB" not in text
+    assert "the peak of the worker's whole process, with its libraries and with data cached" in text
+    assert "whole process" not in render(compare(suite()), "text")  # it has no such column
+    unknown = render(compare(suite().assign(peak_memory_bytes=None)), "md")
+    assert "process" not in unknown
+
+
+def test_comparisons_of_one_task_have_sections_of_their_own(comparison_named):
+    both = compare(pd.concat([comparison_named("long"), comparison_named("short")]))
+    lines = render(both, "text").splitlines()
+    assert "digits, long: accuracy in %, higher is better" in lines
+    assert "digits, short: accuracy in %, higher is better" in lines
+
+
+def test_html_comes_in_two_tables_that_fit_a_page(suite):
+    comparison = compare(suite().assign(state_bytes=1056, step_latency_seconds=1.25e-4))
+    results, costs = (html_table(comparison, columns) for columns in (COLUMNS, COSTS))
+    heads = [re.findall("<th>(.*?)</th>", table) for table in (results, costs)]
+    assert heads[0] == list(COLUMNS)
+    assert heads[1][:2] == ["row", "states"]
+    whole = re.findall("<th>(.*?)</th>", html_table(comparison))
+    assert [*heads[0], *heads[1][2:]] == whole
+    assert max(map(len, heads)) <= 10
+    assert "accuracy" in results
+    assert "accuracy" not in costs
 
 
 def test_mixed_rows_are_starred_and_explained(suite):

@@ -3,13 +3,17 @@ import re
 import subprocess
 import sys
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from harness.records import schemas
 from harness.report import write_report
 from harness.report.comparison import SCHEMA, compare
+from harness.report.settings import arm_settings, base_settings
+from harness.report.tables import COLUMNS
 
+OURS = "in_training tau=0.1"
 WRITTEN = [
     "comparison.csv", "comparison.md", "comparison.parquet", "comparison.tex", "figures/cost.png",
     "figures/cost.svg", "figures/state_dim.png", "figures/state_dim.svg", "index.html",
@@ -81,6 +85,39 @@ def test_the_page_tells_all_of_it(written):
         "digits/in_training tau=0.1/0", "prefers-color-scheme: dark",
     ):  # fmt: skip
         assert expected in page, expected
+
+
+def test_the_page_shows_results_and_costs_apart(written):
+    """Side by side they do not fit a window of 1280 pixels."""
+    page = (written / "index.html").read_text()
+    heads = [
+        re.findall("<th>(.*?)</th>", head) for head in re.findall("<thead>(.*?)</thead>", page)
+    ]
+    assert heads[0] == list(COLUMNS)
+    assert heads[1] == ["row", "states", "seconds", "train FLOPs", "process MB"]
+    assert page.index("<h2>Costs</h2>") < page.index("whole process") < page.index("<h2>Figures")
+
+
+def test_rows_and_settings_are_those_of_one_comparison(tmp_path, two_tasks, comparison_named):
+    """A label that two tasks share is trained otherwise in each: its settings are not merged."""
+    trials = pd.concat([two_tasks, comparison_named("long")], ignore_index=True)
+    write_records(tmp_path, trials)
+    path = tmp_path / "trials.parquet"
+    table = schemas.read_table(path, "trials").to_pandas()
+    table["spec.arm.tau"] = table["spec.arm.tau"].where(table.task != "pylib", 0.3)
+    table["spec.training.steps"] = [400 if one == "long" else 40 for one in table.comparison]
+    found = [row for row in arm_settings(table) if row["row"].endswith(OURS)]
+    assert [(row["task"], row["trained as"]) for row in found] == [
+        ("digits", "kind in_training, tau 0.1"),
+        ("pylib", "kind in_training, tau 0.3"),
+        ("digits, long", "kind in_training, tau 0.1"),
+    ]
+    steps = next(row for row in base_settings(table) if row["setting"] == "training.steps")
+    assert steps == {
+        "setting": "training.steps", "digits": "40", "pylib": "40", "digits, long": "400"
+    }  # fmt: skip
+    old = arm_settings(table.drop(columns="comparison"))
+    assert [row["task"] for row in old if row["row"] == OURS] == ["digits", "pylib"]
 
 
 def test_the_page_escapes_and_counts_what_is_missing(tmp_path, suite):

@@ -5,7 +5,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from harness.suite import ModelSpec, TaskSpec, TrialSpec, canonical
+from harness.suite import InTrainingSpec, ModelSpec, TaskSpec, TrialSpec, canonical
 
 EXAMPLE = {
     "spec_version": 1,
@@ -74,6 +74,18 @@ def test_equal_sizes_are_one_size():
     assert ModelSpec(state_dim=[7, 7]) == ModelSpec(state_dim=7)
 
 
+def test_a_copy_with_equal_sizes_is_of_one_size_again():
+    copy = ModelSpec().model_copy(update={"state_dim": (7, 7)})
+    spec = TrialSpec(task={"name": "digits"}, model=copy, arm={"kind": "full"})
+    assert spec.model == ModelSpec(state_dim=7)
+
+
+def test_a_copy_is_validated_where_it_is_used():
+    arm = InTrainingSpec(kind="in_training").model_copy(update={"tau": 1.5})
+    with pytest.raises(ValidationError, match="less than 1"):
+        TrialSpec(task={"name": "digits"}, arm=arm)
+
+
 def test_a_sized_small_trial_is_a_full_trial():
     small = TrialSpec(task={"name": "digits"}, arm={"kind": "small", "state_dims": [7, 5]})
     full = TrialSpec(task={"name": "digits"}, model={"state_dim": [7, 5]}, arm={"kind": "full"})
@@ -91,6 +103,9 @@ def test_a_sized_small_trial_is_a_full_trial():
         {"arm": {"kind": "small", "match": "seed"}},
         {"task": {"name": "nope"}},
         {"task": {"name": "digits", "split_seed": -1}},
+        {"task": {"name": "digits", "split_seed": "1"}},
+        {"task": {"name": "pylib", "window": 128.0}},
+        {"training": {"batch_size": 1001}},
         {"model": {"state_dim": 0}},
         {"model": {"state_dim": [1, 2, 3]}},
         {"training": {"steps": 0}},

@@ -167,4 +167,5 @@ def test_spec_knows_shapes_and_size_before_the_data(built, specs):
         spec = specs[name]
         assert spec.info == task.info, name
         assert spec.train_size == task.sizes["train"], name
+        assert spec.validation_size == task.sizes["validation"], name
         assert (spec.family, spec.metric) == (task.family, task.metric), name

@@ -142,6 +142,17 @@ def test_a_state_of_other_threads_is_not_gone_on_with(store, monkeypatch):
     assert store.trial(branch.trial_id).result()["record"]["forked_from"] is None
 
 
+def test_a_state_of_another_numpy_is_not_gone_on_with(store, monkeypatch):
+    training = {"steps": 10, "evaluate_every": 5}
+    trunk, branch = (
+        trial_spec(arm, training=training) for arm in ({"kind": "full"}, in_training())
+    )
+    run_trial(trunk, store, Setting(keep_at=(3,)))
+    monkeypatch.setattr("numpy.__version__", "1.0.0")
+    run_trial(branch, store, Setting(fork=Fork(trunk.trial_id, 3)))
+    assert store.trial(branch.trial_id).result()["record"]["forked_from"] is None
+
+
 def test_a_state_of_another_run_is_refused(store):
     trunk = trial_spec(in_training(tau=0.3))
     run_trial(trunk, store, Setting(keep_at=(50,)))

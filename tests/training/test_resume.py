@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import random
 import signal
@@ -9,6 +10,8 @@ import time
 
 import pytest
 
+from harness.training import loop
+from harness.training import trial as trial_module
 from harness.training.trial import Interrupted, Setting, run_trial
 
 from .trials import assert_same, copy_source, run_in_child, trial_spec, weights_of
@@ -135,6 +138,132 @@ def test_a_thread_count_must_be_a_whole_number(text, store, specs, monkeypatch):
     with pytest.raises(ValueError, match="HARNESS_THREADS must be a whole number"):
         run_trial(specs["full"], store)
     assert store.trials() == []
+
+
+def stopped(spec, store):
+    """The folder of a trial that was stopped before its first step."""
+    with pytest.raises(Interrupted):
+        run_trial(spec, store, Setting(stop=lambda: True))
+    return store.trial(spec.trial_id)
+
+
+def rewrite(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+CHANGES = {
+    "data_fingerprint": "other",
+    "numpy_version": "1.0.0",
+    "backends": [{"name": "reference", "reason": "asked for by name"}] * 2,
+}
+
+
+@pytest.mark.parametrize("key", CHANGES)
+def test_a_resume_on_other_data_numpy_or_backends_is_refused(key, store):
+    spec = trial_spec({"kind": "full"}, training={"steps": 2})
+    path = stopped(spec, store).path / "manifest.json"
+    rewrite(path, lambda manifest: manifest.update({key: CHANGES[key]}))
+    with pytest.raises(ValueError, match=f"begun with {key} .* and cannot go on with ") as refused:
+        run_trial(spec, store)
+    assert "\n" not in str(refused.value)
+    rewrite(path, lambda manifest: manifest.pop(key))  # an older one says nothing of it
+    assert run_trial(spec, store)["status"] == "completed"
+
+
+def test_why_a_backend_was_chosen_may_be_said_otherwise(store):
+    spec = trial_spec({"kind": "full"}, training={"steps": 2})
+
+    def reword(manifest):
+        for choice in manifest["backends"]:
+            choice["reason"] = "because"
+
+    rewrite(stopped(spec, store).path / "manifest.json", reword)
+    assert run_trial(spec, store)["status"] == "completed"
+
+
+@pytest.mark.parametrize("wiped", [False, True])
+def test_a_spec_from_before_a_field_with_a_default_is_the_same_trial(wiped, store):
+    spec = trial_spec({"kind": "in_training"}, training={"steps": 40})
+    folder = stopped(spec, store)
+
+    def age(content):
+        del content["model"]["backend"], content["arm"]["gate"], content["spec_version"]
+
+    rewrite(folder.path / "spec.json", age)
+    before = (folder.path / "spec.json").read_bytes()
+    if wiped:
+        folder.wipe()
+    assert run_trial(spec, store)["status"] == "completed"
+    assert (folder.path / "spec.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [({"seed": 9}, "holds the record of another spec"), ({"nosuch": 1}, "cannot be read: nosuch")],
+)
+def test_a_folder_that_holds_another_spec_is_refused(change, says, store):
+    spec = trial_spec({"kind": "full"}, training={"steps": 2})
+    rewrite(stopped(spec, store).path / "spec.json", lambda content: content.update(change))
+    with pytest.raises(ValueError, match=says) as refused:
+        run_trial(spec, store)
+    assert "\n" not in str(refused.value)
+
+
+class Killed(BaseException):
+    """A kill that leaves this process alive."""
+
+
+def killed_after(boundaries, spec, store, pause, checkpoint_seconds=1e6):
+    """Run until that boundary, each of which takes `pause` seconds of training."""
+    left = iter(range(boundaries))
+
+    def advance(run, state):
+        if next(left, None) is None:
+            raise Killed
+        with run.clocks("train"):
+            time.sleep(pause)
+        return loop_advance(run, state)
+
+    loop_advance = loop.advance
+    setting = Setting(checkpoint_seconds=checkpoint_seconds)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "advance", advance)
+        patch.setattr(trial_module, "NOTE_EVERY", 0.0)
+        with pytest.raises(Killed):
+            run_trial(spec, store, setting)
+
+
+def test_work_that_is_done_again_counts_as_lost(store):
+    spec = trial_spec({"kind": "full"}, training={"steps": 40, "evaluate_every": 10})
+    killed_after(2, spec, store, 0.2)  # before its first checkpoint
+    assert not (store.trial(spec.trial_id).path / "checkpoint/state.safetensors").exists()
+    calls = iter([False, True])
+    with pytest.raises(Interrupted):
+        run_trial(spec, store, Setting(stop=lambda: next(calls)))
+    killed_after(2, spec, store, 0.2)  # twice from the same checkpoint
+    killed_after(1, spec, store, 0.2)
+    record = run_trial(spec, store)["record"]
+    assert record["restarts"] == 4
+    assert 1.0 <= record["seconds_lost"] < 1.0 + 4 * record["seconds_setup"] + 1.0
+    assert record["seconds_spent"] == record["seconds_total"] + record["seconds_lost"]
+    assert record["seconds_train"] < 0.4  # none of the work that was done twice
+
+
+def test_nothing_is_lost_with_a_checkpoint_at_every_boundary(store):
+    spec = trial_spec({"kind": "full"}, training={"steps": 40, "evaluate_every": 10})
+    killed_after(2, spec, store, 0.5, checkpoint_seconds=0.0)
+    record = run_trial(spec, store)["record"]
+    assert record["seconds_lost"] < 0.5
+    assert record["seconds_train"] >= 1.0
+
+
+def test_a_note_of_what_was_spent_that_is_damaged_is_none(store):
+    spec = trial_spec({"kind": "full"}, training={"steps": 2})
+    folder = stopped(spec, store)
+    (folder.path / "checkpoint" / "spent.json").write_text("{")
+    assert run_trial(spec, store)["status"] == "completed"
 
 
 def test_an_ended_trial_is_returned_as_it_stands(undisturbed, specs, monkeypatch):

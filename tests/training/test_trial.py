@@ -298,8 +298,13 @@ def test_post_hoc_without_its_source_is_refused_in_one_line(store):
 
 
 def test_a_batch_larger_than_the_training_split_is_refused(store):
-    spec = trial_spec({"kind": "full"}, training={"batch_size": 1001})
-    with pytest.raises(ValueError, match="larger than the training split of digits, 1000") as no:
+    """What only the data can tell, such as the windows of `pylib`, before anything is written."""
+    spec = TrialSpec(
+        task={"name": "pylib", "window": 65_536, "validation": 1, "test": 1},
+        training={"batch_size": 100_000},
+        arm={"kind": "full"},
+    )
+    with pytest.raises(ValueError, match="larger than the training split of pylib, ") as no:
         run_trial(spec, store)
     assert "\n" not in str(no.value)
     assert not (store.root / "trials").exists()
@@ -319,26 +324,93 @@ def test_a_trial_that_is_being_run_is_not_run_twice(store, specs):
         run_trial(spec, store)
 
 
-@pytest.mark.parametrize("where", ["truncate", "decompositions"])
-def test_the_trials_own_error_is_a_result(where, store, specs, monkeypatch):
-    def broken(*_, **__):
-        raise ValueError("block 1: no diagonal form")
+OWN_ERRORS = {
+    "no diagonal form": (ValueError("block 1: no diagonal form"), "block 1: no diagonal form"),
+    "LAPACK": (
+        torch.linalg.LinAlgError("linalg.eigh: failed to converge\nbecause"),
+        "LinAlgError: linalg.eigh: failed to converge",
+    ),
+    "torch": (RuntimeError("shapes do not match"), "RuntimeError: shapes do not match"),
+    "ours": (KeyError("nosuch"), "KeyError: 'nosuch'"),
+}
 
-    monkeypatch.setattr(loop, where, broken)
-    result = run_trial(specs["in_training"], store)
+
+@pytest.mark.parametrize("where", ["truncate", "decompositions", "step_latency"])
+@pytest.mark.parametrize("kind", OWN_ERRORS)
+def test_the_trials_own_error_is_a_result(kind, where, store, monkeypatch):
+    error, said = OWN_ERRORS[kind]
+
+    def broken(*_, **__):
+        raise error.with_traceback(None)
+
+    module = trial_module if where == "step_latency" else loop
+    monkeypatch.setattr(module, where, broken)
+    arm = {"kind": "in_training", "tau": 0.5, "end": 0.5, "count": 1}
+    spec = trial_spec(arm, training={"steps": 4, "evaluate_every": 2})
+    result = run_trial(spec, store)
     assert result["status"] == "failed"
-    assert result["message"] == "block 1: no diagonal form"
+    file = "trial" if where == "step_latency" else "loop"
+    pattern = rf"{re.escape(said)} \(harness/training/{file}\.py:\d+\)"
+    assert re.fullmatch(pattern, result["message"])
     assert result["record"]["test_metric"] is None
+    assert run_trial(spec, store) == result  # it is not run again
 
 
-def test_a_fault_of_the_machine_is_no_result(store, specs, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("no memory"),
+        MemoryError(),
+        OSError(28, "No space left on device"),
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("can't start new thread"),
+    ],
+)
+@pytest.mark.parametrize("where", ["loss_of", "step_latency"])
+def test_a_fault_of_the_machine_is_no_result(error, where, store, monkeypatch):
     def broken(*_, **__):
-        raise torch.OutOfMemoryError("no memory")
+        raise error.with_traceback(None)
 
-    monkeypatch.setattr(loop, "loss_of", broken)
-    with pytest.raises(torch.OutOfMemoryError):
-        run_trial(specs["full"], store)
-    assert not store.trial(specs["full"].trial_id).ended()
+    spec = trial_spec({"kind": "full"}, training={"steps": 2})
+    monkeypatch.setattr(loop if where == "loss_of" else trial_module, where, broken)
+    with pytest.raises(type(error)):
+        run_trial(spec, store)
+    assert not store.trial(spec.trial_id).ended()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_test_metric_that_is_no_number_is_divergence(value, store, monkeypatch):
+    monkeypatch.setattr(trial_module, "evaluate", lambda *_: value)
+    spec = trial_spec({"kind": "full"}, training={"steps": 2})
+    result = run_trial(spec, store)
+    assert (result["status"], result["message"]) == ("diverged", f"the test accuracy is {value}")
+    assert result["record"]["test_metric"] is result["record"]["val_metric"] is None
+    assert not (store.trial(spec.trial_id).path / "model.safetensors").exists()
+
+
+def test_a_trial_may_end_with_one_state(store):
+    arm = {"kind": "in_training", "tau": 0.99, "end": 0.5, "count": 1}
+    spec = trial_spec(arm, training={"steps": 4, "evaluate_every": 2})
+    result = run_trial(spec, store)
+    assert (result["status"], result["record"]["state_dims"]) == ("completed", [1, 1])
+    assert result["record"]["step_latency_seconds"] > 0
+    assert load(store.trial(spec.trial_id).path).state_dims == [1, 1]
+
+
+def test_a_backend_that_cannot_run_here_is_refused_before_there_are_data(
+    store, monkeypatch, tmp_path
+):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setenv("HARNESS_DATA", str(tmp_path / "data"))
+    spec = TrialSpec(
+        task={"name": "vowels", "length": 64, "train": 50, "validation": 10, "test": 10},
+        model={"backend": "triton"},
+        arm={"kind": "full"},
+    )
+    with pytest.raises(ValueError, match="backend triton cannot run here"):
+        run_trial(spec, store)
+    assert not (tmp_path / "data").exists()
+    assert not (store.root / "trials").exists()
 
 
 def test_spec_and_manifest_are_written_first(undisturbed, specs):

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, event
 
 from harness.records.locks import Busy
 from harness.records.store import Store
-from harness.tune import Study
+from harness.tune import Budget, Study
 from harness.tune.search import open_search
 from harness.tune.suggest import GENERATION, sobol, suggest
 
@@ -68,7 +68,8 @@ def test_another_seed_searches_elsewhere(make_study, tmp_path, sampler):
 
 
 def test_tpe_goes_to_where_it_is_good(make_study, store):
-    study = make_study(goal="pareto", sampler="tpe", startup=8, batch=4, enqueue=())
+    budget = Budget(candidates=40)
+    study = make_study(goal="pareto", sampler="tpe", startup=8, batch=4, enqueue=(), budget=budget)
     with open_search(study, None, store) as search:
         for k in range(10):
             for a in search.batch(k):
@@ -229,8 +230,8 @@ def test_another_study_of_the_same_name_is_refused(make_study, store):
     drive(make_study(), None, store, batches=1)
     tau = make_study().space.model_dump() | {"tau": {"low": 0.01, "high": 0.4, "log": True}}
     with (
-        pytest.raises(ValueError, match=r"timing: batch is 3 there and 4 here \(and 1 more\)"),
-        open_search(make_study(space=tau, batch=4), None, store),
+        pytest.raises(ValueError, match=r"timing: batch is 3 there and 9 here \(and 1 more\)"),
+        open_search(make_study(space=tau, batch=9), None, store),
     ):
         pass
     with (

@@ -1,0 +1,49 @@
+"""What can be refused before a launch starts or writes anything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from harness.suite import TrialSpec
+from harness.training.environment import checkpoint_seconds, device_wish, threads_wish
+
+
+def default_cpus() -> int:
+    """CPU cores of one trial where nobody says: as many as its threads."""
+    return threads_wish() or 1
+
+
+def check_launch(trials: Iterable[TrialSpec], address: str, cpus: int, gpus: float) -> None:
+    """Refuse what every worker would refuse, as far as this machine can tell.
+
+    On a cluster (any address but `local`) the workers' devices are not ours to look at.
+
+    Raises:
+        ValueError: a `HARNESS_*` variable that says nothing, or asks for a device that is not
+            here; fewer CPUs than threads; a backend that cannot run here.
+    """
+    checkpoint_seconds()
+    threads = threads_wish()
+    if threads is not None and cpus < threads:
+        raise ValueError(
+            f"HARNESS_THREADS is {threads}: a trial needs as many CPUs, not --cpus {cpus}"
+        )
+    device = device_wish() or ("cuda" if gpus else "cpu")
+    if address != "local":
+        return
+    if os.environ.get("HARNESS_DEVICE") and device != "cpu":
+        from harness.training.machine import pick_device
+
+        pick_device()
+    if any(trial.model.backend == "triton" for trial in trials):
+        import torch
+
+        from harness.models.scans.choice import triton_refusal
+
+        reason = triton_refusal(torch.device(device))
+        if reason is not None:
+            raise ValueError(f"model.backend triton cannot run here: {reason}")
+
+
+__all__ = ["check_launch", "default_cpus"]

@@ -1,0 +1,54 @@
+"""Whose fault an error is: the machine's, which is tried again, or the trial's, which is a result.
+
+Nothing else decides that. Errors of both kinds are told in one line that can be found again.
+"""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+import torch
+
+HARNESS = Path(__file__).resolve().parents[1]
+# What a `RuntimeError` says where no class of its own tells: of devices, memory and threads.
+MACHINE_SIGNS = (
+    "CUDA error", "CUBLAS_STATUS", "cuBLAS", "cuDNN", "NCCL", "out of memory", "bad_alloc",
+    "can't allocate memory", "can't start new thread",
+)  # fmt: skip
+
+
+def is_fault(error: BaseException) -> bool:
+    """Whether the machine is to blame rather than the trial: memory, device, files."""
+    if isinstance(error, MemoryError | OSError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in MACHINE_SIGNS)
+
+
+def described(error: BaseException) -> str:
+    """The error in one line, with the line of ours in which it arose.
+
+    A `ValueError` speaks for itself; the name of any other class comes first.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = lines[0] if lines else "no message"
+    if type(error) is not ValueError and not _is_ours(type(error)):
+        said = f"{type(error).__name__.lstrip('_')}: {said}"
+    where = _where(error)
+    return f"{said} ({where})" if where else said
+
+
+def _is_ours(kind: type) -> bool:
+    return issubclass(kind, ValueError) and kind.__module__.split(".")[0] == "harness"
+
+
+def _where(error: BaseException) -> str | None:
+    """`harness/reduction/hankel.py:40`: the innermost line of ours, or else of all."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return None
+    inside = [f for f in frames if Path(f.filename).is_relative_to(HARNESS)]
+    frame = (inside or frames)[-1]
+    path = Path(frame.filename)
+    shown = path.relative_to(HARNESS.parent) if inside else path
+    return f"{shown}:{frame.lineno}"
