@@ -58,7 +58,7 @@ pylib = Comparison(
     model=LRUSpec(blocks=1, width=32, state_dim=64),
     training=TrainingSpec(steps=600, batch_size=16, lr=0.01),
     arms=ways(tau=0.2, steps=600),
-    seeds=(0,),
+    seeds=(0, 1, 2),
 )
 listops = Comparison(
     task=TaskSpec(
@@ -75,7 +75,7 @@ listops = Comparison(
     model=LRUSpec(blocks=2, width=16, state_dim=64),
     training=TrainingSpec(steps=900, batch_size=32, lr=0.01),
     arms=ways(tau=0.15, steps=900),
-    seeds=(0,),
+    seeds=(0, 1, 2),
 )
 
 suite = Suite(
