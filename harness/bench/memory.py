@@ -22,11 +22,12 @@ from .shapes import Shape
 
 @dataclass(frozen=True)
 class Case:
-    """One training step: a shape at one size, by one backend."""
+    """One training step: a shape at one size, by one backend, and what that is to remember."""
 
     shape: Shape
     state_dim: int
     backend: str
+    remember: str = "auto"
 
 
 def peaks(cases: Sequence[Case], device: str, threads: int) -> list[int | None]:
@@ -96,7 +97,7 @@ def peak(case: dict[str, Any], name: str, threads: int) -> int:
 
     shape = Shape(**{**case["shape"], "state_dims": tuple(case["shape"]["state_dims"])})
     n, device = case["state_dim"], torch.device(name)
-    spec = shape.model(n, case["backend"])
+    spec = shape.model(n, case["backend"], case["remember"])
     prepare(device, threads)
     TrainingStep(spec, replace(shape, length=SHORT).info, 1, device)()
     return_freed_memory()

@@ -11,7 +11,7 @@ from harness.training.flops import step_flops
 
 @dataclass(frozen=True)
 class Shape:
-    """One block of width H over L steps; `state_dims` are the sizes N, the full size first.
+    """Blocks of width H over L steps; `state_dims` are the sizes N, the full size first.
 
     inputs: real channels per step, or vocabulary: number of tokens; exactly one is set.
     """
@@ -25,20 +25,22 @@ class Shape:
     inputs: int | None = None
     vocabulary: int | None = None
     outputs: int = 10
+    blocks: int = 1
 
     @property
     def info(self) -> TaskInfo:
         """The shape as a task that classifies."""
         return TaskInfo("classification", self.outputs, self.length, self.inputs, self.vocabulary)
 
-    def model(self, state_dim: int, backend: str = "auto") -> LRUSpec:
+    def model(self, state_dim: int, backend: str = "auto", remember: str = "auto") -> LRUSpec:
         """The model at one size."""
-        values = {"blocks": 1, "width": self.width, "state_dim": state_dim, "backend": backend}
-        return LRUSpec.model_validate(values)
+        values = {"blocks": self.blocks, "width": self.width, "state_dim": state_dim}
+        return LRUSpec.model_validate({**values, "backend": backend, "remember": remember})
 
     def flops(self, state_dim: int) -> float:
         """Analytic FLOPs of one training step, whatever the backend (design.md section 7)."""
-        return step_flops(self.model(state_dim), self.info, [state_dim], self.batch)
+        dims = [state_dim] * self.blocks
+        return step_flops(self.model(state_dim), self.info, dims, self.batch)
 
     def associative_bytes(self, state_dim: int) -> float:
         """Bytes that the published scan must move in one training step, forward and backward.
