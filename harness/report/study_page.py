@@ -28,8 +28,8 @@ CAPTIONS = {
     "Diamonds are the confirmation on seeds that the search never saw, tied by a dotted line to "
     "where the search saw them: a drop there is the winner's curse.",
     "map": "Start of the window and tau of every candidate, coloured by its difference to full "
-    "size and by its cost; the marker's size is the window's length. Beyond a colour bar's arrow "
-    "colours stay the same.",
+    "size and by its cost; the marker's size is the window's length, and rings are the finalists. "
+    "Beyond a colour bar's arrow colours stay the same.",
     "importance": "Share of the variance of a random forest's predictions that each knob explains "
     "alone (fANOVA), and all knobs in concert. Bars are from the complete candidates, whiskers the "
     "5th to 95th percentile over bootstraps of them. The search visits good regions more often, so "
