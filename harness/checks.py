@@ -32,6 +32,14 @@ def check_launch(trials: Iterable[TrialSpec], address: str, cpus: int, gpus: flo
     device = device_wish() or ("cuda" if gpus else "cpu")
     if address != "local":
         return
+    if gpus:
+        import torch
+
+        if gpus > torch.cuda.device_count():
+            raise ValueError(
+                f"a trial asks for {gpus:g} GPUs; this machine has {torch.cuda.device_count()} "
+                "that torch can use"
+            )
     if os.environ.get("HARNESS_DEVICE") and device != "cpu":
         from harness.training.machine import pick_device
 

@@ -62,16 +62,16 @@ def _suite_or_study(name: str) -> tuple[Any, bool]:
 def _recorded(name: str, store: Any) -> tuple[str, bool]:
     """The name under which a suite or study is recorded, and whether it is a study.
 
-    Records do without the file that they came from: where that is gone, the name is the one that
-    they have in the store.
+    Records do without the file that they came from, which may be gone or broken: a name that the
+    store knows is taken as it is.
     """
+    kind = store.kind_of(name)
+    if kind is not None:
+        return name, kind == "study"
     try:
         found, is_study = _suite_or_study(name)
         return found.name, is_study
     except ValueError as error:
-        kind = store.kind_of(name)
-        if kind is not None:
-            return name, kind == "study"
         known = store.suites()
         if not known:
             raise

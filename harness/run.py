@@ -61,6 +61,8 @@ class Account:
 
     def lines(self) -> list[str]:
         """For a person to read."""
+        if not self.launched and self.interrupted:
+            return ["interrupted before a trial had ended"]
         if not self.launched:
             return [f"nothing was missing; tables and page took {self.seconds_report:.1f} s"]
         said = f"{self.launched} trials in {self.seconds:.0f} s"

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness.arms import InTrainingSpec
 from harness.report.statistics import NO_WIDTH, paired_difference
 
 PAPER = "paper"
@@ -45,9 +46,17 @@ def window_tests(
 
 
 def setting(trials: pd.DataFrame, label: str) -> dict[str, Any]:
-    """`start`, `end`, `count` and `tau` of the row's arm; empty if the table has no specs."""
+    """`start`, `end`, `count` and `tau` of the row's arm, and as `options` whatever else of it is
+    not as by default; empty if the table has no specs."""
     fields = _arm(trials, label)
     found = {name: fields[name] for name in SETTING if name in fields}
+    options = {
+        name: fields[name]
+        for name, field in InTrainingSpec.model_fields.items()
+        if name in fields and name not in (*SETTING, "kind") and fields[name] != field.default
+    }
+    if found and options:
+        found["options"] = options
     if "count" in found:
         found["count"] = int(found["count"])
     return found

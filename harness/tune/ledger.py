@@ -152,12 +152,38 @@ class Ledger:
         budget, size = self.study.budget, self.study.batch
         if budget.candidates is not None and (k + 1) * size > budget.candidates:
             return False
-        spent = self.spent()
-        growth = (k + 1) / k if k else 1.0
+        if k == 0:
+            return True  # `check_budget` has said so
+        spent, trunk = self.spent(), self.trunk()
         return all(
-            limit is None or spent[name] * growth <= limit
+            limit is None or spent[name] + (spent[name] - trunk[name]) / k <= limit
             for name, limit in (("flops", budget.flops), ("gpu_hours", budget.gpu_hours))
         )
+
+    def check_budget(self) -> None:
+        """Refuse a budget of hours that holds less than the full model and a batch of candidates.
+
+        What those take is known once the full model has run; FLOPs are known before.
+
+        Raises:
+            ValueError: with the numbers.
+        """
+        hours, limit = self.trunk()["gpu_hours"], self.study.budget.gpu_hours
+        least = hours * (1 + self.study.batch)
+        if limit is not None and limit < least:
+            raise ValueError(
+                f"budget.gpu_hours {limit:.3g} is less than the full model and one batch of "
+                f"candidates may need: {hours:.3g} hours and {self.study.batch} times as much"
+            )
+
+    def trunk(self) -> dict[str, float]:
+        """FLOPs and hours of the full model on the search seeds."""
+        found = (self.record(self.full(seed)) for seed in self.study.seeds)
+        records = [record for record in found if record is not None]
+        return {
+            "flops": sum(r["flops_spent"] for r in records),
+            "gpu_hours": sum(r["seconds_spent"] * r["device_share"] for r in records) / 3600,
+        }
 
     # The states that later candidates may begin with
 
@@ -223,7 +249,7 @@ class Ledger:
         )
         if not chosen:
             raise ValueError(f"no candidate of {study.name} completed: there is nothing to confirm")
-        self.finalists, self.state = chosen, "confirming"
+        self.finalists, self.state, self.recommendation = chosen, "confirming", None
         self.write()
 
     def end_confirmation(self) -> None:

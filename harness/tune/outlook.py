@@ -24,7 +24,8 @@ def outlook(study: Study, store: Store) -> dict[str, Any]:
     one = estimated_flops(study.base)
     if count is None:
         assert study.budget.flops is not None or study.budget.gpu_hours is not None
-        count = int((study.budget.flops or 0.0) // (one * len(study.seeds)))
+        rounds = int((study.budget.flops or 0.0) // (one * len(study.seeds) * study.batch))
+        count = max(1, rounds) * study.batch  # at least: they may cost less
     spread = study.model_copy(update={"startup": max(0, count - len(study.enqueue))})
     params = [*study.enqueued(), *sobol(spread)][:count]
     arms = [study.arm(values) for values in params]

@@ -57,7 +57,12 @@ class Rounds:
         """
         study, ledger = self.study, self.ledger
         yield self._stage([], study.seeds)
-        check_margin(study, ledger.metrics({s: ledger.full(s) for s in study.seeds}))
+        try:
+            check_margin(study, ledger.metrics({s: ledger.full(s) for s in study.seeds}))
+            ledger.check_budget()
+        except ValueError:
+            ledger.release()
+            raise
         k = 0
         while ledger.affords(k):
             yield from self._batch(k)
@@ -154,11 +159,21 @@ def confirmation(study: Study, finalists: list[int], arms: Mapping[int, InTraini
     rows: dict[str, Any] = {"full": FullSpec(kind="full")}
     for label, arm in competing(study, finalists, arms).items():
         rows[label] = arm
-        if label != "paper":
-            rows[f"window {label}"] = arm.model_copy(update=PAPER_WINDOW)
+        if label != "paper" and (twin := in_paper_window(study, arm)) is not None:
+            rows[f"window {label}"] = twin
         rows[f"post_hoc {label}"] = PostHocSpec(kind="post_hoc", match="seed", to=arm)
         rows[f"small {label}"] = SmallSpec(kind="small", match="seed", to=arm)
     return suite_of(study, confirmation_name(study.name), rows, study.confirm_seeds)
+
+
+def in_paper_window(study: Study, arm: InTrainingSpec) -> InTrainingSpec | None:
+    """The arm with the paper's window; None where its truncations would coincide there."""
+    twin = InTrainingSpec.model_validate({**arm.model_dump(), **PAPER_WINDOW})
+    try:
+        twin.events(study.base.training.steps)
+    except ValueError:
+        return None
+    return twin
 
 
 def competing(

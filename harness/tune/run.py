@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
 from harness.launch.cluster import check_address
 from harness.plan import Plan
+from harness.records.collect import collect
+from harness.records.files import read_json, write_json
 from harness.records.store import Store
 from harness.run import Account, Wishes, launch_and_account, publish
 from harness.suite import FullSpec
@@ -48,8 +51,11 @@ def run_study(
 
     wishes = wishes or Wishes()
     check_address(wishes.address)
+    before = check_name(study, store)
     account = Account(store.suite(study.name) / "index.html")
     ledger = Ledger(study, store, command)
+    if before.get("recommendation"):  # it stands until another takes its place
+        ledger.finalists, ledger.recommendation = before["finalists"], before["recommendation"]
     begun, start = time.time(), time.perf_counter()
     with open_search(study, storage_url, store) as search:
         rounds = Rounds(study, search, ledger)
@@ -65,6 +71,30 @@ def run_study(
     return account
 
 
+def check_name(study: Study, store: Store) -> dict[str, Any]:
+    """What this study's study.json holds; refuses to write over a suite or another study.
+
+    Raises:
+        ValueError: one line.
+    """
+    for name in (study.name, confirmation_name(study.name)):
+        kind, known = store.kind_of(name), store.suite(study.name) / "study.json"
+        if kind == "suite" and not known.is_file():
+            raise ValueError(f"{store.root} holds a suite {name}: give the study another name")
+    if store.kind_of(study.name) != "study":
+        return {}
+    content = read_json(known)
+    try:
+        there = Study.model_validate_json(json.dumps(content["study"])).identity()
+    except (ValueError, KeyError):
+        there = ""
+    if there != study.identity() and content.get("candidates"):
+        raise ValueError(
+            f"{store.root} holds another study {study.name}: give this one another name or store"
+        )
+    return content
+
+
 def conclude(ledger: Ledger, begun: float, account: Account) -> float:
     """Tables, mirror and report of what has ended; returns the seconds."""
     start = time.perf_counter()
@@ -73,7 +103,8 @@ def conclude(ledger: Ledger, begun: float, account: Account) -> float:
     arms |= {c.label: c.arm for c in ledger.candidates.values() if c.state == "complete"}
     searched = suite_of(study, study.name, arms, study.seeds)
     publish(Plan(searched, store), ledger.command, begun, account)
-    if ledger.finalists:
+    mirror_stopped(ledger)
+    if ledger.finalists and set(ledger.finalists) <= set(ledger.candidates):
         fresh = Plan(confirmation(study, ledger.finalists, ledger.arms()), store)
         publish(fresh, ledger.command, begun, account)
         if ledger.state == "done":
@@ -81,6 +112,23 @@ def conclude(ledger: Ledger, begun: float, account: Account) -> float:
     ledger.write()
     report_study(study.name, store)
     return time.perf_counter() - start
+
+
+def mirror_stopped(ledger: Ledger) -> None:
+    """Bring the trials of stopped and failed candidates into the mirror, apart from results."""
+    from harness.records.mirror import mirror
+
+    study, store = ledger.study, ledger.store
+    others = [c for c in ledger.candidates.values() if c.state in ("stopped", "failed")]
+    if not others:
+        return
+    name = f"{study.name}.stopped"
+    arms = {f"{c.label} {c.state}": c.arm for c in others}
+    plan = Plan(suite_of(study, name, arms, study.seeds), store)
+    record = {**plan.record(), "command": ledger.command}
+    write_json(store.suite(name) / "plan.json", record)
+    collect(store, name, record)
+    mirror(store, name, None)
 
 
 def recommendation(ledger: Ledger) -> dict[str, Any]:

@@ -201,7 +201,7 @@ def _kept(study: Study, opened: optuna.storages.RDBStorage, url: URL) -> optuna.
     same = [d.name.lower() for d in kept.directions] == directions
     if identity is None and (begun or not same):
         raise ValueError(f"{shown(url)} holds a study {study.name} that is none of the harness")
-    if identity is None:
+    if identity is None or not begun:  # without candidates there is nothing to mix
         kept.set_user_attr("identity", study.identity())
     elif identity != study.identity():
         said = _difference(json.loads(identity), json.loads(study.identity()))

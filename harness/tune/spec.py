@@ -175,11 +175,12 @@ class Study(Spec):
         from harness.estimate import estimated_flops
 
         one = estimated_flops(self.base)
-        least = one * len(self.seeds)
+        least = one * len(self.seeds) * (1 + self.batch)
         if self.budget.flops < least:
             raise ValueError(
-                f"budget.flops {self.budget.flops:.3g} is less than one candidate may need, "
-                f"{len(self.seeds)} seeds of {one:.3g} FLOPs = {least:.3g}"
+                f"budget.flops {self.budget.flops:.3g} is less than the full model and one batch "
+                f"of {self.batch} candidates may need, {len(self.seeds)} seeds of {one:.3g} FLOPs "
+                f"for each = {least:.3g}"
             )
 
     @property

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from harness.report.study_answer import recommend
@@ -84,3 +85,16 @@ def test_a_row_without_specs_has_no_setting():
     bare = trials[[name for name in trials if not str(name).startswith("spec.")]]
     assert setting(bare, "c1") == {}
     assert setting(trials, "c1")["count"] == 4
+
+
+def test_what_else_an_arm_sets_stands_in_its_setting():
+    rows = {"label": ["c1", "c2"]} | {
+        f"spec.arm.{name}": values
+        for name, values in {
+            "start": [0.1, 0.1], "end": [0.4, 0.4], "count": [2, 2], "tau": [0.1, 0.1],
+            "kind": ["in_training"] * 2, "gate": [0.0, 0.0], "moments": ["transport", "reset"],
+        }.items()
+    }  # fmt: skip
+    trials = pd.DataFrame(rows)
+    assert "options" not in setting(trials, "c1")
+    assert setting(trials, "c2")["options"] == {"moments": "reset"}

@@ -64,7 +64,7 @@ def refused(capsys, *arguments):
         ({"sampler": "random"}, "sampler: Input should be 'tpe' or 'nsga2'"),
         ({"budget": {"candidates": 0}}, "fewer than one candidate"),
         ({"budget": {"candidates": 6}}, "no whole number of batches of 4"),
-        ({"budget": {"flops": 1e6}}, "less than one candidate may need"),
+        ({"budget": {"flops": 1e6}}, "less than the full model and one batch"),
         ({"base": STUDY["base"] | {"arm": {"kind": "full"}}}, "is in_training, not full"),
         ({"margin": 0.001}, "finer than two of the"),
     ],
@@ -89,7 +89,8 @@ def test_a_storage_and_an_address_that_nobody_answers(here, capsys):
 
 def test_another_space_and_another_driver(here, capsys):
     place = Store.open("results/local")
-    with open_search(tiny_study(), None, place):
+    with open_search(tiny_study(), None, place) as search:
+        search.batch(0)
         assert "tiny" in refused(capsys, "tune", here())
     said = refused(capsys, "tune", here(margin=0.4))
     assert "holds another study tiny: margin is 0.5 there and 0.4 here" in said

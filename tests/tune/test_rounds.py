@@ -14,6 +14,7 @@ from harness.training.trial import Setting, run_trial
 from harness.tune.judge import check_margin, resolution, weakness
 from harness.tune.outlook import outlook, spent_steps
 from harness.tune.rounds import Halted, confirmation
+from harness.tune.run import check_name
 from harness.tune.suggest import sobol
 
 from .playing import STUDY, Killed, concluded, play, tiny_study
@@ -111,11 +112,11 @@ def test_a_larger_budget_goes_on(undisturbed, tmp_path):
 
 def test_a_budget_of_flops_ends_the_search(tmp_path):
     store = Store.open(tmp_path)
-    study = tiny_study(budget={"flops": 7.0e8})
+    study = tiny_study(budget={"flops": 1.0e9})
     ledger = play(study, store)
     spent = ledger.spent()
     assert spent["candidates"] % 4 == 0
-    assert 0 < spent["flops"] <= 7.0e8
+    assert 0 < spent["flops"] <= 1.0e9
 
 
 def test_weak_candidates_are_stopped_and_are_no_results(tmp_path):
@@ -237,3 +238,48 @@ def test_a_search_of_64_candidates_costs_less_than_seven_tenths():
     arms = [study.arm(params) for params in sobol(study)]
     alone, shared = spent_steps(study.base, arms, kept)
     assert shared / alone <= 0.70
+
+
+def test_a_twin_that_cannot_be_in_the_papers_window_is_left_out():
+    study = tiny_study()  # 40 steps: five truncations do not fit into four of them
+    arm = InTrainingSpec(kind="in_training", tau=0.2, start=0.2, end=0.8, count=5)
+    (comparison,) = confirmation(study, [3], {3: arm}).comparisons
+    assert "c3" in comparison.arms
+    assert "window c3" not in comparison.arms
+
+
+def test_a_refused_margin_leaves_nothing_held_and_another_may_be_tried(tmp_path):
+    store = Store.open(tmp_path)
+    with pytest.raises(ValueError, match="finer than 2 seeds can resolve"):
+        play(tiny_study(margin=0.01), store)
+    assert not list(store.root.glob("trials/*/forks"))
+    play(tiny_study(budget={"candidates": 4}), store)
+
+
+def test_too_few_hours_are_refused_with_the_numbers(tmp_path):
+    store = Store.open(tmp_path)
+    with pytest.raises(ValueError, match=r"budget\.gpu_hours 1e-09 is less than the full model"):
+        play(tiny_study(budget={"gpu_hours": 1e-9}), store)
+    assert not list(store.root.glob("trials/*/forks"))
+
+
+def test_records_of_others_are_not_written_over(undisturbed, tmp_path):
+    there = check_name(tiny_study(budget={"candidates": 12}), undisturbed)
+    assert there["finalists"] == concluded(undisturbed)["finalists"]
+    with pytest.raises(ValueError, match="holds another study tiny"):
+        check_name(tiny_study(margin=0.4), undisturbed)
+    with pytest.raises(ValueError, match=r"holds a suite tiny\.confirm"):
+        check_name(tiny_study(name="tiny.confirm"), undisturbed)
+
+
+def test_stopped_candidates_are_mirrored_apart(tmp_path):
+    from mlflow import MlflowClient
+
+    store = Store.open(tmp_path)
+    ledger = play(tiny_study(**STRICT), store, report=True)
+    stopped = [c for c in ledger.candidates.values() if c.state == "stopped"]
+    client = MlflowClient(f"sqlite:///{store.root}/mlflow.db")
+    experiment = client.get_experiment_by_name("tiny.stopped")
+    runs = client.search_runs([experiment.experiment_id])
+    seen = {run.data.tags.get("harness.trial_id") for run in runs}
+    assert {c.trials[1].trial_id for c in stopped} <= seen

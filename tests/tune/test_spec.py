@@ -51,7 +51,10 @@ REFUSED = [
     ({"budget": {}}, "budget: give at least one of candidates, flops, gpu_hours"),
     ({"budget": {"candidates": 0}}, "budget: 0 candidates are fewer than one"),
     ({"budget": {"gpu_hours": 0.0}}, "budget: gpu_hours must be above 0"),
-    ({"budget": {"flops": 1e6}}, r"1e\+06 is less than one candidate .* 2 seeds of .* FLOPs = "),
+    (
+        {"budget": {"flops": 1e6}},
+        r"1e\+06 is less than the full model and one batch of 3 .* 2 seeds of .* FLOPs for each = ",
+    ),
     ({"seeds": (0,)}, "seeds: .* at least two seeds"),
     ({"seeds": (0, 0)}, r"seeds: seeds repeat: \[0, 0\]"),
     ({"confirm_seeds": (1, 2)}, r"confirm_seeds must be seeds .* not \[1\]"),
