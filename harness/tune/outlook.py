@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.estimate import estimated_flops, measured_rates, state_bytes
 from harness.listing import duration_text
+from harness.records.files import read_json
 from harness.records.store import Store
 from harness.suite import FullSpec, InTrainingSpec, TrialSpec
 
@@ -38,11 +39,14 @@ def outlook(study: Study, store: Store) -> dict[str, Any]:
         "study": study.name,
         "store": str(store.root),
         "candidates": count,
+        "done": _done(study, store),
         "seeds": seeds,
         "flops_alone": shares[0][0] * one * seeds,
         "flops_shared": shares[0][1] * one * seeds,
         "share": shares[0][1] / shares[0][0],
         "share_if_half": shares[1][1] / shares[1][0],
+        # full; the paper's setting and its small; of each finalist itself, its twin and its small
+        "confirmation_flops": (3 + 3 * study.finalists) * one * len(study.confirm_seeds),
         "kept_states": kept,
         "kept_bytes": kept * state_bytes(full),
         "estimated_seconds": {
@@ -50,6 +54,15 @@ def outlook(study: Study, store: Store) -> dict[str, Any]:
             for device, tasks in rates.items()
         },
     }
+
+
+def _done(study: Study, store: Store) -> dict[str, Any]:
+    """How far the study has come in this store: its state, and how many candidates have ended."""
+    path = store.suite(study.name) / "study.json"
+    begun: dict[str, Any] = {"state": "not begun", "candidates": []}
+    content = read_json(path) if path.is_file() else begun
+    ended = sum(candidate["state"] != "running" for candidate in content["candidates"])
+    return {"state": content["state"], "candidates": ended}
 
 
 def spent_steps(
@@ -70,17 +83,20 @@ def spent_steps(
 
 def outlook_lines(expected: dict[str, Any]) -> list[str]:
     """For a person."""
+    done = expected["done"]
     lines = [
         f"study {expected['study']} in {expected['store']}: {expected['candidates']} candidates on "
-        f"{expected['seeds']} seeds, and the full model",
+        f"{expected['seeds']} seeds, and the full model; {done['candidates']} have ended "
+        f"({done['state']})",
         f"search: at most {expected['flops_shared']:.2g} FLOPs, against "
         f"{expected['flops_alone']:.2g} with every trial run alone ({expected['share']:.2f}; "
         f"{expected['share_if_half']:.2f} if a truncated step costs half)",
+        f"confirmation: at most {expected['confirmation_flops']:.2g} FLOPs more",
         f"kept for sharing: at most {expected['kept_states']} states, "
         f"{expected['kept_bytes'] / 1e6:.1f} MB, until the search ends",
     ]
     for device, seconds in expected["estimated_seconds"].items():
-        lines.append(f"about {duration_text(seconds)} of one worker on {device}")
+        lines.append(f"search: about {duration_text(seconds)} of one worker on {device}")
     return lines
 
 

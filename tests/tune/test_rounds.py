@@ -209,6 +209,10 @@ def test_the_outlook_bounds_what_was_spent(undisturbed):
     expected = outlook(tiny_study(), undisturbed)
     spent = json.loads((undisturbed.suite("tiny") / "study.json").read_text())["spent"]
     assert expected["candidates"] == 8
+    assert expected["done"] == {"state": "done", "candidates": 8}
+    fresh = pd.read_parquet(undisturbed.suite("tiny.confirm") / "trials.parquet")
+    took = fresh.drop_duplicates("trial_id").flops_spent.sum()
+    assert took <= expected["confirmation_flops"]
     assert spent["flops"] <= expected["flops_shared"] * 1.1
     assert expected["share_if_half"] < expected["share"] < 1
     assert expected["kept_states"] == len(tiny_study().first_event_steps()) * 2
