@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import Any
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 TEMPORARY_PREFIX = ".tmp-"  # no record begins like this
 
 
@@ -61,3 +63,15 @@ def read_json(path: Path) -> Any:
         return json.loads(data)
     except ValueError as error:  # UnicodeDecodeError is one too
         raise ValueError(f"{path} is not valid JSON: {error}") from None
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether `name` can name a folder without leaving its parent."""
+    return _NAME.fullmatch(name) is not None
+
+
+def plain_name(name: str, what: str) -> str:
+    """`name`, if it is a plain one; raises ValueError, naming `what` it is of, otherwise."""
+    if not is_plain_name(name):
+        raise ValueError(f"{what} {name!r}: letters, digits, '_', '.' and '-' only")
+    return name

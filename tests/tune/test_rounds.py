@@ -97,6 +97,8 @@ def test_a_killed_study_goes_on_where_it_was(undisturbed, tmp_path, die_after):
         play(tiny_study(), store, die_after=die_after)
     before = {path: path.stat().st_mtime_ns for path in store.root.glob("trials/*/result.json")}
     assert len(before) == die_after
+    if die_after > 10:  # the full model, and four candidates, on two seeds each
+        assert len(concluded(store)["candidates"]) >= 4
     play(tiny_study(), store)
     assert concluded(store) == concluded(undisturbed)
     assert {path: path.stat().st_mtime_ns for path in before} == before
