@@ -30,8 +30,14 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="PATH=VALUE, e.g. training.steps=200.")
 ]
 
+AddressOption = Annotated[str, typer.Option(help="local, or a Ray cluster's HOST:PORT.")]
 CpusOption = Annotated[
     int | None, typer.Option(min=1, help="CPU cores of one trial [HARNESS_THREADS or 1].")
+]
+GpusOption = Annotated[float, typer.Option(min=0.0, help="GPUs of one trial, or a part.")]
+ConcurrencyOption = Annotated[int | None, typer.Option(min=1, help="Trials at a time.")]
+ForkOption = Annotated[
+    bool, typer.Option("--fork/--no-fork", help="Train what trials have in common once.")
 ]
 
 
@@ -113,18 +119,16 @@ def plan(
 def run(
     suite: SuiteArgument,
     store: StoreOption = None,
-    address: Annotated[str, typer.Option(help="local, or a Ray cluster's HOST:PORT.")] = "local",
+    address: AddressOption = "local",
     settings: SetOption = None,
     only: Annotated[str | None, typer.Option(help="Glob over TASK/LABEL of the rows.")] = None,
     retry: Annotated[
         list[str] | None, typer.Option(help="Run again what ended so: failed or diverged.")
     ] = None,
     cpus: CpusOption = None,
-    gpus: Annotated[float, typer.Option(min=0.0, help="GPUs of one trial, or a part.")] = 0.0,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Trials at a time.")] = None,
-    fork: Annotated[
-        bool, typer.Option("--fork/--no-fork", help="Train what trials have in common once.")
-    ] = True,
+    gpus: GpusOption = 0.0,
+    concurrency: ConcurrencyOption = None,
+    fork: ForkOption = True,
 ) -> int:
     """Plan, launch, record, report. Running it again resumes; ended trials are kept."""
     for status in retry or ():
@@ -166,17 +170,15 @@ def trial(
 def tune(
     study: Annotated[str, typer.Argument(help="MODULE.NAME or FILE.py[:NAME] of a study.")],
     store: StoreOption = None,
-    address: Annotated[str, typer.Option(help="local, or a Ray cluster's HOST:PORT.")] = "local",
+    address: AddressOption = "local",
     storage: Annotated[
         str | None,
         typer.Option(help="sqlite:///FILE or postgresql://USER@HOST/DATABASE [the store's file]."),
     ] = None,
     cpus: CpusOption = None,
-    gpus: Annotated[float, typer.Option(min=0.0, help="GPUs of one trial, or a part.")] = 0.0,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Trials at a time.")] = None,
-    fork: Annotated[
-        bool, typer.Option("--fork/--no-fork", help="Train what trials have in common once.")
-    ] = True,
+    gpus: GpusOption = 0.0,
+    concurrency: ConcurrencyOption = None,
+    fork: ForkOption = True,
 ) -> int:
     """Search truncation timing, confirm on fresh seeds, recommend. Run it again to go on."""
     from harness.checks import check_launch, default_cpus

@@ -154,21 +154,31 @@ class Backbone(nn.Module):
 
     def backends(self, batch: int, device: torch.device | str) -> list[Choice]:
         """What computes each block's scan at this batch size and the task's length, and why."""
-        sequences = batch * (2 if self.info.paired else 1)
-        layers: list[LRU] = [block.ssm for block in self.blocks]  # type: ignore[union-attr,misc]
-        return [
-            choose(
-                layer.backend,
-                width=self.spec.width,
-                state_dim=layer.state_dim,
-                length=self.info.length,
-                batch=sequences,
-                device=device,
-            )
-            for layer in layers
-        ]
+        return choices(self.spec, self.info, self.state_dims, batch, device)
 
     def resize(self, state_dims: Sequence[int]) -> None:
         """Empty layers of these state dimensions, to load stored weights into."""
         for block, n in zip(self.blocks, state_dims, strict=True):
             block.ssm.resize(n)  # type: ignore[union-attr,operator]
+
+
+def choices(
+    spec: Any, info: TaskInfo, state_dims: Sequence[int], batch: int, device: torch.device | str
+) -> list[Choice]:
+    """What computes each block's scan, of a model that need not be there yet, and why.
+
+    Raises:
+        ValueError: a backend asked for by name that cannot run here.
+    """
+    sequences = batch * (2 if info.paired else 1)
+    return [
+        choose(
+            spec.backend,
+            width=spec.width,
+            state_dim=n,
+            length=info.length,
+            batch=sequences,
+            device=device,
+        )
+        for n in state_dims
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,9 +13,10 @@ from pydantic import ValidationError
 
 from harness import tasks
 from harness.models import Backbone, build
+from harness.models.backbone import choices
 from harness.models.build import describe, rebuild
 from harness.models.precision import set_products
-from harness.models.scans import Choice, choose, warm_up
+from harness.models.scans import Choice, warm_up
 from harness.records.store import Store, TrialDir
 from harness.suite.explain import explain
 from harness.suite.prefix import shared_steps
@@ -104,7 +105,9 @@ class Trial:
         self.restarts = 0
         self.forked: dict[str, Any] | None = None  # what the trial parted from, and its cost then
         self.keeping = 0.0  # seconds that went to states for others, which is no cost of this way
-        self.manifest["backends"] = [asdict(choice) for choice in self._choices()]
+        self.manifest["backends"] = [
+            asdict(choice) for choice in self._choices(spec.model.state_dims)
+        ]
         self.task = tasks.build(self.spec.task)
         self.manifest["data_fingerprint"] = self.task.fingerprint
         if refusal(spec, self.task.info, self.device) is None:
@@ -192,28 +195,9 @@ class Trial:
         self.initial_state_dims = list(self.spec.model.state_dims)
         return RunState(model, make_optimizer(model, self.spec.training))
 
-    def _choices(self) -> list[Choice]:
-        """What will compute each block's scan.
-
-        Raises:
-            ValueError: a backend asked for by name that cannot run here.
-        """
-        model, info = self.spec.model, self.spec.task.info
-        sequences = self.spec.training.batch_size * (2 if info.paired else 1)
-        return [
-            choose(
-                model.backend,
-                width=model.width,
-                state_dim=n,
-                length=info.length,
-                batch=sequences,
-                device=self.device,
-            )
-            for n in model.state_dims
-        ]
-
-    def _backends(self, state: RunState) -> list[Choice]:
-        return state.model.backends(self.spec.training.batch_size, self.device)
+    def _choices(self, state_dims: Sequence[int]) -> list[Choice]:
+        batch = self.spec.training.batch_size
+        return choices(self.spec.model, self.spec.task.info, state_dims, batch, self.device)
 
     def _resume(self, state: RunState, seconds_setup: float) -> None:
         checkpoint, spent = self.folder.load_checkpoint(), self.folder.spent()
@@ -391,7 +375,9 @@ class Trial:
             "flops_spent": float(state.train_flops - forked["flops"]),
             "flops_method": own_flops + before["flops_method"],
             "seconds_method": own_seconds + before["seconds_method"],
-            "backend": ",".join(dict.fromkeys(choice.name for choice in self._backends(state))),
+            "backend": ",".join(
+                dict.fromkeys(choice.name for choice in self._choices(state.model.state_dims))
+            ),
             "device": identity["device"],
             "torch_version": identity["torch_version"],
             "git_commit": self.manifest["git_commit"],
