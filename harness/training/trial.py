@@ -32,6 +32,7 @@ from .graphs import refusal
 from .latency import step_latency
 from .loop import Diverged, Run, train
 from .optimizer import make_optimizer
+from .record import record_of
 from .seeds import drawn_from, stream
 from .state import RunState, pack, unpack
 
@@ -106,7 +107,7 @@ class Trial:
         self.forked: dict[str, Any] | None = None  # what the trial parted from, and its cost then
         self.keeping = 0.0  # seconds that went to states for others, which is no cost of this way
         self.manifest["backends"] = [
-            asdict(choice) for choice in self._choices(spec.model.state_dims)
+            asdict(choice) for choice in self.choices(spec.model.state_dims)
         ]
         self.task = tasks.build(self.spec.task)
         self.manifest["data_fingerprint"] = self.task.fingerprint
@@ -195,7 +196,8 @@ class Trial:
         self.initial_state_dims = list(self.spec.model.state_dims)
         return RunState(model, make_optimizer(model, self.spec.training))
 
-    def _choices(self, state_dims: Sequence[int]) -> list[Choice]:
+    def choices(self, state_dims: Sequence[int]) -> list[Choice]:
+        """What computes each block's scan at these sizes."""
         batch = self.spec.training.batch_size
         return choices(self.spec.model, self.spec.task.info, state_dims, batch, self.device)
 
@@ -209,7 +211,7 @@ class Trial:
             self.lost = plain["lost"]
             self.forked, self.keeping = plain["forked"], plain["keeping"]
             if spent is not None:  # the work behind the checkpoint, which is done again
-                self.lost += max(0.0, spent[0] - self._spent())
+                self.lost += max(0.0, spent[0] - self.spent)
                 self.restarts = max(self.restarts, spent[1] + 1)
             self.lost += seconds_setup
         else:
@@ -219,7 +221,8 @@ class Trial:
                 self.clocks.seconds["setup"] = seconds_setup
         self.first_step = state.step
 
-    def _spent(self) -> float:
+    @property
+    def spent(self) -> float:
         """Seconds that this trial took here so far, those for work that was lost included."""
         before = self.forked["seconds"] if self.forked else 0.0
         return self.clocks.total + self.lost - before
@@ -257,12 +260,14 @@ class Trial:
                 "clocks": seconds,
                 "spec": self.spec.model_dump(mode="json"),
                 **{key: self.manifest[key] for key in machine.DECIDING},
-                "exclusive": self._exclusive(),
+                "exclusive": self.exclusive,
             }
             self.folder.save_fork(state.step, tensors, content)
         self.keeping += time.perf_counter() - start
 
-    def _exclusive(self) -> bool:
+    @property
+    def exclusive(self) -> bool:
+        """Whether the seconds may be compared: this process's, and those of what it parted from."""
         return self.setting.exclusive and (self.forked is None or self.forked["exclusive"])
 
     def _behind_boundary(self, run: Run, state: RunState) -> None:
@@ -294,7 +299,7 @@ class Trial:
             self.saved = time.perf_counter()
         if stop or time.perf_counter() - self.noted >= NOTE_EVERY:
             with self.clocks("checkpoint"):
-                self.folder.note_spent(self._spent(), self.restarts)
+                self.folder.note_spent(self.spent, self.restarts)
             self.noted = time.perf_counter()
         if stop:
             raise Interrupted(f"trial {self.folder.trial_id} stopped at step {state.step}")
@@ -317,7 +322,7 @@ class Trial:
             measured |= {"step_latency_seconds": latency, "state_bytes": size}
             self.folder.save_model(model.state_dict(), describe(model))
         dims = selected.state_dims if selected is not None else state.model.state_dims
-        record = self._record(task, state, status, dims) | measured
+        record = record_of(self, state, status, dims) | measured
         tid = self.folder.trial_id
         tables = {
             name: [{"trial_id": tid, **row} for row in getattr(state, name)]
@@ -326,63 +331,6 @@ class Trial:
         result = {"status": status, "message": message, "record": record}
         self.folder.finish(tables, result)
         return result
-
-    def _record(self, task: Task, state: RunState, status: str, dims: list[int]) -> dict[str, Any]:
-        seconds = dict(self.clocks.seconds)
-        selected = state.selected if status == "completed" else None
-        own_flops = state.train_flops + state.truncation_flops
-        # Spectra for the record and evaluations cost every arm alike and are no part of a way.
-        own_seconds = seconds["train"] + seconds["truncate"]
-        before = {"flops_method": 0.0, "seconds_method": 0.0}
-        if self.source is not None:
-            source_result = self.source.result()
-            assert source_result is not None
-            before = source_result["record"]
-        identity = self.manifest["identity"]
-        forked = self.forked or {"trial_id": None, "flops": 0, "seconds": 0.0}
-        return {
-            "trial_id": self.folder.trial_id,
-            "task": task.name,
-            "model": self.spec.model.kind,
-            "arm": self.spec.arm.kind,
-            "seed": self.spec.seed,
-            "protocol": self.spec.training.protocol,
-            "status": status,
-            "metric": task.metric,
-            "higher_is_better": task.higher_is_better,
-            "val_metric": selected.value if selected else None,
-            "test_metric": None,
-            "selected_step": selected.step if selected else None,
-            "state_dims": list(dims),
-            "state_dim_mean": sum(dims) / len(dims),
-            "state_dim_total": sum(dims),
-            "initial_state_dim": sum(self.initial_state_dims) / len(self.initial_state_dims),
-            "parameters": sum(p.numel() for p in state.model.parameters()),
-            "train_flops": float(state.train_flops),
-            **{f"seconds_{name}": value for name, value in seconds.items()},
-            "seconds_total": self.clocks.total,
-            "seconds_lost": self.lost,
-            "seconds_spent": self._spent(),
-            "exclusive": self._exclusive(),
-            "threads": identity["threads"],
-            "device_share": self.setting.device_share,
-            "peak_memory_bytes": machine.peak_memory_bytes(self.device),
-            "energy_joules": None,
-            "step_latency_seconds": None,
-            "state_bytes": None,
-            "restarts": self.restarts,
-            "forked_from": forked["trial_id"],
-            "flops_spent": float(state.train_flops - forked["flops"]),
-            "flops_method": own_flops + before["flops_method"],
-            "seconds_method": own_seconds + before["seconds_method"],
-            "backend": ",".join(
-                dict.fromkeys(choice.name for choice in self._choices(state.model.state_dims))
-            ),
-            "device": identity["device"],
-            "torch_version": identity["torch_version"],
-            "git_commit": self.manifest["git_commit"],
-            "data_fingerprint": task.fingerprint,
-        }
 
 
 def _spec_of(content: dict[str, Any]) -> TrialSpec:
