@@ -36,10 +36,23 @@ __all__ = [
 
 # Where each task's class lives; imported on demand, since these files need torch, scipy.
 _CLASSES = {
+    "aan": ("harness.tasks.aan", "Aan"),
     "digits": ("harness.tasks.long_range", "Digits"),
+    "enwik8": ("harness.tasks.corpora", "Enwik8"),
+    "imdb": ("harness.tasks.imdb", "Imdb"),
     "listops": ("harness.tasks.listops", "Listops"),
+    "pathfinder": ("harness.tasks.pathfinder", "Pathfinder"),
+    "pathfinder_generated": ("harness.tasks.pathfinder_generated", "PathfinderGenerated"),
+    "pathx": ("harness.tasks.pathfinder", "Pathfinder"),
+    "psmnist": ("harness.tasks.mnist", "Mnist"),
     "pylib": ("harness.tasks.language", "Pylib"),
+    "sc10": ("harness.tasks.speech_commands", "SpeechCommands"),
+    "scifar": ("harness.tasks.cifar", "Cifar"),
+    "smnist": ("harness.tasks.mnist", "Mnist"),
+    "speech_commands": ("harness.tasks.speech_commands", "SpeechCommands"),
+    "text8": ("harness.tasks.corpora", "Text8"),
     "vowels": ("harness.tasks.audio", "Vowels"),
+    "wikitext103": ("harness.tasks.corpora", "Wikitext103"),
 }
 
 

@@ -1,0 +1,32 @@
+"""What can be asked of each task: one frozen, validated model per task, without any data.
+
+A spec also knows what a plan needs before any data exist: family, metric and shapes.
+"""
+
+from .base import TaskSpecBase
+from .embedded import DigitsSpec, ListopsSpec, PathfinderGeneratedSpec, PylibSpec, VowelsSpec
+from .images import PathfinderSpec, PathxSpec, PsmnistSpec, ScifarSpec, SmnistSpec
+from .sound import Sc10Spec, SpeechCommandsSpec
+from .text import AanSpec, Enwik8Spec, ImdbSpec, Text8Spec, Wikitext103Spec
+
+TASK_SPECS: tuple[type[TaskSpecBase], ...] = (
+    AanSpec,
+    DigitsSpec,
+    Enwik8Spec,
+    ImdbSpec,
+    ListopsSpec,
+    PathfinderSpec,
+    PathfinderGeneratedSpec,
+    PathxSpec,
+    PsmnistSpec,
+    PylibSpec,
+    Sc10Spec,
+    ScifarSpec,
+    SmnistSpec,
+    SpeechCommandsSpec,
+    Text8Spec,
+    VowelsSpec,
+    Wikitext103Spec,
+)
+
+__all__ = [spec.__name__ for spec in (*TASK_SPECS, TaskSpecBase)] + ["TASK_SPECS"]
