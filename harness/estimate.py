@@ -9,8 +9,7 @@ from harness.plan import Plan, Planned
 from harness.records.store import Store
 from harness.sharing import arrange
 from harness.suite import TrialSpec
-from harness.suite.specs import ModelSpec
-from harness.training.flops import step_flops
+from harness.training.flops import forward_flops, step_flops
 
 STAGES = ("trained from scratch", "after another trial of its seed")
 DONE = ("completed", "diverged", "failed")
@@ -85,7 +84,7 @@ def shared(plan: Plan) -> dict[str, Any]:
     saved = 0.0
     for trial_id, (_, step) in sharing.forks.items():
         trial = trials[trial_id]
-        before = min((at for at, _ in trial.arm.acts(trial.training.steps)), default=step)
+        before = min((at for at, _ in trial.arm.acts(trial.training)), default=step)
         saved += estimated_flops(trial) / trial.training.steps * min(step, before)
     kept = sum(len(steps) * state_bytes(trials[i]) for i, steps in sharing.keep_at.items())
     return {"trials": len(sharing.forks), "saved_flops": saved, "kept_bytes": kept}
@@ -107,14 +106,14 @@ def state_bytes(trial: TrialSpec) -> int:
 
 def estimated_flops(trial: TrialSpec) -> float:
     """Training FLOPs of a trial at its present sizes: an upper bound where it will truncate."""
-    steps = trial.arm.train_steps(trial.training.steps)
-    model = trial.model
-    if getattr(trial.arm, "state_dims", None):
-        dims = list(trial.arm.state_dims)
-        dims = dims * model.blocks if len(dims) == 1 else dims
-        model = ModelSpec(**{**model.model_dump(), "state_dim": dims})
-    info = trial.task.info
-    return steps * step_flops(model, info, model.state_dims, trial.training.batch_size)
+    arm, training, info = trial.arm, trial.training, trial.task.info
+    dims = trial.model.state_dims
+    if getattr(arm, "state_dims", None) and arm.kind != "hankel_regularized":
+        dims = tuple(arm.dims(trial.model.blocks))
+    step = step_flops(trial.model, info, dims, training.batch_size)
+    if arm.kind == "distill":
+        step += training.batch_size * forward_flops(trial.model, info, trial.model.state_dims)
+    return arm.train_steps(training.steps) * step
 
 
 def measured_rates(store: Store) -> dict[str, dict[str, float]]:

@@ -97,4 +97,4 @@ def _arrange_family(
 
 def _first_act(trial: TrialSpec) -> int:
     steps = trial.training.steps
-    return next((step for step, _ in trial.arm.acts(steps)), steps)
+    return next((step for step, _ in trial.arm.acts(trial.training)), steps)

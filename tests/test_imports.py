@@ -22,7 +22,9 @@ FORBIDDEN = {  # room: rooms and packages that it never imports, not even inside
 }
 # What another arm's spec is a field's type of: a `small` or `post_hoc` arm may name the
 # in-training arm whose size it takes. The only exception to arms not importing each other.
-MATCHING = {("small", "in_training"), ("post_hoc", "in_training")}
+MATCHING = {("sized", "in_training")} | {
+    (arm, "sized") for arm in ("small", "post_hoc", "distill", "hankel_regularized")
+}
 # Besides records, which keeps the store: tasks keep data, the cluster keeps its own Ray's folder,
 # and the machine's memory counter is reset by writing to the kernel.
 WRITERS = {"records", "tasks"}

@@ -88,7 +88,7 @@ def test_without_a_full_trial_the_latest_branch_is_the_trunk(store):
 
 def prefixes(spec):
     """Each step of a trial, named by all that was done before it."""
-    acts = dict(spec.arm.acts(STEPS))
+    acts = dict(spec.arm.acts(spec.training))
     done = ()
     for step in range(STEPS):
         done += (acts[step],) if step in acts else ("",)

@@ -5,33 +5,54 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from .base import Arm
+from harness.protocols import PROTOCOLS
+
+from .base import Arm, StateDim, Training, Turn
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class InTrainingSpec(Arm):
-    """Truncate to the energy rank of `tau`, `count` times between `start` and `end`.
+    """Truncate `count` times between `start` and `end`, fractions of the training steps.
 
-    `tau` is the fraction of Hankel energy discarded at each event; `start` and `end` are
-    fractions of the training steps. `gate` leaves a block alone unless its rank falls below
-    (1 - gate) of its state dimension (the published code: 0.05).
+    `rule` says to which size. `energy` (the paper's): the energy rank of `tau`, the fraction of
+    Hankel energy discarded at each event. `fixed`: `fraction` of the present states goes each
+    time, or, with `final`, equal cuts from the present size to that one. `pragmatic`: as `fixed`,
+    until validation at an event is more than `tolerance` worse than before the cut behind it; then
+    the model from before that cut comes back (weights, running statistics, optimizer moments) and
+    no event follows.
+
+    `keep`: the `largest` balanced states; for ablation the `smallest`, or `random` modes of the
+    unbalanced system, as in the paper. `moments` says what becomes of the optimizer's. `gate`
+    leaves a block alone unless its rank falls below (1 - gate) of its state dimension (the
+    published code: 0.05).
     """
 
     timing: ClassVar[frozenset[str]] = frozenset({"start", "end", "count"})
 
     kind: Literal["in_training"]
     tau: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
-    start: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
-    end: Annotated[float, Field(ge=0.0, le=1.0)] = 0.1
+    start: Fraction = 0.0
+    end: Fraction = 0.1
     count: Annotated[int, Field(ge=1)] = 4
     gate: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    keep: Literal["largest"] = "largest"
-    moments: Literal["transport", "reset"] = "transport"
+    keep: Literal["largest", "smallest", "random"] = "largest"
+    moments: Literal["transport", "slice", "reset"] = "transport"
+    rule: Literal["energy", "fixed", "pragmatic"] = "energy"
+    fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    final: StateDim | None = None
+    tolerance: Annotated[float, Field(ge=0.0)] = 0.02
+
+    @model_validator(mode="after")
+    def _rule_has_its_knobs(self) -> InTrainingSpec:
+        if self.final is not None and self.rule != "fixed":
+            raise ValueError(f"`final` belongs to rule fixed, not to {self.rule}")
+        return self
 
     def events(self, steps: int) -> tuple[int, ...]:
-        if self.end < self.start:
-            raise ValueError(f"the window ends at {self.end}, before its start at {self.start}")
+        self._check_window()
         span = self.end - self.start
         # One more event than there are steps must coincide already.
         first = range(1, min(self.count, steps + 1) + 1)
@@ -44,9 +65,51 @@ class InTrainingSpec(Arm):
             )
         return tuple(at)
 
-    def ranks(self, spectra: Sequence[Any]) -> list[int]:
+    def happens(self, training: Training) -> tuple[int, ...]:
+        rule = PROTOCOLS[training.protocol].truncates
+        if rule == "window":
+            return self.events(training.steps)
+        self._check_window()
+        steps, every = training.steps, training.evaluate_every
+        first, last = round(steps * self.start), round(steps * self.end)
+        evaluations = range(every, steps + 1, every)
+        if rule == "evaluations":
+            at = tuple(step for step in evaluations if first < step <= last + 1)
+        else:
+            interval = max(1, round((last - first) / self.count))
+            at = tuple(s for s in evaluations if s % interval == 0 and first < s <= last)
+        if not at:
+            raise ValueError(
+                f"protocol {training.protocol} truncates at evaluations only, and none of those "
+                f"every {every} steps falls into the window from step {first} to {last}"
+                + (f" on a multiple of {interval}" if rule == "coincided" else "")
+            )
+        return at
+
+    def acts(self, training: Training) -> tuple[tuple[int, str], ...]:
+        acts = super().acts(training)
+        if self.final is None:
+            return acts
+        # Equal cuts depend on how many are left.
+        return tuple((at, f"{how} {k} of {len(acts)}") for k, (at, how) in enumerate(acts))
+
+    def ranks(self, systems: Sequence[Any], turn: Turn) -> list[int]:
         from harness.reduction import energy_rank
 
-        ranks = [energy_rank(hsv, self.tau) for hsv in spectra]
-        sizes = [len(hsv) for hsv in spectra]
+        sizes = [len(system.hsv) for system in systems]
+        if self.rule == "energy":
+            ranks = [energy_rank(system.hsv, self.tau) for system in systems]
+        elif self.final is None:
+            ranks = [max(1, int(n * (1 - self.fraction))) for n in sizes]
+        else:
+            left = turn.of - turn.index
+            ranks = [min(n, round(n - (n - self.final) / left)) for n in sizes]
         return [r if r < (1 - self.gate) * n else n for r, n in zip(ranks, sizes, strict=True)]
+
+    @property
+    def manner(self) -> dict[str, str]:
+        return {"moments": self.moments, "keep": self.keep}
+
+    def _check_window(self) -> None:
+        if self.end < self.start:
+            raise ValueError(f"the window ends at {self.end}, before its start at {self.start}")

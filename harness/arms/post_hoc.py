@@ -1,4 +1,4 @@
-"""Train, then compress: balanced truncation of the full trial's selected model."""
+"""Train, then compress: a reduction of the full trial's selected model."""
 
 from __future__ import annotations
 
@@ -7,51 +7,64 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from .base import Arm, StateDims
-from .in_training import InTrainingSpec
+from .base import Turn
+from .sized import SizedArm
 
 
-class PostHocSpec(Arm):
-    """By `tau`, at given `state_dims`, or at the sizes an in-training arm ended with.
+class PostHocSpec(SizedArm):
+    """By `tau`, by a budget `mean_dim` of states per block, at given `state_dims`, or at the sizes
+    an in-training arm ended with.
+
+    `method`: balanced truncation; balanced `singular_perturbation`; modes kept by the scores of
+    LAST (arXiv 2411.02824) or AIRE-Prune, by decay (`modal`), or by lot (`random`).
+    `scope="global"` lets `tau` or `mean_dim` weigh states across blocks, as each method's authors
+    do (see harness/reduction/README.md).
 
     `finetune_steps` optimizer steps follow, at `finetune_lr_factor` times the learning rate and
     by the same schedule; their cost counts.
     """
 
     needs_full: ClassVar[bool] = True
+    from_full: ClassVar[bool] = True
+    shrinks: ClassVar[bool] = True
 
     kind: Literal["post_hoc"]
     tau: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
-    state_dims: StateDims | None = None
-    match: Literal["seed", "mean"] | None = None
-    to: InTrainingSpec | None = None
+    mean_dim: Annotated[float, Field(ge=1.0)] | None = None
+    method: Literal["balanced", "singular_perturbation", "last", "aire", "modal", "random"] = (
+        "balanced"
+    )
+    scope: Literal["layer", "global"] = "layer"
     finetune_steps: Annotated[int, Field(ge=0)] = 0
     finetune_lr_factor: Annotated[float, Field(gt=0.0)] = 0.1
 
     @model_validator(mode="after")
-    def _one_source_of_sizes(self) -> PostHocSpec:
-        if (self.match is None) != (self.to is None):
-            raise ValueError("`match` and `to` (an in_training arm) go together")
-        if sum(source is not None for source in (self.tau, self.state_dims, self.match)) != 1:
-            raise ValueError("give exactly one of `tau`, `state_dims`, or `match` with `to`")
+    def _scope_has_a_choice(self) -> PostHocSpec:
+        if self.scope == "global" and self.tau is None and self.mean_dim is None:
+            raise ValueError("scope global shares out `tau` or `mean_dim`; sizes are given here")
+        if self.tau is not None and self.method in ("modal", "random"):
+            raise ValueError(f"method {self.method} has no energy for `tau` to discard")
         return self
+
+    def _sources(self) -> dict[str, object]:
+        return {"tau": self.tau, "mean_dim": self.mean_dim, **super()._sources()}
 
     def events(self, steps: int) -> tuple[int, ...]:
         return (0,)
 
-    def ranks(self, spectra: Sequence[Any]) -> list[int]:
-        from harness.reduction import energy_rank
+    def ranks(self, systems: Sequence[Any], turn: Turn) -> list[int]:
+        from harness.reduction import ranks
 
-        sizes = [len(hsv) for hsv in spectra]
-        if self.tau is not None:
-            return [energy_rank(hsv, self.tau) for hsv in spectra]
-        if self.state_dims is None:
-            raise ValueError("a post_hoc arm that matches needs the plan to resolve its sizes")
-        dims = self.state_dims * len(sizes) if len(self.state_dims) == 1 else self.state_dims
-        for i, (r, n) in enumerate(zip(dims, sizes, strict=True)):
-            if r > n:
-                raise ValueError(f"block {i}: `state_dims` asks for {r} of its {n} states")
-        return list(dims)
+        sizes = {"tau": self.tau, "mean_dim": self.mean_dim}
+        if self.tau is None and self.mean_dim is None:
+            sizes = {"state_dims": self.dims(len(systems))}
+        return ranks(
+            systems, method=self.method, scope=self.scope, generator=turn.generator, **sizes
+        )
+
+    @property
+    def manner(self) -> dict[str, str]:
+        return {"moments": "reset", "method": self.method}
 
     def train_steps(self, steps: int) -> int:
         return self.finetune_steps

@@ -39,6 +39,16 @@ class GLU(nn.Module):
         )
 
 
+class SharedDropout(nn.Dropout):
+    """Dropout whose mask, (length, H), is the same for every example of the batch."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training or self.p == 0.0:
+            return x
+        mask = x.new_empty((1, *x.shape[1:])).bernoulli_(1.0 - self.p)
+        return x * mask / (1.0 - self.p)
+
+
 class Block(nn.Module):
     """x + dropout(mixer(dropout(gelu(ssm(norm(x)))))), (batch, length, H) to the same.
 
@@ -46,7 +56,15 @@ class Block(nn.Module):
     `norm="none"` the block is a linear system.
     """
 
-    def __init__(self, ssm: nn.Module, width: int, norm: str, mixer: str, dropout: float):
+    def __init__(
+        self,
+        ssm: nn.Module,
+        width: int,
+        norm: str,
+        mixer: str,
+        dropout: float,
+        dropout_mask: str = "each",
+    ):
         super().__init__()
         self.norm = NORMS[norm](width)
         self.ssm = ssm
@@ -55,7 +73,7 @@ class Block(nn.Module):
             self.mixer = nn.Linear(width, width, bias=False)
         else:
             self.glu = GLU(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = SharedDropout(dropout) if dropout_mask == "shared" else nn.Dropout(dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.mix(x, self.ssm(self.norm(x)))
@@ -110,6 +128,7 @@ class Backbone(nn.Module):
                 spec.norm,
                 spec.mixer,
                 spec.dropout,
+                spec.dropout_mask,
             )
             for n in spec.state_dims
         )

@@ -67,6 +67,7 @@ _TRIALS: list[_Column] = [
     ("seconds_spent", _REAL, "s", "what the trial cost here, redone work included"),
     ("flops_method", _REAL, "FLOP", "training FLOPs of the whole way, prerequisites included"),
     ("seconds_method", _REAL, "s", "seconds of the whole way, prerequisites included"),
+    ("seconds_protocol", _REAL, "s", "training by the protocol's own clock, this trial alone"),
     ("backend", _TEXT, "", "what computes the scan: names of the blocks' backends, by comma"),
     ("device", _TEXT, "", "the device's model name"),
     ("torch_version", _TEXT, "", "version of torch"),

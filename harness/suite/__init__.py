@@ -1,15 +1,25 @@
 """Suites and the specs inside them."""
 
-from harness.arms import FullSpec, InTrainingSpec, PostHocSpec, SmallSpec
+from harness.arms import (
+    DistillSpec,
+    FullSpec,
+    HankelRegularizedSpec,
+    InTrainingSpec,
+    PostHocSpec,
+    SmallSpec,
+)
 
 from .explain import explain
+from .grid import grid
 from .load import available, load, override
 from .specs import LRUSpec, ModelSpec, TaskSpec, TrainingSpec, TrialSpec, canonical
 from .suite import Comparison, Role, Suite
 
 __all__ = [
     "Comparison",
+    "DistillSpec",
     "FullSpec",
+    "HankelRegularizedSpec",
     "InTrainingSpec",
     "LRUSpec",
     "ModelSpec",
@@ -23,6 +33,7 @@ __all__ = [
     "available",
     "canonical",
     "explain",
+    "grid",
     "load",
     "override",
 ]

@@ -26,7 +26,7 @@ def shared_steps(one: TrialSpec, two: TrialSpec) -> int:
     What is done right behind the last of them, a truncation say, is no longer shared.
     """
     steps = one.training.steps
-    here, there = one.arm.acts(steps), two.arm.acts(steps)
+    here, there = one.arm.acts(one.training), two.arm.acts(two.training)
     common = next(
         (i for i, (a, b) in enumerate(zip(here, there, strict=False)) if a != b),
         min(len(here), len(there)),

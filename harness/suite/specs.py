@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from harness.arms import ARMS, FullSpec, PostHocSpec, SmallSpec
+from harness.arms import ARMS, DistillSpec, FullSpec, PostHocSpec, SmallSpec
 from harness.arms.base import StateDim, StateDims
+from harness.protocols import PROTOCOLS, Name, Protocol
 from harness.spec import Spec
 from harness.tasks.specs import TASK_SPECS
 
 
 class LRUSpec(Spec):
-    """An LRU backbone. `state_dim` is N of every block, or one N per block.
+    """An LRU backbone. `state_dim` is N of every block, or one N per block. Dropout draws a mask
+    for `each` example, or one `shared` by the whole batch, as the published code does.
 
     How it is computed, rather than what: `backend` of the scan (see `harness.models.scans`), what
     its backward pass is to `remember`, and the `precision` of products (the recurrence is always
@@ -31,6 +33,7 @@ class LRUSpec(Spec):
     r_min: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     r_max: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.999
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    dropout_mask: Literal["each", "shared"] = "each"
     norm: Literal["batch", "ema_batch", "none"] = "batch"
     mixer: Literal["glu", "linear"] = "glu"
     backend: Literal["auto", "reference", "toeplitz", "scan", "associative", "triton"] = "auto"
@@ -68,7 +71,10 @@ class LRUSpec(Spec):
 
 
 class TrainingSpec(Spec):
-    """How every arm is trained. `warmup` is a fraction of the steps."""
+    """How every arm is trained, and by which protocol it is selected and scored.
+
+    `warmup` is a fraction of the steps.
+    """
 
     steps: Annotated[int, Field(ge=1)] = 600
     batch_size: Annotated[int, Field(ge=1)] = 50
@@ -78,7 +84,7 @@ class TrainingSpec(Spec):
     schedule: Literal["warmup_cosine", "constant"] = "warmup_cosine"
     warmup: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     evaluate_every: Annotated[int, Field(ge=1)] = 100
-    protocol: Literal["strict"] = "strict"
+    protocol: Name = "strict"
 
 
 MODELS: tuple[type[Spec], ...] = (LRUSpec,)
@@ -134,16 +140,46 @@ class TrialSpec(Spec):
 
     @model_validator(mode="after")
     def _arm_fits(self) -> TrialSpec:
-        self.arm.events(self.training.steps)
-        dims = getattr(self.arm, "state_dims", None)
-        if dims is not None and len(dims) not in (1, self.model.blocks):
-            raise ValueError(f"arm.state_dims lists {len(dims)} for {self.model.blocks} blocks")
-        if dims is not None and self.arm.needs_full:
-            asked = dims * self.model.blocks if len(dims) == 1 else dims
-            for i, (r, n) in enumerate(zip(asked, self.model.state_dims, strict=True)):
+        arm, model = self.arm, self.model
+        arm.happens(self.training)
+        dims = getattr(arm, "state_dims", None)
+        if dims is not None and len(dims) not in (1, model.blocks):
+            raise ValueError(f"arm.state_dims lists {len(dims)} for {model.blocks} blocks")
+        if dims is not None and arm.shrinks:
+            for i, (r, n) in enumerate(zip(arm.dims(model.blocks), model.state_dims, strict=True)):
                 if r > n:
                     raise ValueError(f"arm.state_dims asks block {i} for {r} of its {n} states")
+        budget, size = getattr(arm, "mean_dim", None), sum(model.state_dims) / model.blocks
+        if budget is not None and budget > size:
+            raise ValueError(
+                f"arm.mean_dim {budget:g} is larger than the model, {size:g} states a block"
+            )
+        final = getattr(arm, "final", None)
+        if final is not None and final > min(model.state_dims):
+            raise ValueError(
+                f"arm.final {final} is larger than a block of the model, {min(model.state_dims)}"
+            )
+        if isinstance(arm, DistillSpec) and self.task.info.kind == "regression":
+            raise ValueError(f"distill needs classes; {self.task.name} is a regression")
         return self
+
+    @property
+    def protocol(self) -> Protocol:
+        """How this trial is selected and scored."""
+        return PROTOCOLS[self.training.protocol]
+
+    @property
+    def data(self) -> Any:
+        """The task's spec as this trial sees it: the run's seed draws some protocols' splits."""
+        return self.protocol.split(self.task, self.seed)
+
+    @property
+    def built(self) -> Any:
+        """The spec of the model that is freshly made, as the protocol builds it."""
+        model = self.protocol.model(self.model)
+        if isinstance(self.arm, DistillSpec):
+            return with_dims(model, self.arm.dims(model.blocks))
+        return model
 
     def resolved(self) -> TrialSpec:
         """The trial that runs: a `small` arm with sizes is a `full` trial of those sizes.
@@ -156,13 +192,11 @@ class TrialSpec(Spec):
             raise ValueError(f"arm {arm.kind} matches another arm: only a suite's plan can size it")
         if not isinstance(arm, SmallSpec):
             return self
-        assert arm.state_dims is not None
-        dims = list(arm.state_dims) * (self.model.blocks if len(arm.state_dims) == 1 else 1)
-        model = ModelSpec(**{**self.model.model_dump(), "state_dim": dims})
+        model = with_dims(self.model, arm.dims(self.model.blocks))
         return self.model_copy(update={"model": model, "arm": FullSpec(kind="full")})
 
     def source(self) -> TrialSpec | None:
-        """The `full` trial of the same seed that this one starts from, if it does."""
+        """The `full` trial of the same seed that this one starts from or learns from, if any."""
         if not self.arm.needs_full:
             return None
         return self.model_copy(update={"arm": FullSpec(kind="full")})
@@ -171,6 +205,11 @@ class TrialSpec(Spec):
     def trial_id(self) -> str:
         """16 hex digits of the SHA-256 of the canonical JSON without default-valued fields."""
         return hashlib.sha256(canonical(self).encode()).hexdigest()[:16]
+
+
+def with_dims(model: Any, dims: list[int]) -> Any:
+    """The model's spec at these state dimensions, one per block."""
+    return ModelSpec(**{**model.model_dump(), "state_dim": dims})
 
 
 def canonical(spec: TrialSpec) -> str:
@@ -188,4 +227,5 @@ __all__ = [
     "TrainingSpec",
     "TrialSpec",
     "canonical",
+    "with_dims",
 ]

@@ -44,7 +44,8 @@ class Comparison(Spec):
         for label, arm in self.arms.items():
             self.matched_label(label, arm)
             if arm.needs_full and not any(a.kind == "full" for a in self.arms.values()):
-                raise ValueError(f"arm {label!r} starts from the full arm: add it")
+                does = "starts" if arm.from_full else "learns"
+                raise ValueError(f"arm {label!r} {does} from the full arm: add it")
             TrialSpec(task=self.task, model=self.model, training=self.training, arm=arm)
         return self
 

@@ -61,11 +61,20 @@ def record_of(trial: Trial, state: RunState, status: str, dims: list[int]) -> di
         "flops_spent": float(state.train_flops - forked["flops"]),
         "flops_method": own_flops + before["flops_method"],
         "seconds_method": own_seconds + before["seconds_method"],
+        "seconds_protocol": protocol_seconds(trial, state),
         "backend": ",".join(
             dict.fromkeys(choice.name for choice in trial.choices(state.model.state_dims))
         ),
         "device": identity["device"],
         "torch_version": identity["torch_version"],
         "git_commit": trial.manifest["git_commit"],
-        "data_fingerprint": task.fingerprint,
+        "data_fingerprint": trial.data_fingerprint,
     }
+
+
+def protocol_seconds(trial: Trial, state: RunState) -> float:
+    """Seconds of this trial's training by its protocol's own clock, prerequisites left out."""
+    seconds = trial.clocks.seconds
+    if trial.spec.protocol.clock == "without_truncation":
+        return seconds["train"] + state.seconds_passes
+    return seconds["train"] + seconds["truncate"]

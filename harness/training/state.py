@@ -23,6 +23,15 @@ class Selected:
 
 
 @dataclass
+class Kept:
+    """A model and its optimizer as they were before a cut, to come back to."""
+
+    tensors: dict[str, torch.Tensor]
+    state_dims: list[int]
+    value: float
+
+
+@dataclass
 class RunState:
     """All that training is a function of, besides the spec and the data."""
 
@@ -34,7 +43,11 @@ class RunState:
     loss_count: int = 0
     train_flops: int = 0  # exact, however the steps are cut
     truncation_flops: float = 0.0
+    bar: float | None = None  # what validation must pass, where a protocol keeps it by itself
+    stopped: bool = False  # whether no event is to follow
+    seconds_passes: float = 0.0  # of the evaluations that a protocol's clock counts
     selected: Selected | None = None
+    kept: Kept | None = None
     curves: list[dict[str, Any]] = field(default_factory=list)
     truncations: list[dict[str, Any]] = field(default_factory=list)
     spectra: list[dict[str, Any]] = field(default_factory=list)
@@ -47,18 +60,41 @@ _PLAIN = (
     "loss_count",
     "train_flops",
     "truncation_flops",
+    "bar",
+    "stopped",
+    "seconds_passes",
     "curves",
     "truncations",
     "spectra",
 )
 
 
+def snapshot(state: RunState) -> dict[str, torch.Tensor]:
+    """Copies of the model's tensors and the optimizer's, for `install`."""
+    return {name: tensor.detach().clone() for name, tensor in _tensors(state).items()}
+
+
+def install(state: RunState, tensors: dict[str, torch.Tensor], state_dims: list[int]) -> None:
+    """Give model and optimizer these sizes and tensors."""
+    model, device = state.model, next(state.model.parameters()).device
+    old = list(model.parameters())
+    for parameter in old:
+        state.optimizer.state.pop(parameter, None)
+    model.resize(state_dims)
+    swap = dict(zip(map(id, old), model.parameters(), strict=True))
+    for group in state.optimizer.param_groups:
+        group["params"] = [swap[id(p)] for p in group["params"]]
+    model.load_state_dict(_part(tensors, "model."))
+    for name, parameter in model.named_parameters():
+        moments = _part(tensors, f"optimizer.{name}.")
+        if moments:
+            # A fused AdamW keeps its step counter, too, on the device. It works in place.
+            state.optimizer.state[parameter] = {k: v.to(device).clone() for k, v in moments.items()}
+
+
 def pack(state: RunState) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """(tensors, JSON) from which `unpack` restores the state bit by bit."""
-    tensors = {f"model.{k}": v for k, v in state.model.state_dict().items()}
-    for name, parameter in state.model.named_parameters():
-        for key, value in state.optimizer.state.get(parameter, {}).items():
-            tensors[f"optimizer.{name}.{key}"] = value
+    tensors = _tensors(state)
     plain = {name: getattr(state, name) for name in _PLAIN}
     plain["state_dims"] = state.model.state_dims
     if state.selected is not None:
@@ -68,28 +104,34 @@ def pack(state: RunState) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             "value": state.selected.value,
             "state_dims": state.selected.state_dims,
         }
+    if state.kept is not None:
+        tensors |= {f"kept.{k}": v for k, v in state.kept.tensors.items()}
+        plain["kept"] = {"value": state.kept.value, "state_dims": state.kept.state_dims}
     return tensors, plain
 
 
 def unpack(state: RunState, tensors: dict[str, torch.Tensor], plain: dict[str, Any]) -> None:
     """Bring a freshly made state to where the checkpoint was taken."""
-    model, device = state.model, next(state.model.parameters()).device
-    old = list(model.parameters())
-    model.resize(plain["state_dims"])
-    swap = dict(zip(map(id, old), model.parameters(), strict=True))
-    for group in state.optimizer.param_groups:
-        group["params"] = [swap[id(p)] for p in group["params"]]
-    model.load_state_dict(_part(tensors, "model."))
-    for name, parameter in model.named_parameters():
-        moments = _part(tensors, f"optimizer.{name}.")
-        if moments:
-            # A fused AdamW keeps its step counter, too, on the device.
-            state.optimizer.state[parameter] = {k: v.to(device) for k, v in moments.items()}
+    install(state, tensors, plain["state_dims"])
+    device = next(state.model.parameters()).device
     for name in _PLAIN:
-        setattr(state, name, plain[name])
+        if name in plain:  # a checkpoint of an earlier version lacks what came later
+            setattr(state, name, plain[name])
     if "selected" in plain:
         weights = {k: v.to(device) for k, v in _part(tensors, "selected.").items()}
         state.selected = Selected(weights=weights, **plain["selected"])
+    if "kept" in plain:
+        kept = {k: v.to(device) for k, v in _part(tensors, "kept.").items()}
+        state.kept = Kept(kept, **plain["kept"])
+
+
+def _tensors(state: RunState) -> dict[str, torch.Tensor]:
+    """The model's tensors and the optimizer's by name, not copied."""
+    tensors = {f"model.{k}": v for k, v in state.model.state_dict().items()}
+    for name, parameter in state.model.named_parameters():
+        for key, value in state.optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer.{name}.{key}"] = value
+    return tensors
 
 
 def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

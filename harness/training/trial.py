@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from harness import tasks
 from harness.models import Backbone, build
 from harness.models.backbone import choices
-from harness.models.build import describe, rebuild
+from harness.models.build import describe
 from harness.models.precision import set_products
 from harness.models.scans import Choice, warm_up
 from harness.records.store import Store, TrialDir
@@ -34,6 +34,7 @@ from .loop import Diverged, Run, train
 from .optimizer import make_optimizer
 from .record import record_of
 from .seeds import drawn_from, stream
+from .source import model_of, source_of
 from .state import RunState, pack, unpack
 
 NOTE_EVERY = 1.0  # seconds between notes of what was spent
@@ -93,7 +94,7 @@ class Trial:
     def __init__(self, spec: TrialSpec, store: Store, folder: TrialDir, setting: Setting):
         self.begun = time.perf_counter()
         self.spec, self.store, self.folder, self.setting = spec, store, folder, setting
-        self.source = self._source()
+        self.source = source_of(spec, store)
         self.every = setting.checkpoint_seconds
         if self.every is None:
             self.every = checkpoint_seconds()
@@ -107,10 +108,13 @@ class Trial:
         self.forked: dict[str, Any] | None = None  # what the trial parted from, and its cost then
         self.keeping = 0.0  # seconds that went to states for others, which is no cost of this way
         self.manifest["backends"] = [
-            asdict(choice) for choice in self.choices(spec.model.state_dims)
+            asdict(choice) for choice in self.choices(spec.built.state_dims)
         ]
-        self.task = tasks.build(self.spec.task)
-        self.manifest["data_fingerprint"] = self.task.fingerprint
+        self.task = tasks.build(spec.data)
+        # Where the run's seed draws the split, the data that rows share are those before it.
+        own_split = spec.protocol.name in spec.task.split_by_run
+        self.data_fingerprint = self.task.pool_fingerprint if own_split else self.task.fingerprint
+        self.manifest["data_fingerprint"] = self.data_fingerprint
         if refusal(spec, self.task.info, self.device) is None:
             self.manifest["identity"]["cuda_graphs"] = True
         self._check(self.task)
@@ -132,6 +136,7 @@ class Trial:
             lr_factor=getattr(arm, "finetune_lr_factor", 1.0),
             keep_at=frozenset(self.setting.keep_at),
             keep=self._keep,
+            teacher=self.teacher,
         )
         self.saved, self.noted = time.perf_counter(), -math.inf
         try:
@@ -145,20 +150,6 @@ class Trial:
             if is_fault(error):
                 raise
             return self._finish(task, state, "failed", described(error))
-
-    def _source(self) -> TrialDir | None:
-        needed = self.spec.source()
-        if needed is None:
-            return None
-        source = self.store.trial(needed.trial_id)
-        result = source.result()
-        if result is None or result["status"] != "completed":
-            has = "has not been run" if result is None else f"has {result['status']}"
-            raise ValueError(
-                f"a {self.spec.arm.kind} trial starts from the full trial of its seed, "
-                f"{needed.trial_id}, which {has} in this store"
-            )
-        return source
 
     def _check(self, task: Task) -> None:
         size, batch = task.sizes["train"], self.spec.training.batch_size
@@ -186,14 +177,17 @@ class Trial:
             ) from None
 
     def _fresh(self, task: Task) -> RunState:
+        self.teacher: Backbone | None = None
         if self.source is not None:
-            weights, description = self.source.load_model()
-            model: Backbone = rebuild(description, weights).to(self.device)
+            trained = model_of(self.source, task.info).to(self.device)
+        if self.source is not None and self.spec.arm.from_full:
+            model = trained
         else:
             with drawn_from(stream(self.spec.seed, "weights")):
-                model = build(self.spec.model, task.info)
+                model = build(self.spec.built, task.info)
             model = model.to(self.device)
-        self.initial_state_dims = list(self.spec.model.state_dims)
+            self.teacher = trained if self.source is not None else None
+        self.initial_state_dims = list(self.spec.built.state_dims)
         return RunState(model, make_optimizer(model, self.spec.training))
 
     def choices(self, state_dims: Sequence[int]) -> list[Choice]:

@@ -209,7 +209,7 @@ class Ledger:
                 there |= set(self.store.trial(keeper.trial_id).forks())
             for candidate in candidates:
                 trial = candidate.trials[seed]
-                first = trial.arm.acts(trial.training.steps)[0][0]
+                first = trial.arm.acts(trial.training)[0][0]
                 lacking = tuple(s for s in steps if s <= first and s not in there)
                 if lacking and not self.store.trial(trial.trial_id).ended():
                     self.store.trial(trial.trial_id).hold_forks(self.study.name)

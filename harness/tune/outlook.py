@@ -75,7 +75,8 @@ def spent_steps(
     shared beginnings the trunk costs 1, and each different candidate kept (T - f) / T.
     """
     T = base.training.steps
-    firsts = {arm.acts(T): arm.acts(T)[0][0] for arm in arms}.values()
+    acts = {arm.acts(base.training) for arm in arms}
+    firsts = [those[0][0] for those in acts]
     alone = 1.0 + sum((f + kept * (T - f)) / T for f in firsts)
     shared = 1.0 + sum(kept * (T - f) / T for f in firsts)
     return alone, shared

@@ -94,6 +94,11 @@ class Study(Spec):
     def _truncates(cls, base: TrialSpec) -> TrialSpec:
         if base.arm.kind != "in_training":
             raise ValueError(f"a study's base trial is in_training, not {base.arm.kind}")
+        if base.training.protocol != "strict":
+            raise ValueError(
+                f"a study searches windows, which protocol {base.training.protocol} rounds to "
+                "evaluations: its base trial must be strict"
+            )
         return base
 
     @field_validator("seeds", "confirm_seeds")

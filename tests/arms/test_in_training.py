@@ -1,16 +1,22 @@
 """When and to which ranks an in-training arm truncates."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 
-from harness.arms import InTrainingSpec
-from harness.suite import TrialSpec
+from harness.arms import InTrainingSpec, Turn
+from harness.suite import TrainingSpec, TrialSpec
 
 
 def arm(**fields):
     return InTrainingSpec(kind="in_training", **fields)
+
+
+def ranks(arm, spectra, turn=None):
+    return arm.ranks([SimpleNamespace(hsv=hsv) for hsv in spectra], turn or Turn())
 
 
 @pytest.mark.parametrize(
@@ -73,8 +79,8 @@ def test_events_that_coincide_or_cannot_be_are_refused(fields, steps, message):
         ({"count": 2.0}, "count"),
         ({"gate": 1.0}, "gate"),
         ({"gate": -0.05}, "gate"),
-        ({"keep": "smallest"}, "keep"),
-        ({"moments": "slice"}, "moments"),
+        ({"keep": "some"}, "keep"),
+        ({"moments": "copy"}, "moments"),
         ({"taus": 0.1}, "taus"),
     ],
 )
@@ -91,11 +97,11 @@ SPECTRA = [np.array([4.0, 3.0, 2.0, 1.0]), np.array([97.0, 1.0, 1.0, 0.5, 0.5])]
 
 
 @pytest.mark.parametrize(
-    ("tau", "ranks"), [(0.0, [4, 5]), (0.01, [4, 3]), (0.1, [3, 1]), (0.3, [2, 1]), (0.9, [1, 1])]
+    ("tau", "given"), [(0.0, [4, 5]), (0.01, [4, 3]), (0.1, [3, 1]), (0.3, [2, 1]), (0.9, [1, 1])]
 )
-def test_ranks_keep_the_energy_of_each_block_by_itself(tau, ranks):
-    assert arm(tau=tau).ranks(SPECTRA) == ranks
-    assert arm(tau=tau).ranks([torch.from_numpy(s) for s in SPECTRA]) == ranks
+def test_ranks_keep_the_energy_of_each_block_by_itself(tau, given):
+    assert ranks(arm(tau=tau), SPECTRA) == given
+    assert ranks(arm(tau=tau), [torch.from_numpy(s) for s in SPECTRA]) == given
 
 
 def spectrum(n, rank):
@@ -119,13 +125,13 @@ def spectrum(n, rank):
     ],
 )
 def test_the_gate_leaves_small_gains_alone(gate, n, rank, given):
-    assert arm(tau=1e-6).ranks([spectrum(n, rank)]) == [rank]
-    assert arm(tau=1e-6, gate=gate).ranks([spectrum(n, rank)]) == [given]
+    assert ranks(arm(tau=1e-6), [spectrum(n, rank)]) == [rank]
+    assert ranks(arm(tau=1e-6, gate=gate), [spectrum(n, rank)]) == [given]
 
 
 def test_the_gate_is_each_blocks_own():
     spectra = [spectrum(100, 96), spectrum(100, 50)]
-    assert arm(tau=1e-6, gate=0.05).ranks(spectra) == [100, 50]
+    assert ranks(arm(tau=1e-6, gate=0.05), spectra) == [100, 50]
 
 
 @pytest.mark.parametrize(
@@ -133,9 +139,92 @@ def test_the_gate_is_each_blocks_own():
 )
 def test_a_spectrum_that_says_nothing_is_refused(bad, message):
     with pytest.raises(ValueError, match=message):
-        arm(tau=0.1).ranks([SPECTRA[0], bad])
+        ranks(arm(tau=0.1), [SPECTRA[0], bad])
 
 
 def test_it_trains_all_steps_from_scratch():
     assert arm().train_steps(600) == 600
     assert arm().needs_full is False
+
+
+def cuts(sizes, count, **fields):
+    """The sizes after each of `count` events of a rule that asks for no spectrum."""
+    one = arm(count=count, **fields)
+    history = []
+    for index in range(count):
+        sizes = ranks(one, [np.ones(n) for n in sizes], Turn(index, count))
+        history.append(sizes)
+    return history
+
+
+def test_the_fixed_rule_takes_a_fraction_of_what_is_left():
+    # int(n * 0.9): the published code's cut.
+    assert cuts([256, 10, 1], 3, rule="fixed") == [[230, 9, 1], [207, 8, 1], [186, 7, 1]]
+    assert cuts([64], 2, rule="pragmatic", fraction=0.5) == [[32], [16]]
+
+
+def test_the_fixed_rule_reaches_its_final_size_in_equal_cuts():
+    # The paper's ablation: 256 to 32 in four cuts of 56.
+    assert cuts([256], 4, rule="fixed", final=32) == [[200], [144], [88], [32]]
+    assert cuts([64], 1, rule="fixed", final=8) == [[8]]
+    assert cuts([30, 8, 5], 3, rule="fixed", final=8) == [[23, 8, 5], [16, 8, 5], [8, 8, 5]]
+    assert [sizes[0] for sizes in cuts([64], 16, rule="fixed", final=8)][-1] == 8
+
+
+def test_equal_cuts_part_where_their_numbers_do():
+    training = TrainingSpec(steps=600, evaluate_every=100)
+    once, twice = (
+        arm(rule="fixed", final=8, start=0.0, end=end, count=count).acts(training)
+        for end, count in ((0.25, 1), (0.5, 2))
+    )
+    assert [step for step, _ in once] == [150]
+    assert [step for step, _ in twice] == [150, 300]
+    assert once[0] != twice[0]  # a cut to the end and one half the way
+    by_tau = [arm(start=0.0, end=e, count=c).acts(training) for e, c in ((0.25, 1), (0.5, 2))]
+    assert by_tau[0][0] == by_tau[1][0]
+
+
+@pytest.mark.parametrize("rule", ["energy", "pragmatic"])
+def test_a_final_size_belongs_to_the_fixed_rule(rule):
+    with pytest.raises(ValidationError, match=f"`final` belongs to rule fixed, not to {rule}"):
+        arm(rule=rule, final=8)
+
+
+def test_a_final_size_fits_the_model():
+    with pytest.raises(ValidationError, match=r"arm\.final 65 is larger than a block .* 64"):
+        TrialSpec(task={"name": "digits"}, arm=arm(rule="fixed", final=65))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "every", "steps", "fields", "at"),
+    [
+        # The published runs, by the research code and by the release (paper's facts, by hand).
+        ("published", 4500, 180_000, {}, (4500, 9000, 13500, 18000)),
+        ("release", 4500, 180_000, {"count": 9}, (18000,)),
+        ("published", 2000, 80_000, {}, (2000, 4000, 6000, 8000)),
+        ("published", 1000, 50_000, {"start": 0.02, "end": 0.06}, (2000, 3000)),
+        ("published", 1000, 50_000, {"start": 0.06, "end": 0.12}, (4000, 5000, 6000)),
+        ("release", 5000, 200_000, {"count": 10}, (10_000, 20_000)),
+        ("strict", 4500, 180_000, {"count": 2}, (9000, 18000)),
+    ],
+)
+def test_protocols_move_truncations_to_evaluations(protocol, every, steps, fields, at):
+    training = TrainingSpec(steps=steps, evaluate_every=every, protocol=protocol)
+    assert arm(**fields).happens(training) == at
+
+
+def test_published_smnist_truncates_forty_times():
+    training = TrainingSpec(steps=200_000, evaluate_every=5000, protocol="published")
+    assert arm(end=1.0, count=40).happens(training) == tuple(range(5000, 200_001, 5000))
+
+
+def test_a_window_without_an_evaluation_is_refused_under_published():
+    training = {"steps": 600, "evaluate_every": 100, "protocol": "published"}
+    with pytest.raises(ValidationError, match="none of those every 100 steps falls into the win"):
+        TrialSpec(task={"name": "digits"}, training=training, arm=arm())
+    with pytest.raises(ValidationError, match="on a multiple of 70"):
+        TrialSpec(
+            task={"name": "digits"},
+            training=training | {"protocol": "release"},
+            arm=arm(end=0.7, count=6),
+        )

@@ -1,11 +1,21 @@
 """The arms that are given a size: post_hoc and small; and full, which has its model's."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 
-from harness.arms import ARMS, FullSpec, PostHocSpec, SmallSpec
+from harness.arms import (
+    ARMS,
+    DistillSpec,
+    FullSpec,
+    HankelRegularizedSpec,
+    PostHocSpec,
+    SmallSpec,
+    Turn,
+)
 from harness.suite import TrialSpec
 
 SPECTRA = [np.array([4.0, 3.0, 2.0, 1.0]), np.array([97.0, 1.0, 1.0, 0.5, 0.5])]
@@ -16,13 +26,20 @@ def post_hoc(**fields):
     return PostHocSpec(kind="post_hoc", **fields)
 
 
+def ranks_of(arm, spectra=SPECTRA):
+    return arm.ranks([SimpleNamespace(hsv=torch.as_tensor(hsv)) for hsv in spectra], Turn())
+
+
 def trial(arm, **fields):
     return TrialSpec(task={"name": "digits"}, arm=arm, **fields)
 
 
 def test_every_arm_is_listed_once_under_its_kind():
     kinds = [spec.model_fields["kind"].annotation.__args__ for spec in ARMS]
-    assert kinds == [("full",), ("in_training",), ("post_hoc",), ("small",)]
+    assert kinds == [
+        (kind,)
+        for kind in ("full", "in_training", "post_hoc", "small", "distill", "hankel_regularized")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -33,6 +50,8 @@ def test_every_arm_is_listed_once_under_its_kind():
         (post_hoc(tau=0.1), (0,), True, 0),
         (post_hoc(tau=0.1, finetune_steps=60), (0,), True, 60),
         (post_hoc(**MATCH), (0,), True, 0),
+        (DistillSpec(kind="distill", state_dims=(3,)), (), True, 600),
+        (HankelRegularizedSpec(kind="hankel_regularized", tau=0.1), (600,), False, 600),
     ],
 )
 def test_when_they_act_and_on_what(arm, events, needs_full, train_steps):
@@ -43,7 +62,7 @@ def test_when_they_act_and_on_what(arm, events, needs_full, train_steps):
 
 def test_full_and_small_leave_the_states_alone():
     for arm in (FullSpec(kind="full"), SmallSpec(kind="small", state_dims=(3,))):
-        assert arm.ranks(SPECTRA) == [4, 5]
+        assert ranks_of(arm) == [4, 5]
 
 
 @pytest.mark.parametrize(
@@ -57,37 +76,44 @@ def test_full_and_small_leave_the_states_alone():
     ],
 )
 def test_ranks_of_post_hoc(fields, ranks):
-    assert post_hoc(**fields).ranks(SPECTRA) == ranks
-    assert post_hoc(**fields).ranks([torch.from_numpy(s) for s in SPECTRA]) == ranks
+    assert ranks_of(post_hoc(**fields)) == ranks
+    if "tau" not in fields or fields["tau"] is None:
+        return
+    regularized = HankelRegularizedSpec(kind="hankel_regularized", **fields)
+    assert ranks_of(regularized) == ranks
 
 
 @pytest.mark.parametrize(
-    ("dims", "message"), [([5], "block 0: .* 5 of its 4"), ([4, 6], "block 1")]
+    ("dims", "message"), [([5], "block 0: order must be from 1 to 4, not 5"), ([4, 6], "block 1")]
 )
 def test_more_states_than_there_are_is_refused_and_not_cut(dims, message):
     with pytest.raises(ValueError, match=message):
-        post_hoc(state_dims=dims).ranks(SPECTRA)
+        ranks_of(post_hoc(state_dims=dims))
 
 
 @pytest.mark.parametrize("match", ["seed", "mean"])
 def test_a_matching_post_hoc_arm_has_no_ranks_before_the_plan_gives_them(match):
     with pytest.raises(ValueError, match="plan to resolve its sizes"):
-        post_hoc(**{**MATCH, "match": match}).ranks(SPECTRA)
+        ranks_of(post_hoc(**{**MATCH, "match": match}))
 
 
 @pytest.mark.parametrize(
     ("kind", "fields", "message"),
     [
-        ("post_hoc", {}, "exactly one of `tau`, `state_dims`, or `match` with `to`"),
+        ("post_hoc", {}, "one of `tau`, `mean_dim`, `state_dims`, or `match` with"),
         ("post_hoc", {"tau": 0.1, "state_dims": [3]}, "exactly one of"),
         ("post_hoc", {"tau": 0.1, **MATCH}, "exactly one of"),
         ("post_hoc", {"state_dims": [3], **MATCH}, "exactly one of"),
         ("post_hoc", {"match": "seed"}, "`match` and `to` .* go together"),
         ("post_hoc", {"to": MATCH["to"]}, "`match` and `to` .* go together"),
-        ("small", {}, "either `state_dims` or `match` with `to`"),
-        ("small", {"state_dims": [3], **MATCH}, "either `state_dims` or"),
+        ("small", {}, "exactly one of `state_dims`, or `match` with `to`"),
+        ("small", {"state_dims": [3], **MATCH}, "exactly one of"),
         ("small", {"match": "mean"}, "`match` and `to` .* go together"),
         ("small", {"to": MATCH["to"]}, "`match` and `to` .* go together"),
+        ("distill", {}, "exactly one of `state_dims`, or `match` with `to`"),
+        ("hankel_regularized", {"tau": 0.1, **MATCH}, "exactly one of `tau`"),
+        ("post_hoc", {"state_dims": [3], "scope": "global"}, "sizes are given here"),
+        ("post_hoc", {"tau": 0.1, "method": "modal"}, "no energy for `tau` to discard"),
     ],
 )
 def test_a_size_comes_from_one_place(kind, fields, message):
@@ -123,7 +149,7 @@ def test_bad_values_are_refused_by_name(kind, fields, named):
     assert ("arm", kind, *named) in [error["loc"] for error in refused.value.errors()]
 
 
-@pytest.mark.parametrize("kind", ["small", "post_hoc"])
+@pytest.mark.parametrize("kind", ["small", "post_hoc", "distill", "hankel_regularized"])
 def test_sizes_must_fit_the_blocks(kind):
     model = {"blocks": 2, "state_dim": [8, 6]}
     for dims in ([3], [3, 2]):
@@ -147,3 +173,39 @@ def test_post_hoc_starts_from_the_full_trial_of_its_seed():
     assert source == trial({"kind": "full"}, **fields)
     for arm in ({"kind": "full"}, {"kind": "small", "state_dims": [3]}, {"kind": "in_training"}):
         assert trial(arm).source() is None
+
+
+@pytest.mark.parametrize("kind", ["post_hoc", "distill", "hankel_regularized"])
+def test_no_more_states_are_asked_for_than_the_model_has(kind):
+    model = {"blocks": 2, "state_dim": [8, 6]}
+    with pytest.raises(ValidationError, match="asks block 1 for 7 of its 6 states"):
+        trial({"kind": kind, "state_dims": [7]}, model=model)
+    assert trial({"kind": "small", "state_dims": [7]}, model=model)
+
+
+def test_a_budget_larger_than_the_model_is_refused():
+    model = {"blocks": 2, "state_dim": [8, 6]}
+    arm = {"kind": "post_hoc", "method": "last", "scope": "global"}
+    assert trial({**arm, "mean_dim": 7.0}, model=model)
+    with pytest.raises(ValidationError, match=r"mean_dim 7\.5 is larger than the model, 7 states"):
+        trial({**arm, "mean_dim": 7.5}, model=model)
+
+
+def test_distillation_learns_from_the_full_trial_at_its_own_size():
+    fields = {"model": {"blocks": 2, "state_dim": [8, 6]}, "seed": 3}
+    student = trial({"kind": "distill", "state_dims": [3]}, **fields)
+    assert student.source() == trial({"kind": "full"}, **fields)
+    assert student.built.state_dims == (3, 3)
+    assert student.resolved() == student
+
+
+def test_a_penalty_acts_from_the_start_and_sizes_only_at_the_end():
+    def acts(**changes):
+        arm = {"kind": "hankel_regularized", "state_dims": [3], **changes}
+        return trial(arm).arm.acts(trial(arm).training)
+
+    assert [step for step, _ in acts()] == [0, 600]
+    assert acts()[0] == acts(state_dims=[4])[0]
+    assert acts()[1] != acts(state_dims=[4])[1]
+    assert acts()[0] != acts(weight=0.5)[0]
+    assert acts()[0] != acts(penalty="modal")[0]

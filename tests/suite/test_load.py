@@ -38,9 +38,13 @@ def refusal_of(name):
 
 def test_every_suite_that_comes_along_loads():
     assert isinstance(load("demo"), Suite)
+    names = {"timing": ["digits", "vowels"], "ablations": ["digits", "smnist"]}
+    names["paper"] = ["smnist", "scifar", "listops", "imdb", "aan", "pathfinder"]
     for module in available():
-        name = "digits" if module == "timing" else "suite"
-        assert find(f"{module}.{name}", (Suite, Study), "suite or study").description
+        for name in names.get(module, ["suite"]):
+            found = find(f"{module}.{name}", (Suite, Study), "suite or study")
+            assert found.description
+            assert found.name == (module if name == "suite" else f"{module}.{name}")
 
 
 def test_a_module_and_a_name_in_it():

@@ -85,7 +85,7 @@ def test_a_setting_needs_a_path_and_a_value(suite, setting):
         ("taks", "a comparison has name, task, model, training, arms, seeds"),
         ("task.widow", "task has split_seed, name, window, "),
         ("arms.smal", "arms has full, in_training tau=0.2, post_hoc, small"),
-        ("arms.post_hoc.finetune", "arms.post_hoc has kind, tau, "),
+        ("arms.post_hoc.finetune", "arms.post_hoc has kind, state_dims, match, to, tau, "),
         ("training.steps.more", "training.steps has no fields"),
         ("nope.training.steps", "did you mean training.steps?"),
         ("steps", "did you mean training.steps?"),

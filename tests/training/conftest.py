@@ -16,6 +16,24 @@ ARMS = {
     ),
     "untruncated": trial_spec({"kind": "in_training", "tau": 0.0, "end": 0.4, "count": 3}),
     "post_hoc": trial_spec({"kind": "post_hoc", "tau": 0.2, "finetune_steps": 100}),
+    "pragmatic": trial_spec(
+        {
+            "kind": "in_training",
+            "rule": "pragmatic",
+            "fraction": 0.5,
+            "tolerance": 0.0,
+            "end": 1.0,
+            "count": 6,
+        },
+        model={"norm": "ema_batch"},
+    ),
+    "distill": trial_spec({"kind": "distill", "state_dims": [5, 3]}),
+    "hankel_regularized": trial_spec({"kind": "hankel_regularized", "tau": 0.2}),
+    "published": trial_spec(
+        {"kind": "in_training", "tau": 0.2, "end": 0.5, "keep": "random", "moments": "slice"},
+        model={"dropout": 0.1},
+        training={"protocol": "published"},
+    ),
 }
 
 

@@ -6,7 +6,7 @@ import torch
 from harness.models import build
 from harness.suite import ModelSpec
 from harness.tasks import TaskInfo
-from harness.training import graphs, loop, trial
+from harness.training import graphs, objective, trial
 from harness.training.graphs import Graphed, plain
 from harness.training.loss import loss_of
 from harness.training.trial import Interrupted, Setting, run_trial
@@ -138,8 +138,8 @@ def test_a_trial_with_static_buffers_ends_with_the_same_bits(
         made.append(Graphed(imitation))
         return made[-1]
 
-    monkeypatch.setattr(loop, "refusal", lambda *_: None)
-    monkeypatch.setattr(loop, "Graphed", graphed)
+    monkeypatch.setattr(objective, "refusal", lambda *_: None)
+    monkeypatch.setattr(objective, "Graphed", graphed)
     result = run_trial(spec, store)
     assert result["record"]["state_dims"] != [16, 12]
     assert made[0].captures > 1

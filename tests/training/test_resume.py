@@ -85,7 +85,10 @@ def one_boundary_further(spec, store):
         return None
 
 
-@pytest.mark.parametrize("arm", ["full", "in_training", "post_hoc"])
+@pytest.mark.parametrize(
+    "arm",
+    ["full", "in_training", "post_hoc", "pragmatic", "distill", "hankel_regularized", "published"],
+)
 def test_stopped_and_resumed_at_every_boundary(arm, undisturbed, store, specs):
     spec = specs[arm]
     copy_source(spec, undisturbed, store)

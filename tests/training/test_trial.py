@@ -14,7 +14,7 @@ from harness.records.locks import Busy
 from harness.records.store import TrialDir
 from harness.suite import TrialSpec
 from harness.tasks import TaskInfo
-from harness.training import loop
+from harness.training import boundary, loop, objective
 from harness.training import trial as trial_module
 from harness.training.clocks import NAMES, Clocks
 from harness.training.optimizer import make_optimizer
@@ -86,12 +86,12 @@ def test_a_broken_system_is_divergence(kind):
     spec = trial_spec({"kind": "full"})
     model = build(spec.model, TaskInfo("classification", 10, 8, inputs=1))
     state = RunState(model, make_optimizer(model, spec.training), step=7)
-    loop.decompositions_of(state)
+    boundary.decompositions_of(state)
     with torch.no_grad():
         for name, value in values.items():
             getattr(model.blocks[1].ssm, name)[3] = value
     with pytest.raises(loop.Diverged, match=f"broken at step 7: block 1: .*{reason}"):
-        loop.decompositions_of(state)
+        boundary.decompositions_of(state)
 
 
 def test_post_hoc_of_a_diverged_source_is_refused(store):
@@ -143,7 +143,7 @@ def test_a_better_model_of_a_larger_size_does_not_win(store, monkeypatch):
         splits.append((split, model.state_dims))
         return next(scores) if split == "validation" else 0.123
 
-    monkeypatch.setattr(loop, "evaluate", scripted)
+    monkeypatch.setattr(boundary, "evaluate", scripted)
     monkeypatch.setattr(trial_module, "evaluate", scripted)
     # Evaluations: step 20 (0.9), before and after the event at step 30 (0.5, 0.9),
     # before and after the event at step 60 (0.5, 0.4), then steps 80, 100, 120.
@@ -181,7 +181,7 @@ def test_the_test_split_is_evaluated_once_on_the_selected_model(
         return evaluate(model, task, split, device)
 
     evaluate = trial_module.evaluate
-    monkeypatch.setattr(loop, "evaluate", spy)
+    monkeypatch.setattr(boundary, "evaluate", spy)
     monkeypatch.setattr(trial_module, "evaluate", spy)
     run_trial(spec, store)
     assert [split for split, _ in seen].count("test") == 1
@@ -343,13 +343,13 @@ def test_the_trials_own_error_is_a_result(kind, where, store, monkeypatch):
     def broken(*_, **__):
         raise error.with_traceback(None)
 
-    module = trial_module if where == "step_latency" else loop
+    module = trial_module if where == "step_latency" else boundary
     monkeypatch.setattr(module, where, broken)
     arm = {"kind": "in_training", "tau": 0.5, "end": 0.5, "count": 1}
     spec = trial_spec(arm, training={"steps": 4, "evaluate_every": 2})
     result = run_trial(spec, store)
     assert result["status"] == "failed"
-    file = "trial" if where == "step_latency" else "loop"
+    file = "trial" if where == "step_latency" else "boundary"
     pattern = rf"{re.escape(said)} \(harness/training/{file}\.py:\d+\)"
     assert re.fullmatch(pattern, result["message"])
     assert result["record"]["test_metric"] is None
@@ -372,7 +372,7 @@ def test_a_fault_of_the_machine_is_no_result(error, where, store, monkeypatch):
         raise error.with_traceback(None)
 
     spec = trial_spec({"kind": "full"}, training={"steps": 2})
-    monkeypatch.setattr(loop if where == "loss_of" else trial_module, where, broken)
+    monkeypatch.setattr(objective if where == "loss_of" else trial_module, where, broken)
     with pytest.raises(type(error)):
         run_trial(spec, store)
     assert not store.trial(spec.trial_id).ended()

@@ -36,7 +36,7 @@ REFUSED = [
         {"space": space(length=None, end={"low": 0.01, "high": 0.02})},
         "space: end reaches 0.02 at most, which is not behind the earliest start, 0.02",
     ),
-    ({"space": space(options={"rule": ("a",)})}, "no such option; there are gate, keep, moments"),
+    ({"space": space(options={"shape": ("a",)})}, "no such option; there are gate, keep, moments"),
     ({"space": space(options={"tau": (0.1,)})}, "options.tau: no such option"),
     ({"space": space(options={"moments": ("keep",)})}, r"options.moments: .* \(got 'keep'\)"),
     ({"space": space(options={"gate": (0.1, 0.1)})}, "options.gate: values repeat"),

@@ -1,0 +1,21 @@
+"""Rows of a comparison along a grid of one knob."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from harness.arms import Arm
+
+
+def grid(label: str, values: Sequence[float], make: Callable[..., Arm]) -> dict[str, Arm]:
+    """{f"{label}={value}": make(value)} for every value.
+
+    Raises:
+        ValueError: an empty grid, or a value that stands twice.
+    """
+    if not values:
+        raise ValueError(f"the grid of {label!r} is empty")
+    twice = next((v for i, v in enumerate(values) if v in values[:i]), None)
+    if twice is not None:
+        raise ValueError(f"the grid of {label!r} has {twice} twice: {', '.join(map(str, values))}")
+    return {f"{label}={value}": make(value) for value in values}

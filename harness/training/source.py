@@ -1,0 +1,45 @@
+"""The full trial that another starts or learns from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from harness.models import Backbone
+from harness.models.build import rebuild
+from harness.records.store import Store, TrialDir
+from harness.suite.specs import TrialSpec
+from harness.tasks.base import TaskInfo
+
+
+def source_of(spec: TrialSpec, store: Store) -> TrialDir | None:
+    """The folder of the full trial that this one needs, if it needs one.
+
+    Raises:
+        ValueError: it has not been run in this store, or has not completed.
+    """
+    needed = spec.source()
+    if needed is None:
+        return None
+    source = store.trial(needed.trial_id)
+    result = source.result()
+    if result is None or result["status"] != "completed":
+        has = "has not been run" if result is None else f"has {result['status']}"
+        does = "starts" if spec.arm.from_full else "learns"
+        raise ValueError(
+            f"a {spec.arm.kind} trial {does} from the full trial of its seed, "
+            f"{needed.trial_id}, which {has} in this store"
+        )
+    return source
+
+
+def model_of(source: TrialDir, info: TaskInfo) -> Backbone:
+    """The selected model of a full trial, on the CPU, in evaluation mode.
+
+    Raises:
+        ValueError: the folder holds a model of another task.
+    """
+    weights, description = source.load_model()
+    stored = description.get("task_info")
+    if stored != asdict(info):
+        raise ValueError(f"{source.path} holds a model of another task: {stored}")
+    return rebuild(description, weights)

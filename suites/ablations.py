@@ -1,0 +1,122 @@
+"""What each part of in-training truncation is worth: one change at a time, at equal final size.
+
+`digits` runs on a laptop and holds every other way to a small model, too; `smnist` has the sizes
+of the paper's ablations (256 to 32 states in equal cuts).
+"""
+
+from collections.abc import Sequence
+
+from harness.suite import (
+    Comparison,
+    DistillSpec,
+    FullSpec,
+    HankelRegularizedSpec,
+    InTrainingSpec,
+    LRUSpec,
+    PostHocSpec,
+    SmallSpec,
+    Suite,
+    TaskSpec,
+    TrainingSpec,
+)
+
+COUNTS = (1, 2, 4, 8, 16)
+
+
+def ablations(
+    final: int, end: float, windows: Sequence[tuple[str, float, float]], **base: object
+) -> dict:
+    """Equal cuts to `final` states by `end`, and each variant of them."""
+
+    def cuts(**changes: object) -> InTrainingSpec:
+        fields = {"rule": "fixed", "final": final, "end": end, **base, **changes}
+        return InTrainingSpec(kind="in_training", **fields)
+
+    return {
+        "full": FullSpec(kind="full"),
+        "small": SmallSpec(kind="small", state_dims=(final,)),
+        **{f"keep {which}": cuts(keep=which) for which in ("largest", "smallest", "random")},
+        **{f"count {count}": cuts(count=count) for count in COUNTS},
+        **{f"window {name}": cuts(start=first, end=last) for name, first, last in windows},
+        "pragmatic": cuts(rule="pragmatic", final=None, end=1.0, count=20),
+        **{f"moments {how}": cuts(moments=how) for how in ("transport", "slice", "reset")},
+    }
+
+
+def rivals(final: int, near: int, steps: int) -> dict:
+    """Every other way to `final` states, and two to a size near the full one."""
+
+    def compress(**fields: object) -> PostHocSpec:
+        return PostHocSpec(kind="post_hoc", state_dims=(final,), **fields)
+
+    def regularize(**fields: object) -> HankelRegularizedSpec:
+        return HankelRegularizedSpec(kind="hankel_regularized", state_dims=(final,), **fields)
+
+    by_energy = InTrainingSpec(kind="in_training", tau=0.1, end=0.4)
+    methods = ("singular_perturbation", "last", "aire", "modal", "random")
+    return {
+        "in_training tau=0.1": by_energy,
+        "small tau=0.1": SmallSpec(kind="small", match="seed", to=by_energy),
+        "post_hoc": compress(),
+        **{f"post_hoc {method}": compress(method=method) for method in methods},
+        "post_hoc tuned": compress(finetune_steps=steps // 10),
+        "distill": DistillSpec(kind="distill", state_dims=(final,)),
+        f"distill N={near}": DistillSpec(kind="distill", state_dims=(near,)),
+        f"small N={near}": SmallSpec(kind="small", state_dims=(near,)),
+        "hankel_regularized": regularize(),
+        "hankel_regularized modal": regularize(penalty="modal"),
+    }
+
+
+# The paper's: 0-20k, 25-45k, 50-70k, 100-120k, 150-170k of 200k steps.
+WINDOWS = (
+    ("0-10", 0.0, 0.1),
+    ("12-22", 0.125, 0.225),
+    ("25-35", 0.25, 0.35),
+    ("50-60", 0.5, 0.6),
+    ("75-85", 0.75, 0.85),
+)
+
+digits = Suite(
+    name="ablations.digits",
+    description="Every way to 8 of 64 states, and every ablation, on handwritten digits.",
+    comparisons=(
+        Comparison(
+            task=TaskSpec(name="digits"),
+            model=LRUSpec(blocks=1, width=8, state_dim=64),
+            training=TrainingSpec(steps=1500, batch_size=50, lr=0.01),
+            arms=ablations(8, 0.4, WINDOWS) | rivals(8, 32, 1500),
+            seeds=tuple(range(10)),
+        ),
+    ),
+)
+
+# The paper's model and data with windows and counts as stated, which its evaluations would round.
+smnist = Suite(
+    name="ablations.smnist",
+    description="The paper's ablations on sequential MNIST: 256 to 32 states in equal cuts.",
+    comparisons=(
+        Comparison(
+            task=TaskSpec(name="smnist", time_channel=True),
+            model=LRUSpec(
+                blocks=1,
+                width=8,
+                state_dim=256,
+                dropout=0.1,
+                dropout_mask="shared",
+                norm="ema_batch",
+            ),
+            training=TrainingSpec(
+                steps=200_000,
+                batch_size=50,
+                lr=4e-4,
+                ssm_lr_factor=1.0,
+                weight_decay=0.0,
+                schedule="constant",
+                evaluate_every=5_000,
+            ),
+            arms=ablations(32, 0.1, WINDOWS, moments="slice"),
+            seeds=(8, 42, 123, 456, 789, 101, 202, 303, 404, 505),
+        ),
+    ),
+)
