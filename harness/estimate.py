@@ -13,6 +13,9 @@ from harness.training.flops import forward_flops, step_flops
 
 STAGES = ("trained from scratch", "after another trial of its seed")
 DONE = ("completed", "diverged", "failed")
+# By the paper's own timings of its GPU: its full sCIFAR model, 4.34e17 of these FLOPs, trained in
+# 4.34 h; and a step of one block with few states, all launches and no work, took about 1 ms.
+GPU_FLOPS_PER_SECOND, GPU_SECONDS_PER_BLOCK = 2.8e13, 1e-3
 Rates = Mapping[str, Mapping[str, float]]  # by device, by task; "" for all tasks together
 
 
@@ -22,9 +25,8 @@ def summary(plan: Plan) -> dict[str, Any]:
     Seconds are those of one worker, by device, from the rate of the finished trials in the store.
     """
     rates = measured_rates(plan.store)
-    size = trial_bytes(plan.store)
     stages = [
-        {"stage": number, "title": title, **_cost(plan, rows, rates, size)}
+        {"stage": number, "title": title, **_cost(plan, rows, rates)}
         for number, title in enumerate(STAGES)
         if (rows := [row for row in plan.rows if row.stage == number])
     ]
@@ -48,7 +50,7 @@ def summary(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _cost(plan: Plan, rows: Iterable[Planned], rates: Rates, size: float) -> dict[str, Any]:
+def _cost(plan: Plan, rows: Iterable[Planned], rates: Rates) -> dict[str, Any]:
     states = [(row, plan.state(row)) for row in rows]
     todo = {
         (row.spec or row.role.trial).trial_id: row.spec or row.role.trial
@@ -62,6 +64,7 @@ def _cost(plan: Plan, rows: Iterable[Planned], rates: Rates, size: float) -> dic
         "missing": sum(state in ("missing", "waiting") for _, state in states),
         "blocked": sum(state == "blocked" for _, state in states),
         "estimated_flops": sum(flops.values()),
+        "estimated_gpu_hours": sum(gpu_seconds(todo[i], flops[i]) for i in todo) / 3600,
         "estimated_seconds": {
             device: sum(
                 count / tasks.get(todo[trial_id].task.name, tasks[""])
@@ -69,7 +72,7 @@ def _cost(plan: Plan, rows: Iterable[Planned], rates: Rates, size: float) -> dic
             )
             for device, tasks in rates.items()
         },
-        "estimated_bytes": size * len(todo),
+        "estimated_bytes": sum(map(trial_bytes, todo.values())),
     }
 
 
@@ -116,6 +119,12 @@ def estimated_flops(trial: TrialSpec) -> float:
     return arm.train_steps(training.steps) * step
 
 
+def gpu_seconds(trial: TrialSpec, flops: float) -> float:
+    """Seconds of training on a GPU like the paper's: of work, or of launches where that is more."""
+    steps = trial.arm.train_steps(trial.training.steps)
+    return max(flops / GPU_FLOPS_PER_SECOND, steps * trial.model.blocks * GPU_SECONDS_PER_BLOCK)
+
+
 def measured_rates(store: Store) -> dict[str, dict[str, float]]:
     """Training FLOPs per second of the completed trials in a store, by device and task."""
     totals: dict[str, dict[str, tuple[float, float]]] = {}
@@ -138,11 +147,11 @@ def measured_rates(store: Store) -> dict[str, dict[str, float]]:
     }
 
 
-def trial_bytes(store: Store) -> float:
-    """Mean bytes of an ended trial's folder here, or of the demo's where none has ended."""
-    folders = [store.trial(trial_id).path for trial_id in store.ended_trials()]
-    sizes = [sum(f.stat().st_size for f in folder.glob("*") if f.is_file()) for folder in folders]
-    return sum(sizes) / len(sizes) if sizes else 60e3
+def trial_bytes(trial: TrialSpec) -> int:
+    """Bytes of an ended trial: its weights, and the spectra of every evaluation and event."""
+    training, states = trial.training, sum(trial.model.state_dims)
+    looks = 1 + training.steps // training.evaluate_every + 2 * len(trial.arm.happens(training))
+    return 20_000 + state_bytes(trial) // 4 + looks * states * 2 * 8
 
 
 __all__ = ["estimated_flops", "measured_rates", "summary", "trial_bytes"]

@@ -46,11 +46,14 @@ def test_a_plan_changes_nothing_and_counts(here, capsys):
     token, head = 8 * 8 * 4 + 8 * 8 + 4 * 4 * 4 + 2 * 4, 2 * 4 * 10
     assert plan["stages"][0]["estimated_flops"] == 4 * 40 * 20 * 3 * (64 * token + head)
     assert plan["stages"][0]["estimated_seconds"] == {}
+    # Work for a GPU is launches only: 1 ms a step and block, 40 steps, 4 trials.
+    assert plan["stages"][0]["estimated_gpu_hours"] == pytest.approx(4 * 40e-3 / 3600)
     assert not (here / "store").exists()
     assert execute(["plan", "tiny.py", "--store", "store"]) == 0
     out = capsys.readouterr().out
     assert "digits/in_training  2 missing" in out
     assert "time unknown" in out
+    assert "GPU-hours by the paper's own timings" in out
 
 
 def test_a_trial_alone_prints_its_result_last_and_feeds_the_plan(here, spec_file, capsys):
