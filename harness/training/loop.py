@@ -12,6 +12,8 @@ from dataclasses import replace
 
 import torch
 
+from harness.models.build import gain_blocks
+
 from .boundary import boundary
 from .optimizer import set_learning_rate
 from .run import Diverged, Run
@@ -76,7 +78,8 @@ def account(run: Run, state: RunState, losses: list[torch.Tensor]) -> float:
     state.loss_sum += total
     state.loss_count += len(losses)
     batch_size = run.spec.training.batch_size
-    state.train_flops += len(losses) * run.objective.step_flops(state.model.state_dims, batch_size)
+    dims, gains = state.model.state_dims, len(gain_blocks(state.model))
+    state.train_flops += len(losses) * run.objective.step_flops(dims, batch_size, gains)
     return total
 
 

@@ -32,9 +32,9 @@ class Objective:
         """Leave the gradients in the parameters; the loss, which nothing has waited for."""
         return self.run(model, self.loss, x, y)
 
-    def step_flops(self, state_dims: Sequence[int], batch: int) -> int:
-        """FLOPs of a training step at these sizes."""
-        return int(step_flops(self.spec.model, self.info, state_dims, batch))
+    def step_flops(self, state_dims: Sequence[int], batch: int, gains: int = 0) -> int:
+        """FLOPs of a training step at these sizes, with so many static gains."""
+        return int(step_flops(self.spec.model, self.info, state_dims, batch, gains))
 
 
 class Distillation(Objective):
@@ -51,9 +51,9 @@ class Distillation(Objective):
         both = partial(distillation_loss, self.loss, answers, arm.temperature, arm.alpha)
         return plain(model, both, x, y)
 
-    def step_flops(self, state_dims: Sequence[int], batch: int) -> int:
+    def step_flops(self, state_dims: Sequence[int], batch: int, gains: int = 0) -> int:
         teacher = forward_flops(self.spec.model, self.info, self.spec.model.state_dims)
-        return super().step_flops(state_dims, batch) + int(batch * teacher)
+        return super().step_flops(state_dims, batch, gains) + int(batch * teacher)
 
 
 class Regularized(Objective):
@@ -66,10 +66,10 @@ class Regularized(Objective):
         (arm.weight * hankel_nuclear_norm(model, method=arm.penalty)).backward()
         return loss
 
-    def step_flops(self, state_dims: Sequence[int], batch: int) -> int:
+    def step_flops(self, state_dims: Sequence[int], batch: int, gains: int = 0) -> int:
         width, penalty = self.spec.model.width, self.spec.arm.penalty
         more = sum(regularizer_flops(n, width, penalty) for n in state_dims)
-        return super().step_flops(state_dims, batch) + int(more)
+        return super().step_flops(state_dims, batch, gains) + int(more)
 
 
 def loss_under(spec: TrialSpec, info: TaskInfo) -> Loss:

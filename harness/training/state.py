@@ -8,8 +8,11 @@ from typing import Any
 import torch
 
 from harness.models import Backbone
+from harness.models.build import expect_gains
+from harness.reduction.moments import join
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+GAIN = "model.blocks.{}.ssm.gain"
 
 
 @dataclass
@@ -77,13 +80,17 @@ def snapshot(state: RunState) -> dict[str, torch.Tensor]:
 def install(state: RunState, tensors: dict[str, torch.Tensor], state_dims: list[int]) -> None:
     """Give model and optimizer these sizes and tensors."""
     model, device = state.model, next(state.model.parameters()).device
-    old = list(model.parameters())
-    for parameter in old:
+    old = dict(model.named_parameters())
+    for parameter in old.values():
         state.optimizer.state.pop(parameter, None)
     model.resize(state_dims)
-    swap = dict(zip(map(id, old), model.parameters(), strict=True))
+    expect_gains(model, [i for i in range(len(model.blocks)) if GAIN.format(i) in tensors])
+    new = dict(model.named_parameters())
+    swap = {id(parameter): new[name] for name, parameter in old.items()}
     for group in state.optimizer.param_groups:
         group["params"] = [swap[id(p)] for p in group["params"]]
+    for name in new.keys() - old.keys():  # a gain joins its D, as when it came
+        join(state.optimizer, new[name], beside=new[name.removesuffix("gain") + "D"])
     model.load_state_dict(_part(tensors, "model."))
     for name, parameter in model.named_parameters():
         moments = _part(tensors, f"optimizer.{name}.")

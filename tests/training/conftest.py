@@ -16,6 +16,14 @@ ARMS = {
     ),
     "untruncated": trial_spec({"kind": "in_training", "tau": 0.0, "end": 0.4, "count": 3}),
     "post_hoc": trial_spec({"kind": "post_hoc", "tau": 0.2, "finetune_steps": 100}),
+    "residualised": trial_spec(
+        {
+            "kind": "post_hoc",
+            "method": "singular_perturbation",
+            "state_dims": [6],
+            "finetune_steps": 60,
+        }
+    ),
     "pragmatic": trial_spec(
         {
             "kind": "in_training",

@@ -87,7 +87,16 @@ def one_boundary_further(spec, store):
 
 @pytest.mark.parametrize(
     "arm",
-    ["full", "in_training", "post_hoc", "pragmatic", "distill", "hankel_regularized", "published"],
+    [
+        "full",
+        "in_training",
+        "post_hoc",
+        "residualised",
+        "pragmatic",
+        "distill",
+        "hankel_regularized",
+        "published",
+    ],
 )
 def test_stopped_and_resumed_at_every_boundary(arm, undisturbed, store, specs):
     spec = specs[arm]
