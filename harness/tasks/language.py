@@ -15,6 +15,7 @@ import torch
 
 from harness.tasks.base import SPLITS, Task, digest, sample_path
 from harness.tasks.specs import PylibSpec
+from harness.tasks.windows import as_windows, byte_facts, window_order
 
 _SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}  # of the files
 
@@ -58,15 +59,7 @@ class Pylib(Task):
         return windows[:, :-1].contiguous(), windows[:, 1:].contiguous()
 
     def _balance(self, split: str) -> dict[str, Any]:
-        """Entropy of single bytes, in bits: what a model without any context reaches."""
-        counts = np.bincount(self._windows[split].ravel(), minlength=256)
-        share = counts[counts > 0] / counts.sum()
-        return {
-            "files": len(self.files[split]),
-            "bytes": int(counts.sum()),
-            "distinct_bytes": len(share),
-            "entropy_of_single_bytes": float(-(share * np.log2(share)).sum()),
-        }
+        return {"files": len(self.files[split])} | byte_facts(self._windows[split])
 
     def sample(self, directory: str | Path) -> Path:
         """A text file: three windows, as the model reads them and as it must answer."""
@@ -118,17 +111,16 @@ def split_files(files: list[str], split_seed: int) -> dict[str, list[str]]:
 
 def _windows(split: str, texts: list[bytes], spec: PylibSpec, cap: int | None) -> np.ndarray:
     """(windows, window + 1) uint8, in an order drawn by the seed: a smaller cap is a prefix."""
-    width = spec.window + 1
     # A zero byte ends each file: it occurs in no source text, so files cannot run together.
     stream = np.frombuffer(b"".join(text + b"\0" for text in texts), dtype=np.uint8)
-    count = len(stream) // width
+    windows = as_windows(stream, spec.window)
+    count = len(windows)
     wanted = count if cap is None else cap
     if wanted > count or count == 0:
         raise ValueError(
             f"pylib has {count} {split} windows of {spec.window} bytes; asked for {max(wanted, 1)}"
         )
-    order = np.random.default_rng([spec.split_seed, SPLITS.index(split)]).permutation(count)
-    return stream[: count * width].reshape(count, width)[order[:wanted]]
+    return windows[window_order(split, spec.split_seed, count)[:wanted]]
 
 
 def _corpus_sha256(corpus: dict[str, bytes]) -> str:
