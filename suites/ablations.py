@@ -5,6 +5,7 @@ of the paper's ablations (256 to 32 states in equal cuts).
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from harness.suite import (
     Comparison,
@@ -24,12 +25,12 @@ COUNTS = (1, 2, 4, 8, 16)
 
 
 def ablations(
-    final: int, end: float, windows: Sequence[tuple[str, float, float]], **base: object
+    final: int, end: float, windows: Sequence[tuple[str, float, float]], **base: Any
 ) -> dict:
     """Equal cuts to `final` states by `end`, and each variant of them."""
 
-    def cuts(**changes: object) -> InTrainingSpec:
-        fields = {"rule": "fixed", "final": final, "end": end, **base, **changes}
+    def cuts(**changes: Any) -> InTrainingSpec:
+        fields: dict[str, Any] = {"rule": "fixed", "final": final, "end": end, **base, **changes}
         return InTrainingSpec(kind="in_training", **fields)
 
     return {
@@ -46,10 +47,10 @@ def ablations(
 def rivals(final: int, near: int, steps: int) -> dict:
     """Every other way to `final` states, and two to a size near the full one."""
 
-    def compress(**fields: object) -> PostHocSpec:
+    def compress(**fields: Any) -> PostHocSpec:
         return PostHocSpec(kind="post_hoc", state_dims=(final,), **fields)
 
-    def regularize(**fields: object) -> HankelRegularizedSpec:
+    def regularize(**fields: Any) -> HankelRegularizedSpec:
         return HankelRegularizedSpec(kind="hankel_regularized", state_dims=(final,), **fields)
 
     by_energy = InTrainingSpec(kind="in_training", tau=0.1, end=0.4)

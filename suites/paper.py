@@ -9,6 +9,7 @@ which truncations fall on the evaluations inside an arm's window. On a smaller m
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from harness.suite import (
     Comparison,
@@ -32,16 +33,16 @@ SEEDS = (8, 42, 123, 456, 789)
 SMNIST_SEEDS = (*SEEDS, 101, 202, 303, 404, 505)
 
 
-def cut(tau: float, **window: float) -> InTrainingSpec:
+def cut(tau: float, **window: Any) -> InTrainingSpec:
     """The paper's truncation; the optimizer's moments are sliced, as its code does."""
     return InTrainingSpec(kind="in_training", tau=tau, gate=0.05, moments="slice", **window)
 
 
-def rows(taus: Sequence[float], middle: float, small: Sequence[int], **window: float) -> dict:
+def rows(taus: Sequence[float], middle: float, small: Sequence[int], **window: Any) -> dict:
     """Full size, truncation by every tau, small-from-scratch at the mean size of each and at the
     sizes of the paper's grid, and train-then-compress at the size of one tau."""
 
-    def compress(method: str) -> PostHocSpec:
+    def compress(method: Any) -> PostHocSpec:
         return PostHocSpec(kind="post_hoc", match="seed", to=cut(middle, **window), method=method)
 
     def match(tau: float) -> SmallSpec:
@@ -75,7 +76,7 @@ def experiment(description: str, comparison: Comparison) -> Suite:
 
 # Truncates to the end of training; the released configurations stop after a tenth of it. Dropout
 # 0.1 is the default of older code. The step / length channel is the research code's.
-WHOLE = {"start": 0.0, "end": 1.0, "count": 40}
+WHOLE: dict[str, Any] = {"start": 0.0, "end": 1.0, "count": 40}
 smnist = experiment(
     "Sequential MNIST, one block of 256 states.",
     Comparison(

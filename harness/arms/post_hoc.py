@@ -55,7 +55,7 @@ class PostHocSpec(SizedArm):
     def ranks(self, systems: Sequence[Any], turn: Turn) -> list[int]:
         from harness.reduction import ranks
 
-        sizes = {"tau": self.tau, "mean_dim": self.mean_dim}
+        sizes: dict[str, Any] = {"tau": self.tau, "mean_dim": self.mean_dim}
         if self.tau is None and self.mean_dim is None:
             sizes = {"state_dims": self.dims(len(systems))}
         return ranks(

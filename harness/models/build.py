@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,32 @@ def build(spec: Any, info: TaskInfo) -> Backbone:
 
 
 def describe(model: Backbone) -> dict[str, Any]:
-    """All that `load` needs besides the weights, as JSON."""
+    """All that `load` needs besides the weights, as JSON; `gains` only where there are any."""
+    gains = gain_blocks(model)
     return {
         "format": FORMAT,
         "model": model.spec.model_dump(mode="json"),
         "task_info": asdict(model.info),
         "state_dims": model.state_dims,
+        **({"gains": gains} if gains else {}),
     }
+
+
+def gain_blocks(model: Backbone) -> list[int]:
+    """The blocks whose layer has a static gain (see `LRU`)."""
+    return [i for i, block in enumerate(model.blocks) if block.ssm.gain is not None]  # type: ignore[union-attr]
+
+
+def expect_gains(model: Backbone, blocks: Sequence[int]) -> None:
+    """Empty static gains in these blocks, to load stored values into.
+
+    Raises:
+        ValueError: a block that the model does not have.
+    """
+    for i in blocks:
+        if isinstance(i, bool) or not isinstance(i, int) or not 0 <= i < len(model.blocks):
+            raise ValueError(f"gains must name blocks from 0 to {len(model.blocks) - 1}, not {i!r}")
+        model.blocks[i].ssm.expect_gain()  # type: ignore[union-attr,operator]
 
 
 def load(trial_dir: str | Path) -> nn.Module:
@@ -69,6 +89,7 @@ def rebuild(description: dict[str, Any], weights: dict[str, Tensor]) -> Backbone
     try:
         model = build(ModelSpec(**description["model"]), TaskInfo(**description["task_info"]))
         model.resize(description["state_dims"])
+        expect_gains(model, description.get("gains", []))
     except KeyError as error:
         raise ValueError(f"the description lacks {error}") from error
     except TypeError as error:  # a field unknown or of another type

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import nn
+from torch.nn.functional import linear
 
 from .scans import lru_scan
 
@@ -18,7 +19,12 @@ class LRU(nn.Module):
 
     Lambda = exp(-exp(nu_log) + i exp(theta_log)). Parameters (float32): nu_log, theta_log,
     gamma_log (N,); B_re, B_im (N, H); C_re, C_im (H, N); D (H,).
+
+    `gain` (H, H) adds gain u_k to the output. It is None until a reduction by singular perturbation
+    has need of it (`add_gain`), and no part of `system`: what has no memory has no Hankel energy.
     """
+
+    gain: nn.Parameter | None
 
     def __init__(
         self,
@@ -41,6 +47,7 @@ class LRU(nn.Module):
         self.C_re = nn.Parameter(torch.randn(width, state_dim) / math.sqrt(state_dim))
         self.C_im = nn.Parameter(torch.randn(width, state_dim) / math.sqrt(state_dim))
         self.D = nn.Parameter(torch.randn(width))
+        self.register_parameter("gain", None)
 
     @property
     def state_dim(self) -> int:
@@ -60,11 +67,16 @@ class LRU(nn.Module):
             backend=self.backend,
             remember=self.remember,
         )
-        return torch.addcmul(y, self.D, u)
+        y = torch.addcmul(y, self.D, u)
+        return y if self.gain is None else y + linear(u, self.gain)
 
     @torch.no_grad()
     def system(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(eigenvalues (N,), B (N, H) with gamma, C (H, N)), complex128, on this device."""
+        return self.trainable_system()
+
+    def trainable_system(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """`system`, differentiable in the parameters."""
         nu, theta, gamma = (
             torch.exp(p.double()) for p in (self.nu_log, self.theta_log, self.gamma_log)
         )
@@ -76,10 +88,10 @@ class LRU(nn.Module):
     def assign(self, eigenvalues: torch.Tensor, B: torch.Tensor, C: torch.Tensor) -> None:
         """Take over a system of any state dimension, with gamma = sqrt(1 - |eigenvalue|^2).
 
-        New `nn.Parameter`s replace the old, frozen where those were; D stays. A positive-real
-        eigenvalue has phase 0, whose logarithm does not exist: it becomes a full turn, 2 pi, the
-        same eigenvalue. An eigenvalue of 0 becomes the smallest magnitude that double precision
-        can write.
+        New `nn.Parameter`s replace the old, frozen where those were; D and gain stay. A
+        positive-real eigenvalue has phase 0, whose logarithm does not exist: it becomes a full
+        turn, 2 pi, the same eigenvalue. An eigenvalue of 0 becomes the smallest magnitude that
+        double precision can write.
         """
         magnitude = eigenvalues.abs().clamp_min(torch.finfo(torch.float64).tiny)
         phase = torch.remainder(eigenvalues.angle(), 2 * math.pi)
@@ -98,6 +110,32 @@ class LRU(nn.Module):
         dtype = self.D.dtype
         for name in PARAMETERS:
             self._replace(name, values[name].to(dtype).contiguous())
+
+    @torch.no_grad()
+    def keep_modes(self, modes: torch.Tensor) -> None:
+        """Keep these states alone, (r,) indices; what is left of each parameter keeps its bits."""
+        for name in PARAMETERS:
+            old = getattr(self, name)
+            kept = old.index_select(self.state_axis(name), modes.to(old.device))
+            self._replace(name, kept.contiguous())
+
+    @torch.no_grad()
+    def add_gain(self, gain: torch.Tensor) -> None:
+        """Add Re(gain) u to the output, gain (H, H); an earlier one stays in place and adds."""
+        value = torch.real(gain).to(self.D).contiguous()
+        if self.gain is None:
+            self.expect_gain()
+            assert self.gain is not None
+            self.gain.copy_(value)
+        else:
+            self.gain.add_(value)
+
+    def expect_gain(self) -> None:
+        """An empty gain where there is none, to load stored values into."""
+        if self.gain is None:
+            width = len(self.D)
+            value = self.D.new_empty(width, width)
+            self.gain = nn.Parameter(value, requires_grad=self.D.requires_grad)
 
     def resize(self, state_dim: int) -> None:
         """Empty parameters for another state dimension, to load stored values into."""

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class System:
     """An LRU layer as a step needs it: `decay` (N,) complex, `into` (H, 2 N) and `out` (2 N, H)
-    real, where states are pairs of real and imaginary part, and `through` (H,), its D."""
+    real, where states are pairs of real and imaginary part, `through` (H,), its D, and `gain`
+    (H, H), its static gain transposed, if it has one."""
 
     decay: torch.Tensor
     into: torch.Tensor
     out: torch.Tensor
     through: torch.Tensor
+    gain: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ def system_of(layer: LRU, device: torch.device | str | None) -> System:
         .mT.reshape(-1, len(through))
         .to(dtype),
         through=through,
+        gain=None if layer.gain is None else layer.gain.detach().to(device).mT.contiguous(),
     )
 
 
@@ -111,6 +114,8 @@ def _step(model: Backbone, x: torch.Tensor, state: State) -> tuple[torch.Tensor,
         u = block.norm(features)  # type: ignore[operator,union-attr]
         h = system.decay * h + torch.view_as_complex((u @ system.into).unflatten(-1, (-1, 2)))
         y = torch.addcmul(torch.view_as_real(h).flatten(-2) @ system.out, system.through, u)
+        if system.gain is not None:
+            y = torch.addmm(y, u, system.gain)
         with products(model.spec.precision, u.device):
             features = block.mix(features, y)  # type: ignore[operator,union-attr]
         hidden.append(h)

@@ -1,14 +1,19 @@
-"""Gramians, Hankel singular values, rank rules and balanced truncation, in double precision."""
+"""Gramians, Hankel singular values, rank rules and reductions of order, in double precision."""
 
 from .balanced import Truncation, TruncationError, balanced_truncation
 from .gramians import UnusableSystem, energy_rank, gramians
 from .hankel import Decomposition, hankel_singular_values, spectrum
 from .moments import Moments
-from .truncate import decompositions, layers, spectra, truncate
+from .ranks import METHODS, Method, Scope, ranks
+from .truncate import Keep, decompositions, layers, spectra, truncate
 
 __all__ = [
+    "METHODS",
     "Decomposition",
+    "Keep",
+    "Method",
     "Moments",
+    "Scope",
     "Truncation",
     "TruncationError",
     "UnusableSystem",
@@ -18,6 +23,7 @@ __all__ = [
     "gramians",
     "hankel_singular_values",
     "layers",
+    "ranks",
     "spectra",
     "spectrum",
     "truncate",

@@ -12,6 +12,7 @@ from .gramians import Array, give_back, to_complex128
 from .hankel import Decomposition, decompose
 
 ARRAYS = ("eigenvalues", "B", "C", "hsv", "T", "W")
+MARGIN = 1000  # above the numerical rank's floor, for states that are kept for being weak
 
 
 class TruncationError(ValueError):
@@ -24,8 +25,13 @@ class Truncation:
 
     `T` (N, r) maps reduced to full states and `W` (r, N) full to reduced, with W T = I, both
     into the diagonal coordinates of the reduced system: B = W B_full, C = C_full T.
-    `condition` is that of the eigenvectors in balanced coordinates; `error_bound` is twice
-    the sum of the Hankel singular values beyond `order` (H-infinity norm).
+    `condition` is that of the eigenvectors in balanced coordinates; `error_bound` is in the
+    H-infinity norm, for balanced states twice the sum of the Hankel singular values left out;
+    `energy_kept` is the kept share of the Hankel singular values, or, where modes were selected,
+    of the mode shares.
+
+    `gain` (H, H): what must be added to the output, Re(gain) u, or None. `modes` (r,): which modes
+    of the full system these are, where a selection is all that happened, or None.
     """
 
     eigenvalues: Array
@@ -37,12 +43,15 @@ class Truncation:
     T: Array
     W: Array
     condition: float
+    energy_kept: float = 1.0
+    gain: Array | None = None
+    modes: Array | None = None
 
 
 def balanced_truncation(
     eigenvalues: Array, B: Array, C: Array, order: int, keep: str = "largest"
 ) -> Truncation:
-    """Keep the `order` most controllable and observable balanced states.
+    """Keep the `order` most controllable and observable balanced states, or the least.
 
     Args:
         eigenvalues: (N,) complex, |eigenvalue| < 1.
@@ -50,22 +59,24 @@ def balanced_truncation(
         C: (H, N) complex.
         order: 1..N. Above the numerical rank (sigma_j > N eps sigma_1), the realisation of
             the numerical rank is given, and `.order` says so.
+        keep: "largest", or for ablation "smallest": see `reduce_smallest`.
 
     Returns:
         A `Truncation` in complex128, eigenvectors of unit 2-norm in balanced coordinates
         with their largest entry real and positive. ||G - G_r||_inf <= error_bound.
 
     Raises:
-        ValueError: an order outside 1..N, an unstable or ill-shaped system, or more than one.
+        ValueError: an order outside 1..N, an unstable or ill-shaped system, or more than one;
+            another `keep`.
         TruncationError: eigenvectors so ill-conditioned that the diagonal form misses the
             balanced one by more than the bound allows.
     """
     system, as_numpy = to_complex128(eigenvalues, B, C)
     check_one(*system)
     check_order(order, system[0].shape[-1] if system[0].ndim else 0)
-    if keep != "largest":
-        raise ValueError(f"keep must be 'largest', not {keep!r}")
-    found = reduce(decompose(*system), order)
+    if keep not in ("largest", "smallest"):
+        raise ValueError(f"keep must be 'largest' or 'smallest', not {keep!r}")
+    found = (reduce if keep == "largest" else reduce_smallest)(decompose(*system), order)
     if not as_numpy:
         return found
     parts = {name: give_back(getattr(found, name), True) for name in ARRAYS}
@@ -98,21 +109,48 @@ def is_order(order: Any, n: int) -> bool:
 
 def reduce(system: Decomposition, order: int) -> Truncation:
     """`balanced_truncation` of one system that has been decomposed already; 1 <= order <= N."""
+    r = min(int(order), numerical_rank(system.hsv, len(system.hsv)))
+    return keep_states(system, 0, r)
+
+
+def reduce_smallest(system: Decomposition, order: int) -> Truncation:
+    """The system of the last `order` balanced states that double precision can still tell, fewer
+    where there are fewer (`.order` says so); 1 <= order <= N.
+
+    A state is divided by its sigma, whose rounding error is about N eps sigma_1: those below
+    1000 times that are left out like the largest, or the projection would be no projection (at
+    1000 times, W T differs from the identity by about 1e-3).
+
+    The bound holds for any set of balanced states left out. The balanced realisation stays one
+    whatever the order of its states, a part of it still has the kept part of Sigma as solution of
+    both Lyapunov inequalities, and the bound for a part left out from such Gramians asks for no
+    order among them (Beck, Doyle, Glover 1996).
+    """
+    told = numerical_rank(system.hsv, MARGIN * len(system.hsv))
+    return keep_states(system, told - min(int(order), told), told)
+
+
+def keep_states(system: Decomposition, first: int, end: int) -> Truncation:
+    """The balanced states `first` .. `end` - 1 in diagonal form; the last above the numerical rank.
+
+    Raises `TruncationError` as `balanced_truncation`.
+    """
     S, b, c = system.hsv, system.B, system.C
-    r = min(int(order), numerical_rank(S, len(S)))
-    scale = S[:r].rsqrt().to(torch.complex128)
-    T = (system.R @ system.Vh.mH[:, :r]) * scale
-    W = scale[:, None] * (system.U[:, :r].mH @ system.L.mH)
+    kept = slice(first, end)
+    scale = S[kept].rsqrt().to(torch.complex128)
+    T = (system.R @ system.Vh.mH[:, kept]) * scale
+    W = scale[:, None] * (system.U[:, kept].mH @ system.L.mH)
     balanced = (W @ (system.eigenvalues[:, None] * T), W @ b, c @ T)
     poles, X = eigenvectors(balanced[0])
     singular = torch.linalg.svdvals(X)
     condition = float(singular[0] / singular[-1])
     T, W = T @ X, torch.linalg.solve(X, W)
     reduced = (poles, W @ b, c @ T)
-    bound = 2.0 * float(S[r:].sum())
+    bound = 2.0 * float(S[:first].sum() + S[end:].sum())
     allowed = max(bound, 1e-9 * float(S[0]))
     check_diagonal_form(balanced, reduced, X, float(1.0 / singular[-1]), allowed, condition)
-    return Truncation(*reduced, S, r, bound, T, W, condition)
+    energy = float(S[kept].sum() / S.sum())
+    return Truncation(*reduced, S, end - first, bound, T, W, condition, energy)
 
 
 def numerical_rank(hsv: torch.Tensor, n: int) -> int:

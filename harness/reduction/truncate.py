@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
+import numpy as np
 import torch
 from torch import nn
 
-from .balanced import Truncation, TruncationError, is_order, reduce
-from .gramians import Array, energy_rank, gramians
+from .balanced import Truncation, TruncationError, reduce, reduce_smallest
+from .gramians import Array, gramians
 from .hankel import Decomposition, decompose
-from .moments import Moments, carry_moments, check_moments
+from .modes import best, drawn, scores, select
+from .moments import Moments, carry_moments, check_moments, join
 from .parallel import side_by_side, workers
+from .ranks import Method, check_energy, check_method, given_orders, naming_block, rank_by_tau
+from .singular_perturbation import residualise
+
+Keep = Literal["largest", "smallest", "random"]
 
 
 @runtime_checkable
 class StateSpaceLayer(Protocol):
-    """What a layer must offer to be truncated."""
+    """What a layer must offer to be truncated.
+
+    It may also offer `keep_modes(modes)`, to slice its parameters where modes are selected, so that
+    they stay what they are to the bit; and `add_gain(gain)`, to add Re(gain) u to its output with a
+    parameter `gain` beside one named D.
+    """
 
     @property
     def state_dim(self) -> int: ...
@@ -87,15 +97,6 @@ def spectra(model: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
     return [(one.hsv, one.mode_shares) for one in decompositions(model)]
 
 
-@contextlib.contextmanager
-def naming_block(i: int) -> Iterator[None]:
-    """A `ValueError` from inside says which block it speaks of."""
-    try:
-        yield
-    except ValueError as error:
-        raise type(error)(f"block {i}: {error}") from error
-
-
 def truncate(
     model: nn.Module,
     *,
@@ -104,14 +105,22 @@ def truncate(
     optimizer: torch.optim.Optimizer | None = None,
     moments: Moments = "transport",
     decomposed: Sequence[Decomposition] | None = None,
+    method: Method = "balanced",
+    keep: Keep = "largest",
+    generator: np.random.Generator | None = None,
 ) -> list[Truncation]:
-    """Balanced truncation of every layer, in place; a block at its rank already stays untouched.
+    """Truncation of every layer, in place; a block at its rank already stays untouched.
 
     Args:
-        tau: fraction of Hankel energy to discard, per block; or
+        tau: fraction of the method's energy to discard, per block; or
         state_dims: the order of every block, or one per block, in any sequence or array.
         optimizer: follows the new parameters; its moments are carried as `moments` says.
         decomposed: what `decompositions` gave for the model as it is now, to save the work.
+        method: `balanced` truncation; balanced `singular_perturbation`, which adds a static gain;
+            or the best modes as they are, by the scores `last`, `aire`, `modal`, or at `random`.
+        keep: of method balanced, for ablation: the `smallest` balanced states, or `random` modes
+            of the unbalanced system (method random, at the ranks of method balanced).
+        generator: draws random modes, one draw per block that changes, in order.
 
     Returns:
         One `Truncation` per block that changed, in order. A failure leaves the model as it was.
@@ -119,11 +128,15 @@ def truncate(
     Raises:
         ValueError: not exactly one of tau and state_dims, or, naming the block, an order
             outside 1..N, an unusable system (`UnusableSystem`), a reduced system without a
-            usable diagonal form (`TruncationError`); an optimizer whose moments are not Adam's;
-            decompositions of another model.
+            usable diagonal form (`TruncationError`), a layer that takes no static gain; an
+            optimizer whose moments are not Adam's; decompositions of another model; a method or
+            `keep` that does not exist, or chance without a generator.
     """
     found = layers(model)
+    how = _how(method, keep, generator)
     wanted = _wanted(found, tau, state_dims)
+    if tau is not None:
+        check_energy(method)
     if optimizer is not None:
         check_moments(optimizer, moments)
     moving = {i: layer for i, layer in enumerate(found) if wanted[i] != layer.state_dim}
@@ -133,23 +146,77 @@ def truncate(
         systems = dict(enumerate(decomposed))
         if [len(one.hsv) for one in decomposed] != [layer.state_dim for layer in found]:
             raise ValueError("the decompositions are not those of the model as it is now")
-    ranks = {i: _rank(i, systems[i], wanted[i], tau) for i in moving}
-    ranks = {i: rank for i, rank in ranks.items() if rank != found[i].state_dim}
+    orders = {i: _rank(i, systems[i], wanted[i], tau, method) for i in moving}
+    orders = {i: order for i, order in orders.items() if order != found[i].state_dim}
+    if how == "singular_perturbation":
+        _check_gains({i: found[i] for i in orders})
+    lots = {}
+    if how == "random":
+        assert generator is not None
+        lots = {i: drawn(found[i].state_dim, order, generator) for i, order in orders.items()}
 
     def reduced(i: int) -> Truncation:
         with naming_block(i):
-            return reduce(systems[i], ranks[i])
+            return _reduced(systems[i], orders[i], how, lots.get(i))
 
-    at_once = min((workers(ranks[i], systems[i].hsv.device) for i in ranks), default=1)
-    truncations = side_by_side(reduced, list(ranks), at_once)
-    for layer, truncation in zip((found[i] for i in ranks), truncations, strict=True):
-        old = dict(layer.named_parameters(recurse=False))
-        layer.assign(truncation.eigenvalues, truncation.B, truncation.C)
-        if optimizer is not None:
-            new = dict(layer.named_parameters(recurse=False))
-            old = {name: p for name, p in old.items() if new[name] is not p}
-            carry_moments(optimizer, old, new, truncation, moments)
+    at_once = min((workers(orders[i], systems[i].hsv.device) for i in orders), default=1)
+    truncations = side_by_side(reduced, list(orders), at_once)
+    for layer, truncation in zip((found[i] for i in orders), truncations, strict=True):
+        _replace(layer, truncation, optimizer, moments)
     return truncations
+
+
+def _how(method: str, keep: str, generator: np.random.Generator | None) -> str:
+    """The method, or `smallest`, or `random`, of a call that makes sense."""
+    check_method(method)
+    if keep not in get_args(Keep):
+        raise ValueError(f"keep must be one of {', '.join(get_args(Keep))}, not {keep!r}")
+    if keep != "largest" and method != "balanced":
+        raise ValueError(f"keep={keep!r} is an ablation of method 'balanced', not of {method!r}")
+    how = method if keep == "largest" else keep
+    if how == "random" and generator is None:
+        raise ValueError("random modes need a generator (numpy.random.default_rng)")
+    return how
+
+
+def _reduced(system: Decomposition, order: int, how: str, lot: torch.Tensor | None) -> Truncation:
+    if how == "balanced":
+        return reduce(system, order)
+    if how == "smallest":
+        return reduce_smallest(system, order)
+    if how == "singular_perturbation":
+        return residualise(system, order)
+    return select(system, best(scores(system, how), order) if lot is None else lot)
+
+
+def _check_gains(changing: dict[int, Any]) -> None:
+    for i, layer in changing.items():
+        if not hasattr(layer, "add_gain"):
+            raise ValueError(
+                f"block {i}: method 'singular_perturbation' needs a static gain, and "
+                f"{type(layer).__name__} has no add_gain"
+            )
+
+
+def _replace(
+    layer: Any, truncation: Truncation, optimizer: torch.optim.Optimizer | None, moments: Moments
+) -> None:
+    """Give the layer its reduced system, and the optimizer its new parameters."""
+    old = dict(layer.named_parameters(recurse=False))
+    sliced = truncation.modes is not None and hasattr(layer, "keep_modes")
+    if sliced:
+        layer.keep_modes(truncation.modes)
+    else:
+        layer.assign(truncation.eigenvalues, truncation.B, truncation.C)
+    if truncation.gain is not None:
+        layer.add_gain(truncation.gain)
+    if optimizer is None:
+        return
+    new = dict(layer.named_parameters(recurse=False))
+    changed = {name: p for name, p in old.items() if new[name] is not p}
+    carry_moments(optimizer, changed, new, truncation, moments, sliced)
+    if "gain" in new.keys() - old.keys():
+        join(optimizer, new["gain"], beside=new["D"])
 
 
 def _wanted(
@@ -161,22 +228,14 @@ def _wanted(
     sizes = [layer.state_dim for layer in found]
     if state_dims is None:
         return sizes if tau == 0.0 else [None] * len(sizes)
-    given: Any = state_dims.tolist() if hasattr(state_dims, "tolist") else state_dims
-    ranks = list(given) if isinstance(given, Sequence) else [given] * len(found)
-    if len(ranks) != len(found):
-        raise ValueError(f"{len(ranks)} state dimensions for {len(found)} blocks")
-    for i, (rank, n) in enumerate(zip(ranks, sizes, strict=True)):
-        if not is_order(rank, n):
-            raise ValueError(f"block {i}: order must be from 1 to {n}, not {rank}")
-    return [int(r) for r in ranks]
+    return given_orders(sizes, state_dims)
 
 
-def _rank(i: int, system: Decomposition, wanted: int | None, tau: float | None) -> int:
+def _rank(i: int, system: Decomposition, wanted: int | None, tau: float | None, method: str) -> int:
     if wanted is not None:
         return wanted
     assert tau is not None
-    with naming_block(i):
-        return energy_rank(system.hsv, tau)
+    return rank_by_tau(i, system, tau, method)
 
 
 __all__ = ["TruncationError", "decompositions", "layers", "spectra", "truncate"]

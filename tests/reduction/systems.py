@@ -34,3 +34,17 @@ HARD = {
     "near zero": _with(lam=_lam * 1e-6),
     "one state": random_system(1, 4),
 }
+
+
+def transfer(eigenvalues, B, C, z, gain=0.0):
+    """z C (z - Lambda)^-1 B + gain at each z, (len(z), H, H): the output reads the new state."""
+    z = np.asarray(z)[:, None, None]
+    return z * ((C[None] / (z - eigenvalues)) @ B) + gain
+
+
+def distance(full, reduced, gain=0.0):
+    """The H-infinity distance of two systems on a grid with their resonances in it."""
+    grid = np.linspace(0, 2 * np.pi, 400, endpoint=False)
+    z = np.exp(1j * np.concatenate([grid, np.angle(full[0]), np.angle(reduced[0])]))
+    gap = transfer(*full, z) - transfer(*reduced, z, gain)
+    return np.linalg.norm(gap, ord=2, axis=(1, 2)).max()

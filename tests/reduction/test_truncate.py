@@ -312,7 +312,8 @@ def test_training_goes_on(moments):
             "not momentum_buffer: use moments='reset'",
         ),
         (lambda p: torch.optim.AdamW(p, amsgrad=True), "transport", "max_exp_avg_sq"),
-        (torch.optim.AdamW, "slice", "must be one of transport, reset, not 'slice'"),
+        (lambda p: torch.optim.AdamW(p, amsgrad=True), "slice", "be sliced, not max_exp_avg_sq"),
+        (torch.optim.AdamW, "keep", "must be one of transport, reset, slice, not 'keep'"),
     ],
 )
 def test_moments_that_cannot_be_carried_are_refused_before_anything_changes(make, moments, message):

@@ -29,4 +29,24 @@ TASK_SPECS: tuple[type[TaskSpecBase], ...] = (
     Wikitext103Spec,
 )
 
-__all__ = [spec.__name__ for spec in (*TASK_SPECS, TaskSpecBase)] + ["TASK_SPECS"]
+__all__ = [
+    "TASK_SPECS",
+    "AanSpec",
+    "DigitsSpec",
+    "Enwik8Spec",
+    "ImdbSpec",
+    "ListopsSpec",
+    "PathfinderGeneratedSpec",
+    "PathfinderSpec",
+    "PathxSpec",
+    "PsmnistSpec",
+    "PylibSpec",
+    "Sc10Spec",
+    "ScifarSpec",
+    "SmnistSpec",
+    "SpeechCommandsSpec",
+    "TaskSpecBase",
+    "Text8Spec",
+    "VowelsSpec",
+    "Wikitext103Spec",
+]

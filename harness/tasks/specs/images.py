@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
+
+from pydantic import model_validator
 
 from harness.tasks.base import Family, Metric, TaskInfo
 
@@ -61,7 +63,8 @@ class ScifarSpec(_PixelSpec):
     """CIFAR-10, 32 x 32 pixels read row by row as 1,024 steps.
 
     `scaling="channel"` subtracts each channel's mean and divides by its standard deviation, by the
-    paper's constants; `unit` scales to [0, 1]. `grayscale` makes one channel of three (ITU-R 601).
+    paper's constants; `unit` scales to [0, 1]. `grayscale` makes one channel of three (ITU-R 601),
+    for which there are no such constants: it needs `unit`.
     """
 
     origin: ClassVar[str] = "CIFAR-10's binary archive"
@@ -75,6 +78,12 @@ class ScifarSpec(_PixelSpec):
     def info(self) -> TaskInfo:
         channels = (1 if self.grayscale else 3) + self.time_channel
         return TaskInfo("classification", outputs=10, length=1024, inputs=channels)
+
+    @model_validator(mode="after")
+    def _grayscale_has_no_constants(self) -> Self:
+        if self.grayscale and self.scaling == "channel":
+            raise ValueError('grayscale needs scaling "unit": the constants are of three channels')
+        return self
 
 
 class PathfinderSpec(TaskSpecBase):
