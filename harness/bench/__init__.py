@@ -1,1 +1,1 @@
-"""Benchmarks, as commands of the product: `harness bench step | truncation | launch`."""
+"""Benchmarks, as commands of the product: `harness bench step | truncation | regularizer | launch`."""

@@ -60,6 +60,21 @@ def truncation(
 
 
 @app.command()
+def regularizer(
+    quick: Quick = False,
+    as_json: AsJson = False,
+    threads: Threads = 2,
+    device: Device = "cpu",
+    rounds: RoundsOption = None,
+) -> None:
+    """What the Hankel nuclear norm adds to a training step, by method, shape and N."""
+    from harness.bench import regularizer as bench
+
+    found = bench.measure(quick=quick, threads=threads, device=device, rounds=rounds)
+    _print(found, bench.lines, as_json)
+
+
+@app.command()
 def launch(
     quick: Quick = False,
     as_json: AsJson = False,

@@ -5,6 +5,7 @@ from .gramians import UnusableSystem, energy_rank, gramians
 from .hankel import Decomposition, hankel_singular_values, spectrum
 from .moments import Moments
 from .ranks import METHODS, Method, Scope, ranks
+from .regularizer import hankel_nuclear_norm, regularizer_flops
 from .truncate import Keep, decompositions, layers, spectra, truncate
 
 __all__ = [
@@ -21,9 +22,11 @@ __all__ = [
     "decompositions",
     "energy_rank",
     "gramians",
+    "hankel_nuclear_norm",
     "hankel_singular_values",
     "layers",
     "ranks",
+    "regularizer_flops",
     "spectra",
     "spectrum",
     "truncate",

@@ -15,8 +15,9 @@ from harness.arms import Turn
 from harness.reduction import Decomposition, UnusableSystem, decompositions, truncate
 
 from .evaluate import evaluate
+from .faults import Diverged
 from .flops import spectrum_flops, truncation_flops
-from .run import Diverged, Run
+from .run import Run
 from .seeds import stream
 from .selection import consider
 from .state import Kept, RunState, install, snapshot

@@ -18,6 +18,10 @@ MACHINE_SIGNS = (
 )  # fmt: skip
 
 
+class Diverged(Exception):
+    """A NaN or infinite loss or metric, or a broken system: a result, not a fault."""
+
+
 def is_fault(error: BaseException) -> bool:
     """Whether the machine is to blame rather than the trial: memory, device, files."""
     if isinstance(error, MemoryError | OSError | torch.OutOfMemoryError):

@@ -15,8 +15,9 @@ import torch
 from harness.models.build import gain_blocks
 
 from .boundary import boundary
+from .faults import Diverged
 from .optimizer import set_learning_rate
-from .run import Diverged, Run
+from .run import Run
 from .seeds import stream
 from .state import RunState
 
@@ -110,4 +111,4 @@ def looks(run: Run, step: int) -> bool:
     return at_boundary(run, step) or step % CHECK_EVERY == 0
 
 
-__all__ = ["Diverged", "Run", "train"]
+__all__ = ["Run", "train"]

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from harness.arms import DistillSpec, HankelRegularizedSpec
-from harness.reduction.regularizer import hankel_nuclear_norm, regularizer_flops
+from harness.reduction import UnusableSystem, hankel_nuclear_norm, regularizer_flops
 from harness.suite.specs import TrialSpec
 from harness.tasks.base import TaskInfo
 
+from .faults import Diverged
 from .flops import forward_flops, step_flops
 from .graphs import Graphed, plain, refusal
 from .loss import distillation_loss, loss_of, published_cross_entropy
@@ -62,8 +63,11 @@ class Regularized(Objective):
     def backward(self, model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         loss = super().backward(model, x, y)
         arm = self.spec.arm
-        # Its gradients add to those of the loss.
-        (arm.weight * hankel_nuclear_norm(model, method=arm.penalty)).backward()
+        try:
+            penalty = hankel_nuclear_norm(model, method=arm.penalty)
+        except UnusableSystem as error:
+            raise Diverged(f"the system is broken: {error}") from error
+        (arm.weight * penalty).backward()  # adds to the gradients of the loss
         return loss
 
     def step_flops(self, state_dims: Sequence[int], batch: int, gains: int = 0) -> int:

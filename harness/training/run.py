@@ -17,10 +17,6 @@ from .objective import objective_of
 from .state import RunState
 
 
-class Diverged(Exception):
-    """A NaN or infinite loss or metric, or a broken system: a result, not a fault."""
-
-
 @dataclass
 class Run:
     """What stays fixed while the state moves.

@@ -27,10 +27,10 @@ from . import machine
 from .clocks import Clocks
 from .environment import checkpoint_seconds
 from .evaluate import evaluate
-from .faults import described, is_fault
+from .faults import Diverged, described, is_fault
 from .graphs import refusal
 from .latency import step_latency
-from .loop import Diverged, Run, train
+from .loop import Run, train
 from .optimizer import make_optimizer
 from .record import record_of
 from .seeds import drawn_from, stream

@@ -14,7 +14,7 @@ from harness.records.locks import Busy
 from harness.records.store import TrialDir
 from harness.suite import TrialSpec
 from harness.tasks import TaskInfo
-from harness.training import boundary, loop, objective
+from harness.training import boundary, faults, objective
 from harness.training import trial as trial_module
 from harness.training.clocks import NAMES, Clocks
 from harness.training.optimizer import make_optimizer
@@ -90,7 +90,7 @@ def test_a_broken_system_is_divergence(kind):
     with torch.no_grad():
         for name, value in values.items():
             getattr(model.blocks[1].ssm, name)[3] = value
-    with pytest.raises(loop.Diverged, match=f"broken at step 7: block 1: .*{reason}"):
+    with pytest.raises(faults.Diverged, match=f"broken at step 7: block 1: .*{reason}"):
         boundary.decompositions_of(state)
 
 

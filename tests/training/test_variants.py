@@ -8,7 +8,7 @@ import torch
 
 from harness import tasks
 from harness.models import build, load
-from harness.reduction.regularizer import hankel_nuclear_norm, regularizer_flops
+from harness.reduction import hankel_nuclear_norm, regularizer_flops
 from harness.training import boundary
 from harness.training.flops import forward_flops, step_flops
 from harness.training.loss import distillation_loss, loss_of
@@ -204,6 +204,14 @@ def test_the_selected_model_is_what_a_regularized_trial_truncates(store, monkeyp
     record = run_trial(spec, store)["record"]
     assert (record["selected_step"], record["state_dims"]) == (40, [9, 9])
     assert all(torch.equal(seen["selected"][k], v) for k, v in seen["weights"].items())
+
+
+@pytest.mark.parametrize("penalty", ["exact", "adjoint", "modal"])
+def test_a_penalty_of_a_broken_system_is_divergence(penalty, store):
+    training = {"steps": 40, "lr": 1e4, "warmup": 0.0}
+    spec = trial_spec({"kind": "hankel_regularized", "tau": 0.1, "penalty": penalty},
+                      training=training)  # fmt: skip
+    assert run_trial(spec, store)["status"] == "diverged"
 
 
 def test_a_vanishing_weight_trains_the_full_model(store, undisturbed, specs):
