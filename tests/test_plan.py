@@ -7,7 +7,16 @@ from harness.estimate import summary
 from harness.listing import plan_lines
 from harness.plan import Plan
 from harness.records.store import Store
-from harness.suite import Comparison, FullSpec, InTrainingSpec, SmallSpec, Suite, TaskSpec
+from harness.suite import (
+    Comparison,
+    DistillSpec,
+    FullSpec,
+    HankelRegularizedSpec,
+    InTrainingSpec,
+    SmallSpec,
+    Suite,
+    TaskSpec,
+)
 
 SHRINK = InTrainingSpec(kind="in_training")
 
@@ -58,3 +67,45 @@ def test_rows_that_share_a_trial_are_counted_once(store):
     end(store, shrunk, "completed", state_dims=[64, 64], **numbers)
     first = plan_lines(summary(Plan(suite, store)))[0]
     assert first.endswith(": 3 rows of trials (2 distinct), 2 missing")
+
+
+NUMBERS = {"train_flops": 1.0, "seconds_total": 1.0, "device": "cpu", "task": "digits"}
+
+
+@pytest.mark.parametrize(("spec", "waits"), [(DistillSpec, True), (HankelRegularizedSpec, False)])
+def test_a_rival_of_a_matched_size_gets_it_from_the_plan(spec, waits, store):
+    rival = spec(kind=spec.model_fields["kind"].annotation.__args__[0], match="seed", to=SHRINK)
+    plan = Plan(suite_of(full=FullSpec(kind="full"), shrunk=SHRINK, rival=rival), store)
+    full, shrunk, row = plan.rows
+    assert set(row.needs) == {shrunk.spec.trial_id} | ({full.spec.trial_id} if waits else set())
+    end(store, shrunk.spec.trial_id, "completed", state_dims=[9, 5], **NUMBERS)
+    plan.resolve()
+    assert plan.ready(row) is not waits
+    if waits:
+        end(store, full.spec.trial_id, "completed", state_dims=[64, 64], **NUMBERS)
+        assert plan.ready(row)
+    assert (row.spec.arm.kind, row.spec.arm.state_dims, row.spec.arm.match) == (
+        rival.kind, (9, 5), None
+    )  # fmt: skip
+    assert row.role.matches == "shrunk"
+
+
+def test_a_student_needs_a_full_arm_in_its_comparison():
+    with pytest.raises(ValueError, match="arm 'rival' learns from the full arm: add it"):
+        suite_of(rival=DistillSpec(kind="distill", state_dims=(3,)))
+
+
+def test_regularized_trials_of_two_sizes_share_their_training(store):
+    from harness.sharing import arrange
+    from harness.suite import TrialSpec
+
+    trials = [
+        TrialSpec(
+            task=TaskSpec(name="digits"),
+            arm=HankelRegularizedSpec(kind="hankel_regularized", state_dims=(n,)),
+        )
+        for n in (3, 5)
+    ]
+    full = TrialSpec(task=TaskSpec(name="digits"), arm=FullSpec(kind="full"))
+    sharing = arrange([full, *trials], store, lambda _: False)
+    assert sharing.forks == {trials[1].trial_id: (trials[0].trial_id, 600)}
