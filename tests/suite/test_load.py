@@ -38,7 +38,7 @@ def refusal_of(name):
 
 def test_every_suite_that_comes_along_loads():
     assert isinstance(load("demo"), Suite)
-    names = {"timing": ["digits", "vowels"], "ablations": ["digits", "smnist"]}
+    names = {"timing": ["digits", "vowels"], "ablations": ["digits", "digits_knobs", "smnist"]}
     names["paper"] = ["smnist", "scifar", "listops", "imdb", "aan", "pathfinder"]
     for module in available():
         for name in names.get(module, ["suite"]):
