@@ -21,8 +21,9 @@ def check_launch(trials: Iterable[TrialSpec], address: str, cpus: int, gpus: flo
 
     Raises:
         ValueError: a `HARNESS_*` variable that says nothing, or asks for a device that is not
-            here; fewer CPUs than threads; a backend that cannot run here.
+            here; fewer CPUs than threads; a backend that cannot run here; data that cannot be had.
     """
+    trials = list(trials)
     checkpoint_seconds()
     threads = threads_wish()
     if threads is not None and cpus < threads:
@@ -52,6 +53,20 @@ def check_launch(trials: Iterable[TrialSpec], address: str, cpus: int, gpus: flo
         reason = triton_refusal(torch.device(device))
         if reason is not None:
             raise ValueError(f"model.backend triton cannot run here: {reason}")
+    _bring_data(trials)
+
+
+def _bring_data(trials: list[TrialSpec]) -> None:
+    """Download and process what trials read from archives, once and where one sees it.
+
+    Raises:
+        ValueError: data that are not here and cannot be had.
+    """
+    wanted = dict.fromkeys(t.task for t in trials if t.task.from_archives)
+    for task in wanted:
+        from harness import tasks
+
+        tasks.build(task)
 
 
 __all__ = ["check_launch", "default_cpus"]

@@ -26,6 +26,7 @@ NODES_EVERY = 5.0  # seconds between looks at which nodes live
 NODES_WAIT = 300.0  # seconds in which a lost node may be replaced
 FORWARDED = (
     "HARNESS_CHECKPOINT_SECONDS", "HARNESS_DEVICE", "HARNESS_DATA", "HARNESS_THREADS",
+    "HARNESS_DATA_MIRROR", "HARNESS_DATA_UNCHECKED",
 )  # fmt: skip
 
 

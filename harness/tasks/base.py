@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -66,6 +67,14 @@ class Task(ABC):
     @property
     def higher_is_better(self) -> bool:
         return HIGHER_IS_BETTER[self.metric]
+
+    @functools.cached_property
+    def pool_fingerprint(self) -> str:
+        """`fingerprint` without what a drawn split decides, so the same for all its seeds."""
+        return self.fingerprint
+
+    def verify(self) -> None:  # noqa: B027  (most tasks check their data when reading them)
+        """Check stored data byte by byte; ValueError names what is damaged."""
 
     def examples(self, split: str, indices: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """The examples of `split` at `indices` (an array of integers in 0..size-1), on the CPU.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,22 +11,77 @@ import numpy as np
 from harness.tasks.cache import _DIGEST
 from harness.tasks.specs import TASK_SPECS, TaskSpecBase
 
+# Tasks whose data are kept under another name, since they share them with that task.
+_FOLDERS = {
+    "pathx": "pathfinder",
+    "psmnist": "mnist",
+    "scifar": "cifar",
+    "smnist": "mnist",
+}
+
+
+# Archives that only one of a task's options needs.
+_ONLY_FOR = {
+    ("listops", "lra_release.gz"): "source=lra",
+    ("wikitext103", "wikitext-103-raw-v1.zip"): "edition=raw",
+    ("wikitext103", "wikitext-103-v1.zip"): "edition=tokens",
+}
+
 
 def data_lines(data_dir: Path) -> Iterator[str]:
     """For every task what it is, where its data come from and what is here; reads no data."""
     for kind in sorted(TASK_SPECS, key=_name):
         name = _name(kind)
         info = kind.model_validate({"name": name}).info
-        yield f"{name:10} {kind.family:11} {info.kind:14} length {info.length:5}  {kind.metric}"
-        yield f"{'':10} from: {kind.origin}"
-        if kind.installed:
-            yield f"{'':10} here: yes, as installed; harness data check {name} tells its checksum"
-            continue
-        files = sorted((data_dir / name).glob("*/*.npz"))
-        if not files:
-            yield f"{'':10} here: no; made when first needed, or by harness data fetch {name}"
-        for path in files:
-            yield f"{'':10} here: {path}, {path.stat().st_size / 1e6:.3g} MB, {_checksum(path)}"
+        yield f"{name:20} {kind.family:11} {info.kind:14} length {info.length:6}  {kind.metric}"
+        yield from (f"{'':20} {line}" for line in _origin(kind, name, data_dir))
+
+
+def _origin(kind: type[TaskSpecBase], name: str, data_dir: Path) -> Iterator[str]:
+    yield f"from: {kind.origin}"
+    for archive in kind.archives:
+        only = _ONLY_FOR.get((name, archive))
+        use = f" (only for {only})" if only else ""
+        yield f"archive: {archive}{use}, {_archive(archive, data_dir / 'downloads')}"
+    if kind.installed:
+        yield f"here: yes, as installed; harness data check {name} tells its checksum"
+        return
+    here = list(_here(data_dir / _FOLDERS.get(name, name)))
+    yield from (f"here: {line}" for line in here)
+    if not here:
+        yield f"here: no; made when first needed, or by harness data fetch {name}"
+
+
+def _archive(archive: str, folder: Path) -> str:
+    """Whether an archive is in the folder of downloads."""
+    path = folder / archive
+    if path.is_file():
+        return f"here, {_megabytes(path.stat().st_size)}"
+    part = path.with_name(f"{archive}.part")
+    if part.is_file():
+        return f"{_megabytes(part.stat().st_size)} of it here"
+    return "not here"
+
+
+def _here(folder: Path) -> Iterator[str]:
+    """What a task's folder holds: generated files, and folders of mapped arrays."""
+    for path in sorted(folder.glob("*/*.npz")):
+        yield f"{path}, {_megabytes(path.stat().st_size)}, {_checksum(path)}"
+    for index in sorted(folder.glob("[!.]*/index.json")):
+        yield f"{index.parent}, {_described(index)}"
+
+
+def _described(index: Path) -> str:
+    """Size, checksum and options of mapped arrays, as their index tells them."""
+    try:
+        content = json.loads(index.read_text(encoding="utf-8"))
+        size = sum(int(entry["bytes"]) for entry in content["arrays"].values())
+        first = min(content["arrays"])
+        checksum = content["arrays"][first]["sha256"][:16]
+        options = json.dumps(content["options"], sort_keys=True)
+        return f"{_megabytes(size)}, {first} sha256 {checksum}, of {options}"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return "damaged"
 
 
 def _name(kind: type[TaskSpecBase]) -> str:
@@ -39,3 +95,7 @@ def _checksum(path: Path) -> str:
             return f"sha256 {str(stored[_DIGEST])[:16]}"
     except Exception:  # bits gone wrong make the readers raise almost anything
         return "damaged"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.3g} MB"

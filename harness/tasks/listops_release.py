@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.tasks import listops_trees as trees
+from harness.tasks.download import UnavailableError
 from harness.tasks.lra_tables import Table, tables
 from harness.tasks.mapped import Builder, Mapped, mapped
 
@@ -33,12 +34,11 @@ def released(data_dir: Path) -> Mapped:
 
     Raises ValueError where the tables are missing or not what they should be.
     """
-    return mapped(
-        data_dir,
-        "listops",
-        {"source": "lra", "layout": _LAYOUT},
-        lambda builder: _build(builder, data_dir),
-    )
+    options = {"source": "lra", "layout": _LAYOUT}
+    try:
+        return mapped(data_dir, "listops", options, lambda builder: _build(builder, data_dir))
+    except UnavailableError as error:
+        raise UnavailableError(f"{error}; or task.source=generated, by the same rules") from error
 
 
 def tokens_of(source: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ class Digits(Task):
         arrays = {f"{split}/x": x for split, x in self._pixels.items()}
         arrays |= {f"{split}/y": y for split, y in self._labels.items()}
         self.fingerprint = digest(arrays)
+        pixels, labels = _pool()
+        self.pool_fingerprint = digest({"x": pixels, "y": labels})
 
     def _take(self, split: str, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         x = torch.from_numpy(self._pixels[split][rows]).unsqueeze(-1)
@@ -65,12 +68,18 @@ class Digits(Task):
 
 def _load(split_seed: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Pixels {split: (n, 64) float32 in [0, 1]} and labels {split: (n,) int64}."""
-    table = np.loadtxt(_file(), delimiter=",")
-    pixels, labels = (table[:, :-1] / _BRIGHTEST).astype(np.float32), table[:, -1].astype(np.int64)
+    pixels, labels = _pool()
     train, rest = stratified_split(labels, _SIZES["train"], split_seed)
     validation, test = stratified_split(labels[rest], _SIZES["validation"], split_seed)
     rows = {"train": train, "validation": rest[validation], "test": rest[test]}
     return {k: pixels[v] for k, v in rows.items()}, {k: labels[v] for k, v in rows.items()}
+
+
+@functools.cache
+def _pool() -> tuple[np.ndarray, np.ndarray]:
+    """All pixels, (1797, 64) float32 in [0, 1], and labels, (1797,) int64, in the file's order."""
+    table = np.loadtxt(_file(), delimiter=",")
+    return (table[:, :-1] / _BRIGHTEST).astype(np.float32), table[:, -1].astype(np.int64)
 
 
 def _file() -> Path:

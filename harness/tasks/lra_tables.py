@@ -13,7 +13,7 @@ from typing import BinaryIO, Protocol
 
 from harness.tasks.archives import opened
 from harness.tasks.builder import Builder
-from harness.tasks.download import downloads
+from harness.tasks.download import UnavailableError, downloads
 
 ARCHIVE = "lra_release.gz"
 
@@ -73,8 +73,8 @@ def tables(
         raise ValueError(f"{folder}: {why}")
     try:
         path = builder.archive(ARCHIVE)
-    except ValueError as error:
-        raise ValueError(f"{error}; or put {', '.join(names)} there by hand") from error
+    except UnavailableError as error:
+        raise UnavailableError(f"{error}; or put {', '.join(names)} there by hand") from error
     yield from _from_archive(path, names, missing)
 
 

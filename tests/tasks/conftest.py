@@ -1,14 +1,17 @@
-"""Small versions of the four tasks, built once."""
+"""Small versions of the tasks, built once; those of real data from miniature archives."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from harness import tasks
 
-SMALL: dict[str, tasks.TaskSpecBase] = {
+from . import miniature, miniature_media, miniature_text
+
+EMBEDDED: dict[str, tasks.TaskSpecBase] = {
     "digits": tasks.DigitsSpec(name="digits"),
     "listops": tasks.ListopsSpec(
         name="listops", train=400, validation=50, test=60, min_length=5, max_length=64, length=64
@@ -16,6 +19,8 @@ SMALL: dict[str, tasks.TaskSpecBase] = {
     "pylib": tasks.PylibSpec(name="pylib", window=64, train=200, validation=50, test=60),
     "vowels": tasks.VowelsSpec(name="vowels", length=256, train=120, validation=40, test=50),
 }
+MODULES = (miniature, miniature_text, miniature_media)
+SMALL = EMBEDDED | {name: spec for module in MODULES for name, spec in module.SPECS.items()}
 
 
 @pytest.fixture(scope="session")
@@ -30,4 +35,22 @@ def specs() -> dict[str, tasks.TaskSpecBase]:
 
 @pytest.fixture(scope="session")
 def built(data_dir: Path) -> dict[str, tasks.Task]:
-    return {name: tasks.build(spec, data_dir) for name, spec in SMALL.items()}
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        miniature.without_checksums(monkeypatch)
+        for module in MODULES:
+            module.write_all(data_dir / "downloads")
+        return {name: tasks.build(spec, data_dir) for name, spec in SMALL.items()}
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[miniature.Server]:
+    """A local server that is the only mirror of every archive, none with a known checksum."""
+    from harness.tasks import transfer
+
+    monkeypatch.setattr(transfer, "_PATIENCE", 0.0)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("HARNESS_DATA_MIRROR", raising=False)
+    monkeypatch.delenv("HARNESS_DATA_UNCHECKED", raising=False)
+    with miniature.serving() as state:
+        miniature.without_checksums(monkeypatch, state.base)
+        yield state

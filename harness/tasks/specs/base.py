@@ -38,6 +38,11 @@ class TaskSpecBase(Spec):
         raise NotImplementedError
 
     @property
+    def from_archives(self) -> bool:
+        """Whether the data come from `archives`, which may have to be downloaded."""
+        return bool(self.archives)
+
+    @property
     def train_size(self) -> int | None:
         """Training examples; None where only reading the data can tell."""
         raise NotImplementedError

@@ -92,6 +92,10 @@ class ListopsSpec(TaskSpecBase):
         return TaskInfo("classification", outputs=10, length=self.length, vocabulary=18)
 
     @property
+    def from_archives(self) -> bool:
+        return self.source == "lra"
+
+    @property
     def train_size(self) -> int | None:
         return self.train if self.source == "generated" else None
 

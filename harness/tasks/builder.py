@@ -1,0 +1,159 @@
+"""What fills a mapped cache: arrays written straight to their files."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+class Builder:
+    """The arrays of one cache in the making.
+
+    notes: JSON values worth keeping beside them, such as counts of what was skipped.
+    """
+
+    def __init__(self, folder: Path, data_dir: Path) -> None:
+        self._folder, self._data_dir = folder, data_dir
+        self._names: list[str] = []
+        self._maps: list[np.memmap] = []
+        self._growing: list[Growing] = []
+        self.notes: dict[str, Any] = {}
+        self.archives: dict[str, str] = {}
+
+    def archive(self, name: str) -> Path:
+        """`download.fetch` of an archive, noting its checksum: when the file is replaced by
+        another one, the cache is built again."""
+        from harness.tasks.download import fetch
+
+        path = fetch(name, self._data_dir)
+        recorded = recorded_archive(name, self._data_dir)
+        if recorded is not None:
+            self.archives[name] = recorded
+        return path
+
+    def create(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.memmap:
+        """A new array of zeros, to be written to; it is the file."""
+        if 0 in shape:
+            raise ValueError(f"{name} would be empty: shape {shape}")
+        path, plain = self._path(name), _plain(name, dtype)
+        size, free = math.prod(shape) * plain.itemsize, shutil.disk_usage(self._folder).free
+        if size > free:  # the map would be made, and the process killed while writing to it
+            raise ValueError(
+                f"no room for {size / 1e6:.3g} MB under {self._folder.parent}: "
+                f"{free / 1e6:.3g} MB are free"
+            )
+        array = np.lib.format.open_memmap(path, mode="w+", dtype=plain, shape=shape)
+        self._maps.append(array)
+        return array
+
+    def put(self, name: str, array: np.ndarray) -> None:
+        """Store an array that is in memory."""
+        self.create(name, array.shape, array.dtype)[...] = array
+
+    def grow(self, name: str, dtype: Any) -> Growing:
+        """A vector of a length that only its end will tell; `append` to it."""
+        growing = Growing(self._path(name), _plain(name, dtype))
+        self._growing.append(growing)
+        return growing
+
+    def close(self) -> dict[str, dict[str, Any]]:
+        """Bring all to the disk; {name: shape, dtype, bytes of the file, SHA-256 of the data}."""
+        for array in self._maps:
+            array.flush()
+        self._maps.clear()
+        for growing in self._growing:
+            growing.close()
+        if not self._names:
+            raise ValueError("no array was built")
+        return {name: self._entry(name) for name in self._names}
+
+    def _entry(self, name: str) -> dict[str, Any]:
+        path = self._folder / f"{name}.npy"
+        sync(path)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        return {
+            "shape": list(array.shape),
+            "dtype": array.dtype.str,
+            "bytes": path.stat().st_size,
+            "sha256": array_sha256(array),
+        }
+
+    def _path(self, name: str) -> Path:
+        if not _NAME.fullmatch(name) or name in self._names:
+            raise ValueError(f"an array's name is new, of letters, digits, _ . -; got {name!r}")
+        self._names.append(name)
+        return self._folder / f"{name}.npy"
+
+
+class Growing:
+    """A vector on disk that grows; its header, written last, has room for any length."""
+
+    def __init__(self, path: Path, dtype: np.dtype) -> None:
+        self._path, self._dtype, self.length = path, dtype, 0
+        self._file = path.open("wb")
+        self._header(self._file)
+        self._start = self._file.tell()
+
+    def append(self, values: np.ndarray) -> None:
+        """Add a vector of the same dtype at the end."""
+        if values.ndim != 1 or values.dtype != self._dtype:
+            raise ValueError(f"{self._path.name} grows by vectors of {self._dtype}")
+        self._file.write(np.ascontiguousarray(values).data)
+        self.length += len(values)
+
+    def close(self) -> None:
+        if self.length == 0:
+            self._file.close()
+            raise ValueError(f"{self._path.stem} would be empty")
+        self._file.seek(0)
+        self._header(self._file)
+        assert self._file.tell() == self._start
+        self._file.close()
+
+    def _header(self, file: BinaryIO) -> None:
+        descr = np.lib.format.dtype_to_descr(self._dtype)
+        header = {"descr": descr, "fortran_order": False, "shape": (self.length,)}
+        np.lib.format.write_array_header_1_0(file, header)
+
+
+def array_sha256(array: np.ndarray) -> str:
+    """SHA-256, hex, of the bytes of a contiguous array."""
+    return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).hexdigest()
+
+
+def recorded_archive(name: str, data_dir: Path) -> str | None:
+    """The SHA-256 recorded for an archive when it came; None where there is no record."""
+    try:
+        words = record_path(name, data_dir).read_text(encoding="utf-8").split()
+    except (OSError, UnicodeError):
+        return None
+    return words[0] if words else None
+
+
+def record_path(name: str, data_dir: Path) -> Path:
+    return data_dir / "downloads" / f"{name}.sha256"
+
+
+def sync(path: Path) -> None:
+    """fsync a file or a folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _plain(name: str, dtype: Any) -> np.dtype:
+    plain = np.dtype(dtype)
+    if plain.hasobject or plain.fields:
+        raise ValueError(f"{name} must hold plain numbers, not {plain}")
+    return plain

@@ -1,0 +1,261 @@
+"""Downloads: whole and checked, or one line that says what is wrong and what to do."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import multiprocessing
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from harness.tasks import download, sources, transfer
+from harness.tasks.download import fetch
+
+from .miniature import NOWHERE
+
+NAME = "text8.zip"
+CONTENT = np.random.default_rng(0).bytes(300_000)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+MD5 = hashlib.md5(CONTENT).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def _served(server):
+    server.files[NAME] = CONTENT
+
+
+def change(monkeypatch, **fields):
+    source = dataclasses.replace(sources.SOURCES[NAME], **fields)
+    monkeypatch.setitem(sources.SOURCES, NAME, source)
+
+
+def refusal(data_dir, name=NAME):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  (each test looks at the words)
+        fetch(name, data_dir)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def left(data_dir):
+    return sorted(p.name for p in (data_dir / "downloads").iterdir() if p.suffix != ".lock")
+
+
+def test_a_whole_download_is_kept_and_its_checksum_recorded(server, tmp_path, capsys):
+    path = fetch(NAME, tmp_path)
+    assert path == tmp_path / "downloads" / NAME
+    assert path.read_bytes() == CONTENT
+    assert path.with_name(f"{NAME}.sha256").read_text().split() == [SHA256, NAME]
+    assert left(tmp_path) == [NAME, f"{NAME}.sha256"]
+    assert fetch(NAME, tmp_path) == path
+    assert server.asked == [(NAME, None)]
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines() == [f"{NAME}: done, 0.3 MB in 0 s"]
+
+
+@pytest.mark.parametrize("fields", [{"sha256": SHA256}, {"md5": MD5}])
+def test_the_known_checksum_is_held_to(server, tmp_path, monkeypatch, capsys, fields):
+    change(monkeypatch, **fields)
+    assert fetch(NAME, tmp_path).read_bytes() == CONTENT
+    wrong = {kind: "0" * len(value) for kind, value in fields.items()}
+    change(monkeypatch, **wrong)
+    message = refusal(tmp_path)
+    assert f"expected {next(iter(wrong))}:000" in message
+    assert f"found {next(iter(fields))}:{next(iter(fields.values()))}" in message
+    monkeypatch.setenv("HARNESS_DATA_UNCHECKED", "1")
+    capsys.readouterr()
+    assert fetch(NAME, tmp_path).read_bytes() == CONTENT
+    assert capsys.readouterr().err == f"{NAME}: its known checksum is waived\n"
+
+
+def test_a_wrong_file_is_not_kept(server, tmp_path, monkeypatch):
+    change(monkeypatch, sha256=SHA256)
+    server.faults[NAME] = [("content", b"not it")]
+    message = refusal(tmp_path)
+    found = hashlib.sha256(b"not it").hexdigest()
+    assert f"127.0.0.1: sent a wrong file: expected sha256:{SHA256}, found {found})" in message
+    assert left(tmp_path) == []
+    assert fetch(NAME, tmp_path).read_bytes() == CONTENT
+
+
+def test_a_cut_off_download_goes_on_where_it_was(server, tmp_path, capsys):
+    server.faults[NAME] = [("cut", 100_000), ("cut", 50_000)]
+    assert fetch(NAME, tmp_path).read_bytes() == CONTENT
+    assert server.asked == [(NAME, None), (NAME, "bytes=100000-"), (NAME, "bytes=150000-")]
+    assert left(tmp_path) == [NAME, f"{NAME}.sha256"]
+    said = capsys.readouterr().err.splitlines()
+    assert said[:2] == [f"{NAME}: cut off, 0.1 MB in 0 s", f"{NAME}: going on after 0.1 MB"]
+
+
+def test_what_came_is_kept_for_the_next_process(server, tmp_path):
+    server.faults[NAME] = [("cut", 1000), ("cut", 0)]
+    message = refusal(tmp_path)
+    assert "127.0.0.1: cut off after 1000 bytes, which are kept" in message
+    assert (tmp_path / "downloads" / f"{NAME}.part").read_bytes() == CONTENT[:1000]
+    assert fetch(NAME, tmp_path).read_bytes() == CONTENT
+    assert server.asked[-1] == (NAME, "bytes=1000-")
+
+
+def test_a_server_that_ignores_range_is_taken_from_the_start(server, tmp_path):
+    server.faults[NAME] = [("cut", 1000), ("whole",)]
+    assert fetch(NAME, tmp_path).read_bytes() == CONTENT
+    assert server.asked[-1] == (NAME, "bytes=1000-")
+
+
+def test_a_file_that_changed_meanwhile_is_taken_from_the_start(server, tmp_path):
+    server.faults[NAME] = [("cut", 1000), ("cut", 0)]
+    refusal(tmp_path)
+    server.files[NAME] = CONTENT[::-1]
+    assert fetch(NAME, tmp_path).read_bytes() == CONTENT[::-1]
+    assert server.asked[-1] == (NAME, "bytes=1000-")
+
+
+def test_bytes_of_one_mirror_are_not_continued_from_another(server, tmp_path, monkeypatch):
+    server.faults[NAME] = [("cut", 1000), ("cut", 0)]
+    refusal(tmp_path)
+    change(monkeypatch, urls=(f"{server.base}/other/{NAME}",))
+    assert fetch(NAME, tmp_path).read_bytes() == CONTENT
+    assert server.asked[-1] == (NAME, None)
+
+
+def test_a_part_that_is_whole_needs_nothing_more(server, tmp_path):
+    server.faults[NAME] = [("cut", 1000), ("cut", 0)]
+    refusal(tmp_path)
+    (tmp_path / "downloads" / f"{NAME}.part").write_bytes(CONTENT)
+    assert fetch(NAME, tmp_path).read_bytes() == CONTENT
+    assert server.asked[-1] == (NAME, f"bytes={len(CONTENT)}-")
+
+
+@pytest.mark.parametrize("status", [403, 500, 404])
+def test_the_next_mirror_is_tried(server, tmp_path, monkeypatch, status):
+    change(monkeypatch, urls=(f"{server.base}/one/{NAME}", f"{server.base}/two/{NAME}"))
+    server.faults[NAME] = [("status", status)]
+    assert fetch(NAME, tmp_path).read_bytes() == CONTENT
+    assert len(server.asked) == 2
+
+
+def test_without_any_mirror_one_line_says_what_to_do(server, tmp_path, monkeypatch):
+    change(monkeypatch, urls=(f"{server.base}/{NAME}", f"{NOWHERE}/{NAME}"), help="the help")
+    server.faults[NAME] = [("status", 403)]
+    assert refusal(tmp_path) == (
+        f"{NAME} is not here and could not be downloaded "
+        "(127.0.0.1: HTTP 403 Forbidden; 127.0.0.1: cannot be reached): "
+        f"put it into {tmp_path / 'downloads'} (the help)"
+    )
+
+
+def test_a_file_put_there_by_hand_is_taken(server, tmp_path):
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    (folder / NAME).write_bytes(b"by hand")
+    assert fetch(NAME, tmp_path).read_bytes() == b"by hand"
+    assert server.asked == []
+    assert left(tmp_path) == [NAME, f"{NAME}.sha256"]
+
+
+def test_a_file_that_is_no_longer_what_it_was(server, tmp_path):
+    path = fetch(NAME, tmp_path)
+    path.write_bytes(CONTENT[:-1])
+    message = refusal(tmp_path)
+    assert f"{NAME} is not what it was" in message
+    assert SHA256 in message
+    path.with_name(f"{NAME}.sha256").unlink()
+    assert fetch(NAME, tmp_path) == path
+
+
+def test_the_users_own_mirror_comes_first(server, tmp_path, monkeypatch):
+    change(monkeypatch, urls=(f"{NOWHERE}/{NAME}",))
+    monkeypatch.setenv("HARNESS_DATA_MIRROR", f"{server.base}/deep/")
+    assert fetch(NAME, tmp_path).read_bytes() == CONTENT
+    monkeypatch.setenv("HARNESS_DATA_MIRROR", "somewhere")
+    assert "HARNESS_DATA_MIRROR must be" in refusal(tmp_path / "other")
+
+
+@pytest.mark.parametrize("lengths", [True, False])
+def test_downloads_are_bounded(server, tmp_path, monkeypatch, lengths):
+    server.lengths = lengths
+    change(monkeypatch, max_bytes=len(CONTENT) - 1)
+    assert "larger than 299999 bytes" in refusal(tmp_path)
+    assert left(tmp_path) == []
+    change(monkeypatch, max_bytes=len(CONTENT))
+    assert fetch(NAME, tmp_path).read_bytes() == CONTENT
+
+
+def test_an_unknown_archive_and_a_folder_that_is_none(tmp_path):
+    assert "no archive 'nosuch' is known; there are" in refusal(tmp_path, "nosuch")
+    (tmp_path / "file").write_text("")
+    assert "cannot write" in refusal(tmp_path / "file")
+
+
+def _fetch_quietly(data_dir):
+    return fetch(NAME, data_dir).read_bytes() == CONTENT
+
+
+def test_two_processes_share_one_download(server, tmp_path):
+    context = multiprocessing.get_context("fork")  # so that they know this server
+    processes = [context.Process(target=_fetch_quietly, args=(tmp_path,)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(30)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert server.asked == [(NAME, None)]
+    assert (tmp_path / "downloads" / NAME).read_bytes() == CONTENT
+
+
+def test_whoever_waits_long_is_told_why(server, tmp_path, monkeypatch, capsys):
+    from filelock import FileLock
+
+    monkeypatch.setattr(download, "_QUIET_WAIT", 0.05)
+    (tmp_path / "downloads").mkdir()
+    held = threading.Event()
+
+    def hold():
+        with FileLock(tmp_path / "downloads" / f"{NAME}.lock"):
+            held.set()
+            time.sleep(0.3)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    assert held.wait(5)
+    fetch(NAME, tmp_path)
+    other.join()
+    assert "another process is fetching it; waiting" in capsys.readouterr().err
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_tells_rate_and_time_left_once_a_second():
+    now = [0.0]
+    stream = Terminal()
+    progress = transfer.Progress("x.gz", 10_000_000, 110_000_000, stream, lambda: now[0])
+    for tenth in range(1, 31):  # 2 MB/s
+        now[0] = tenth / 10
+        progress.show(10_000_000 + tenth * 200_000)
+    progress.end(16_000_000, "cut off")
+    assert stream.getvalue().replace("\x1b[K", "").replace("\r", "\n").split("\n")[1:] == [
+        "",
+        "x.gz: 12.0 MB of 110.0 MB (11%), 2.0 MB/s, 49 s left",
+        "x.gz: 14.0 MB of 110.0 MB (13%), 2.0 MB/s, 48 s left",
+        "x.gz: 16.0 MB of 110.0 MB (15%), 2.0 MB/s, 47 s left",
+        "x.gz: cut off, 16.0 MB in 3 s",
+        "",
+    ]
+
+
+def test_progress_is_brief_where_there_is_no_terminal():
+    now = [0.0]
+    stream = io.StringIO()
+    progress = transfer.Progress("x.gz", 0, None, stream, lambda: now[0])
+    for second in range(1, 121):
+        now[0] = float(second)
+        progress.show(second * 1_000_000)
+    assert stream.getvalue().splitlines()[0] == "x.gz: 30.0 MB, 1.0 MB/s"
+    assert len(stream.getvalue().splitlines()) == 4
