@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from harness.bench.commands import app as bench
+from harness.data_commands import app as data
 
 app = typer.Typer(
     add_completion=False,
@@ -243,48 +244,24 @@ def table(
     print(render(comparison_of(name, place), format))
 
 
-data = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Data sets.")
+@app.command()
+def claims(
+    suite: Annotated[
+        str | None, typer.Argument(help="Only what this suite decides, e.g. paper.scifar.")
+    ] = None,
+    store: StoreOption = None,
+    claims_file: Annotated[
+        Path | None, typer.Option("--claims", help="A file of other claims [those of the paper].")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say of each published claim whether what the store holds reproduces it."""
+    from harness.claims_command import claims_text
+
+    print(claims_text(_store(store, create=False), suite, claims_file, as_json))
+
+
 app.add_typer(data, name="data")
-DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Folder of data [HARNESS_DATA or data].")
-]
-
-
-@data.command("list")
-def data_list(data_dir: DataDir = None) -> None:
-    """List the tasks: family, metric, shapes; where their data come from, and what is here."""
-    from harness.tasks import default_data_dir
-    from harness.tasks.inventory import data_lines
-
-    print("\n".join(data_lines(data_dir or default_data_dir())))
-
-
-@data.command("fetch")
-def data_fetch(name: str, data_dir: DataDir = None) -> None:
-    """Generate, or read, the data of a task at its default size."""
-    task = _task(name, data_dir)
-    print(f"{task.name}: {task.sizes}, fingerprint {task.fingerprint}")
-
-
-@data.command("check")
-def data_check(name: str, data_dir: DataDir = None) -> None:
-    """Describe a task's data and write a sample to look at or listen to."""
-    from harness.tasks import default_data_dir
-
-    task = _task(name, data_dir)
-    print(json.dumps(task.summary(), indent=1))
-    print(task.sample((data_dir or default_data_dir()) / "samples"))
-
-
-def _task(name: str, data_dir: Path | None) -> Any:
-    from harness import tasks
-    from harness.suite import TaskSpec
-
-    if name not in tasks.names():
-        raise ValueError(f"no task {name!r}; there are {', '.join(tasks.names())}")
-    return tasks.build(TaskSpec(name=name), data_dir)
-
-
 app.add_typer(bench, name="bench")
 
 

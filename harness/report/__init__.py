@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 def write_report(directory: Path, suite_name: str, command: str) -> pd.DataFrame:
     """Rebuild every report file of a suite from the tables in `directory`; return the comparison.
 
-    `directory` is STORE/suites/<suite>. It holds `trials.parquet`, `truncations.parquet` and
-    `plan.json`, and receives `comparison.{parquet,csv,md,tex}`, `figures/*.{png,svg}` and
-    `index.html`, each whole or not at all, the page last. `command` is shown as the one that
+    `directory` is STORE/suites/<suite>. It holds `trials.parquet`, `truncations.parquet`,
+    `plan.json` and mostly `spectra.parquet`, and receives `comparison.{parquet,csv,md,tex}`,
+    `rank_stability.parquet` (where there are spectra), `figures/*.{png,svg}` and `index.html`, each
+    whole or not at all, the page last. `command` is shown as the one that
     reproduces the comparison.
 
     Raises ValueError in one line if there is no record of the suite, it is damaged, or a row may

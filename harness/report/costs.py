@@ -19,7 +19,7 @@ def relative_to(row: Row, full: Row | None) -> dict[str, float]:
     trials = row.finished
     timed = trials[_timed(trials, full)]
     seconds = timed.seconds_method.astype(float)
-    ratio = _paired_seconds(_same_machine(timed, full), full)
+    ratio = _paired_seconds(on_one_machine(timed, full), full)
     return {
         "train_flops_mean": trials.train_flops.astype(float).mean(),
         "method_flops_mean": trials.flops_method.astype(float).mean(),
@@ -75,7 +75,7 @@ def _timed(trials: pd.DataFrame, full: Row | None) -> pd.Series:
     return exclusive & (clean | ~stands_on_full)
 
 
-def _same_machine(timed: pd.DataFrame, full: Row | None) -> pd.DataFrame:
+def on_one_machine(timed: pd.DataFrame, full: Row | None) -> pd.DataFrame:
     """The timed trials whose full partner was timed too, on the same device and threads."""
     if full is None:
         return timed.iloc[:0]

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from harness.report import presentation as show
+from harness.report import rank_figure
 from harness.report.sentences import cost_notes, result_notes, says
 from harness.report.settings import arm_settings, base_settings, machines
 from harness.report.tables import COLUMNS, COSTS, html_list, html_table
@@ -22,6 +23,7 @@ CAPTIONS = {
     "cost.svg": "Test metric against the training FLOPs of the whole way, relative to full size. "
     "Further left is cheaper.",
 }
+RANK_FILE = f"{rank_figure.NAME}.svg"
 
 
 def write_page(
@@ -32,13 +34,16 @@ def write_page(
     truncations: pd.DataFrame,
     plan: Mapping[str, Any],
     figures: Mapping[str, bytes],
+    claims: str = "",
 ) -> str:
     """The HTML of the page.
 
-    `figures` maps file names to content and needs the svg files of `CAPTIONS`; `command` is what
-    reproduces the comparison.
+    `figures` maps file names to content; the svg files of `CAPTIONS` are shown, and that of rank
+    stability where there is one. `claims` is the published claims that this suite decides, as HTML
+    that is safe; `command` is what reproduces the comparison.
     """
     title = f"{suite_name}: the ways to a small model"
+    ranked = RANK_FILE in figures
     every = details("trials, once for each row they stand in", _trials(trials))
     events = details("truncation events", _truncations(trials, truncations))
     sections = [
@@ -53,7 +58,13 @@ def write_page(
             scroll(html_table(comparison, COSTS)),
             html_list(cost_notes(comparison), "notes"),
         ),
+        *([section("Published claims", claims)] if claims else []),
         section("Figures", *(figure(CAPTIONS[name], figures[name]) for name in CAPTIONS)),
+        *(
+            [section("Rank stability", figure(rank_figure.CAPTION, figures[RANK_FILE]))]
+            if ranked
+            else []
+        ),
         section("Settings", table(base_settings(trials))),
         section("Rows", table(arm_settings(trials))),
         section("Machine and versions", table(machines(trials))),

@@ -13,6 +13,8 @@ ARM_NAMES = {
     "full": "full size",
     "in_training": "in-training truncation",
     "post_hoc": "train, then compress",
+    "distill": "distilled from full size",
+    "hankel_regularized": "Hankel-regularized, then cut",
     "small": "small from scratch",
 }
 UNSTEADY = 2.0  # seconds whose ratios to full span more than this factor are marked

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 PLACE = ["comparison", "task", "model"]  # rows that share these stand together
-ROLE_ORDER = ("full", "in_training", "post_hoc", "small")
+ROLE_ORDER = ("full", "in_training", "post_hoc", "distill", "hankel_regularized", "small")
 
 REQUIRED = (
     "trial_id", "task", "model", "label", "role", "matches", "seed", "protocol", "status",
@@ -103,16 +103,17 @@ def reference_full(row: Row, rows: list[Row]) -> Row | None:
 def reference_small(row: Row, rows: list[Row]) -> Row | None:
     """The small-from-scratch row at the size of `row`: the one that matches the same row.
 
-    Where several match it (by seed and by mean, say), the nearest in mean state dimension. A full
-    or a small row has none.
+    Where several match it (by seed and by mean, say), the nearest in mean state dimension. Where
+    none does and `row` matches no other, its size was given or found by itself: then the small row
+    that has the same sizes, seed by seed. A full or a small row has none.
     """
     if row.role in ("full", "small"):
         return None
-    candidates = [
-        r
-        for r in rows
-        if r.role == "small" and r.matches == row.size_group and r.setting == row.setting
-    ]
+    smalls = [r for r in rows if r.role == "small" and r.setting == row.setting]
+    candidates = [r for r in smalls if r.matches == row.size_group]
+    if not candidates and row.matches is None:
+        equal = [r for r in smalls if _equal_sizes(row, r)]
+        candidates = [r for r in equal if r.matches is None] or equal
     return min(candidates, key=lambda r: _distance(r, row), default=None)
 
 
@@ -170,6 +171,22 @@ def _in_reading_order(rows: list[Row]) -> list[Row]:
         return places.index((row.comparison, row.task, row.model)), size, role, row.role
 
     return sorted(rows, key=place)
+
+
+def _equal_sizes(one: Row, other: Row) -> bool:
+    """Whether both have the same states in every block, in every seed that both have finished."""
+    seeds = one.finished.index.intersection(other.finished.index)
+    ours, theirs = (_sizes(row.finished.loc[seeds]) for row in (one, other))
+    return bool(len(seeds)) and ours == theirs
+
+
+def _sizes(trials: pd.DataFrame) -> list[list[float]]:
+    """States of each block, trial by trial; where they are not recorded, their mean."""
+    dims = trials.get("state_dims", pd.Series(None, trials.index, dtype=object))
+    return [
+        [float(mean)] if known is None or np.ndim(known) == 0 else [float(dim) for dim in known]
+        for known, mean in zip(dims, trials.state_dim_mean, strict=True)
+    ]
 
 
 def _distance(one: Row, other: Row) -> float:

@@ -1,10 +1,13 @@
 """Statistics of a comparison: pure functions of arrays with one value per seed.
 
-Nothing here knows about arms, tables or files. An undefined number is NaN (an interval over one
+Means, differences, ratios and the bootstrap are here; aggregates of the best seeds in `top_k.py`,
+tests within a margin, power and the seeds they need in `power.py`. Nothing here knows about arms,
+tables or files. An undefined number is NaN (an interval over one
 seed, say); a value that is itself NaN or infinite is refused, since a mean over it would hide a
 diverged run.
 """
 
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -44,8 +47,8 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
 
     Raises ValueError if a value is NaN or infinite, or `confidence` is not inside (0, 1).
     """
-    array = _finite(values)
-    _check_confidence(confidence)
+    array = finite(values)
+    check_confidence(confidence)
     count = array.size
     if count == 0:
         return Interval(np.nan, np.nan, np.nan, 0)
@@ -67,7 +70,7 @@ def paired_difference(
 
     Raises ValueError if the shapes differ or a value is NaN or infinite.
     """
-    ours, theirs = _finite(ours), _finite(theirs)
+    ours, theirs = finite(ours), finite(theirs)
     if ours.shape != theirs.shape:
         raise ValueError(f"a paired difference needs pairs: {ours.size} values and {theirs.size}")
     return mean_interval(direction(higher_is_better) * (ours - theirs), confidence)
@@ -82,7 +85,7 @@ def paired_ratio(ours: ArrayLike, theirs: ArrayLike) -> Spread:
     Raises ValueError if the shapes differ, a value is NaN or infinite, or one of theirs is not
     positive.
     """
-    ours, theirs = _finite(ours), _finite(theirs)
+    ours, theirs = finite(ours), finite(theirs)
     if ours.shape != theirs.shape:
         raise ValueError(f"a paired ratio needs pairs: {ours.size} values and {theirs.size}")
     if (theirs <= 0).any():
@@ -108,11 +111,26 @@ def top_k_mean(test_values: ArrayLike, k: int = 3, higher_is_better: bool = True
     """
     if k < 1:
         raise ValueError(f"the best {k} seeds: k must be at least 1")
-    array = _finite(test_values)
+    array = finite(test_values)
     if array.size < k:
         return float("nan")
     ranked = np.sort(direction(higher_is_better) * array)[::-1]
     return float(direction(higher_is_better) * ranked[:k].mean())
+
+
+def ratio_interval(ours: ArrayLike, theirs: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Geometric mean of `ours / theirs`, paired by seed, with the t interval of its logarithm.
+
+    Both have shape (seeds,), in the same order of seeds, and are positive costs in one unit.
+
+    Raises ValueError if the shapes differ, a value is NaN or infinite, or one is not positive.
+    """
+    ours, theirs = finite(ours), finite(theirs)
+    if (ours <= 0).any() or (theirs <= 0).any():
+        raise ValueError("a ratio of costs that are not positive is no ratio")
+    logs = paired_difference(np.log(ours), np.log(theirs), confidence)
+    mean, low, high = (float(np.exp(value)) for value in logs[:3])
+    return Interval(mean, low, high, logs.seeds)
 
 
 def bootstrap_interval(
@@ -125,13 +143,30 @@ def bootstrap_interval(
 
     Raises ValueError if a value is NaN or infinite, or `confidence` is not inside (0, 1).
     """
-    array = _finite(values)
-    _check_confidence(confidence)
+    array = finite(values)
+    check_confidence(confidence)
     if array.size < 2:
         return mean_interval(array, confidence)
     means = array[rng.integers(array.size, size=(resamples, array.size))].mean(axis=1)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(array.mean()), float(low), float(high), array.size)
+
+
+def simulated_coverage(
+    interval: Callable[[NDArray[np.float64]], Interval],
+    count: int,
+    rng: np.random.Generator,
+    truth: float = 0.0,
+    experiments: int = 2_000,
+) -> float:
+    """Share of simulated experiments of `count` standard normal seeds whose interval holds `truth`.
+
+    `truth` is what the interval is of, for such seeds: 0 for their mean. The standard error is
+    sqrt(c (1 - c) / experiments).
+    """
+    samples = rng.standard_normal((experiments, count))
+    found = (interval(sample) for sample in samples)
+    return sum(one.low <= truth <= one.high for one in found) / experiments
 
 
 def bootstrap_coverage(
@@ -147,23 +182,29 @@ def bootstrap_coverage(
     """
     if count < 2:
         raise ValueError(f"coverage at {count} seeds: at least 2 are needed")
-    hits = 0
-    for _ in range(experiments):
-        found = bootstrap_interval(rng.standard_normal(count), rng, confidence, resamples)
-        hits += found.low <= 0 <= found.high
-    return hits / experiments
+    return simulated_coverage(
+        lambda sample: bootstrap_interval(sample, rng, confidence, resamples),
+        count,
+        rng,
+        experiments=experiments,
+    )
 
 
-def known_coverage(count: int) -> float:
-    """Real coverage of the 95 % bootstrap at `count` seeds: that of the next smaller known count.
+def known_coverage(count: int, table: Mapping[int, float] = BOOTSTRAP_COVERAGE) -> float:
+    """Real coverage of a 95 % bootstrap at `count` seeds: the smaller of the known neighbours'.
 
-    NaN below 2 seeds. Taking the smaller count understates the coverage, never overstates it.
+    `table` maps numbers of seeds to simulated coverages: those of the mean, unless another
+    aggregate brings its own (`top_k.BOOTSTRAP_COVERAGE`). NaN below the smallest known count.
     """
-    known = [n for n in BOOTSTRAP_COVERAGE if n <= count]
-    return BOOTSTRAP_COVERAGE[max(known)] if known else float("nan")
+    below = [n for n in table if n <= count]
+    if not below:
+        return float("nan")
+    above = [n for n in table if n >= count]
+    return min(table[max(below)], table[min(above)] if above else 1.0)
 
 
-def _finite(values: ArrayLike) -> NDArray[np.float64]:
+def finite(values: ArrayLike) -> NDArray[np.float64]:
+    """The values as an array of shape (seeds,). Raises ValueError as this module says."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1:
         raise ValueError(f"expected one value per seed, got an array of shape {array.shape}")
@@ -172,6 +213,7 @@ def _finite(values: ArrayLike) -> NDArray[np.float64]:
     return array
 
 
-def _check_confidence(confidence: float) -> None:
+def check_confidence(confidence: float) -> None:
+    """Raises ValueError outside (0, 1)."""
     if not 0 < confidence < 1:
         raise ValueError(f"confidence {confidence}: it must lie between 0 and 1")

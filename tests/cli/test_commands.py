@@ -11,7 +11,9 @@ from harness.cli import execute
 from harness.suite import TaskSpec
 from harness.tasks import build
 
-VERBS = {"plan", "run", "trial", "tune", "report", "table", "data", "bench", "ui", "doctor"}
+VERBS = {
+    "plan", "run", "trial", "tune", "report", "table", "claims", "data", "bench", "ui", "doctor",
+}  # fmt: skip
 HEAVY = ("torch", "ray", "mlflow", "pandas", "matplotlib", "pyarrow", "sklearn", "scipy", "numpy")
 
 

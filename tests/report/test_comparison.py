@@ -308,3 +308,80 @@ def test_missing_columns_and_no_trials_are_refused(suite):
         compare(suite().drop(columns=["flops_method", "role"]))
     with pytest.raises(ValueError, match="no trial"):
         compare(suite().iloc[:0])
+
+
+def given_sizes(trial, dims, small_dims, **changes):
+    """Cuts to given sizes and small rows of given sizes, by seed; no row matches another."""
+    trials = []
+    for seed, (ours, theirs) in enumerate(zip(dims, small_dims, strict=True)):
+        for role, label, test, size in [
+            ("full", "full", 0.9, [64, 64]),
+            ("in_training", "keep largest", 0.8 + 0.01 * seed, ours),
+            ("distill", "distill", 0.75, ours),
+            ("small", "small", 0.7, theirs),
+            ("small", "small N=32", 0.85, [32, 32]),
+        ]:
+            trials.append(trial(role, seed, test, label=label, dim=float(np.mean(size))))
+            trials[-1] |= {"state_dims": size} | changes
+    return pd.DataFrame(trials)
+
+
+def test_rows_of_given_sizes_are_measured_against_small_of_those_sizes(trial):
+    rows = rows_of(given_sizes(trial, [[8, 8]] * 3, [[8, 8]] * 3))
+    ours = rows.loc["keep largest"]
+    assert ours.small_label == "small"
+    assert ours.difference_to_small == pytest.approx(0.11)
+    assert ours.verdict == "better"
+    assert rows.loc["distill"].small_label == "small"
+    assert pd.isna(rows.loc["small", "small_label"])
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "label"),
+    [
+        ([[8, 8], [8, 8]], [[8, 8], [8, 8]], "small"),
+        ([[8, 8], [6, 10]], [[8, 8], [8, 8]], None),  # the same mean, but other blocks
+        ([[8, 8], [9, 9]], [[8, 8], [9, 9]], "small"),  # equal seed by seed
+        ([[9, 9], [8, 8]], [[8, 8], [9, 9]], None),  # and not in another order
+        ([[32, 32]] * 2, [[8, 8]] * 2, "small N=32"),
+    ],
+)
+def test_sizes_are_equal_block_by_block_and_seed_by_seed(trial, ours, theirs, label):
+    found = rows_of(given_sizes(trial, ours, theirs)).loc["keep largest"].small_label
+    assert (None if pd.isna(found) else found) == label
+
+
+def test_where_blocks_are_not_recorded_their_mean_decides(trial):
+    dims = [[8, 8], [6, 10]], [[8, 8], [8, 8]]
+    found = rows_of(given_sizes(trial, *dims).assign(state_dims=None))
+    assert found.loc["keep largest"].small_label == "small"
+
+
+def test_a_small_row_of_other_data_is_no_reference_of_equal_size(trial):
+    trials = given_sizes(trial, [[8, 8]] * 2, [[8, 8]] * 2)
+    trials.loc[trials.label == "small", "data_fingerprint"] = "other"
+    assert pd.isna(rows_of(trials).loc["keep largest"].small_label)
+
+
+def test_a_row_that_matches_another_keeps_to_its_small(suite):
+    """Even where a small row of given size happens to be as large."""
+    trials = suite()
+    stray = trials[trials.label == SMALL].assign(
+        label="small N=8", matches=None, test_metric=0.1, trial_id=["x", "y", "z"]
+    )
+    rows = rows_of(pd.concat([trials, stray], ignore_index=True))
+    assert rows.loc[OURS].small_label == SMALL
+    assert rows.loc[POST_HOC].small_label == SMALL
+    alone = pd.concat([trials[trials.label != SMALL], stray], ignore_index=True)
+    rows = rows_of(alone)
+    assert pd.isna(rows.loc[POST_HOC].small_label)
+    assert rows.loc[OURS].small_label == "small N=8"  # it matches none itself
+
+
+def test_every_way_has_its_place_in_reading_order(trial):
+    ways = ["small", "hankel_regularized", "distill", "post_hoc", "in_training", "full"]
+    matches = dict.fromkeys(ways[:4], "in_training")
+    trials = pd.DataFrame([trial(way, 0, 0.5, matches=matches.get(way)) for way in ways])
+    assert list(compare(trials).arm) == [
+        "full", "in_training", "post_hoc", "distill", "hankel_regularized", "small",
+    ]  # fmt: skip

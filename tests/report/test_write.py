@@ -26,6 +26,7 @@ def write_records(directory, trials, plan=None):
     for row in trials.astype(object).where(trials.notna(), None).to_dict("records"):
         spec = {"task": {"name": row["task"]}, "model": {"state_dim": 64}, "seed": row["seed"]}
         spec |= {"arm": {"kind": row["arm"], "tau": 0.1 if row["arm"] == "in_training" else None}}
+        spec |= {"training": {"steps": 40}}
         roles = {name: row.pop(name) for name in schemas.ROLE_SCHEMA.names}
         rows.append((row, spec, roles))
     event = {"trial_id": "digits/in_training tau=0.1/0", "step": 15, "block": 1, "dim_before": 64,
@@ -160,6 +161,18 @@ def test_a_refused_comparison_writes_nothing(tmp_path, suite):
     with pytest.raises(ValueError, match="mixes data_fingerprint"):
         write_report(tmp_path, "demo", "harness run demo")
     assert not any((tmp_path / name).exists() for name in WRITTEN)
+
+
+def test_the_page_has_the_claims_that_the_suite_decides(tmp_path, suite):
+    write_records(tmp_path, suite())
+    write_report(tmp_path, "ablations.digits", "harness run ablations.digits")
+    page = (tmp_path / "index.html").read_text()
+    claims = page.partition("<h2>Published claims</h2>")[2].partition("<h2>")[0]
+    for expected in ("ablate_top", "rank_stability", "not run (analogue)", "asked below −10"):
+        assert expected in claims, expected
+    assert "smnist_full" not in claims
+    write_report(tmp_path, "demo", "harness run demo")
+    assert "Published claims" not in (tmp_path / "index.html").read_text()
 
 
 def test_importing_the_room_is_light_and_using_it_needs_no_torch():

@@ -1,0 +1,48 @@
+"""`harness claims`: the published claims against what a store holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.records.store import Store
+
+if TYPE_CHECKING:
+    from harness.report.claims.judge import Judged
+    from harness.report.claims.spec import Claims
+
+
+def claims_text(store: Store, suite: str | None, file: Path | None, as_json: bool) -> str:
+    """The verdicts of all claims, or of those that `suite` decides, as text or JSON.
+
+    Raises:
+        ValueError: a file of claims that is broken, or names a suite, row or column that is not
+            there; a suite that no claim names; damaged records.
+    """
+    from harness.report.claims import lines
+    from harness.report.claims.read import SHIPPED, read_claims
+
+    claims = read_claims(file or SHIPPED)
+    judged = verdicts(claims, store, suite)
+    return lines.as_json(judged, claims) if as_json else lines.text(judged, claims)
+
+
+def verdicts(claims: Claims, store: Store, only: str | None = None) -> list[Judged]:
+    """A verdict for every test of every claim, or for those on one suite.
+
+    Raises:
+        ValueError: as `claims_text`.
+    """
+    from harness.report.claims.evidence import Evidence
+    from harness.report.claims.judge import judge
+    from harness.report.claims.read import suites_of
+
+    suites = suites_of(claims)
+    evidence = {name: Evidence(one, store.suite(one.name)) for name, one in suites.items()}
+    if only is not None and only not in suites:
+        same = [name for name, one in suites.items() if one.name == only]
+        if not same:
+            listed = ", ".join(suites) or "none"
+            raise ValueError(f"no claim is tested by a suite {only!r}; they name {listed}")
+        only = same[0]
+    return judge(claims, evidence, only)

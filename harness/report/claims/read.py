@@ -1,0 +1,115 @@
+"""Reading claims: a TOML file, and the table of published results that it may name."""
+
+from __future__ import annotations
+
+import csv
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from harness.report.claims.spec import Claims
+from harness.suite import Comparison, Suite, explain, load
+
+SHIPPED = Path(__file__).with_name("claims.toml")
+FROM_TABLE = ("dataset", "statement", "metric", "value", "plus_minus", "confidence", "source",
+              "note")  # fmt: skip
+
+
+def read_claims(path: Path = SHIPPED) -> Claims:
+    """The claims of a TOML file, in its order.
+
+    `published = "FILE.csv"` names a table beside it; a claim then takes what it does not say itself
+    from the line of its id, and every line must be a claim.
+
+    Raises:
+        ValueError: one line that names the file and what is wrong in it.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = content.pop("published", None)
+        if table is not None:
+            _fill(content, _published(path.with_name(str(table))))
+        return Claims.model_validate(content)
+    except OSError as error:
+        raise ValueError(f"cannot read {error.filename}: {error.strerror}") from None
+    except ValidationError as error:
+        raise ValueError(f"{path}: {explain(error)}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def suites_of(claims: Claims, only: str | None = None) -> dict[str, Suite]:
+    """The suites that tests name (or the one among them that is asked for), by the name given.
+
+    Every row that is tested must be in them, so that a slip in a file of claims does not pass as
+    `not run`.
+
+    Raises:
+        ValueError: one line naming the claim, and the suite, comparison or row that is missing.
+    """
+    found: dict[str, Suite] = {}
+    for claim in claims.claims:
+        for test in claim.tests:
+            if only is not None and test.suite != only:
+                continue
+            try:
+                if test.suite not in found:
+                    found[test.suite] = load(test.suite)
+                comparison = comparison_of(found[test.suite], test.comparison)
+                _check_rows(test.suite, comparison, test.parts)
+            except ValueError as error:
+                raise ValueError(f"claim {claim.id}: {error}") from None
+    return found
+
+
+def comparison_of(suite: Suite, key: str | None) -> Comparison:
+    """The comparison of this key; the only one, where none is named.
+
+    Raises:
+        ValueError: there is none, or none is named among several.
+    """
+    keys = [comparison.key for comparison in suite.comparisons]
+    if key is None and len(keys) == 1:
+        return suite.comparisons[0]
+    if key not in keys:
+        what = f"no comparison {key!r}" if key else "several comparisons, so the test must name one"
+        raise ValueError(f"suite {suite.name} has {what}; there are {', '.join(keys)}")
+    return suite.comparisons[keys.index(key)]
+
+
+def _check_rows(suite: str, comparison: Comparison, parts: Iterable[Any]) -> None:
+    for part in parts:
+        for field in ("row", "minus", "to", "plus"):
+            label = getattr(part, field, None)
+            if label is not None and label not in comparison.arms:
+                have = list(comparison.arms)
+                listed = ", ".join(have[:8]) + (", ..." if len(have) > 8 else "")
+                raise ValueError(f"suite {suite} has no row {label!r}; it has {listed}")
+
+
+def _published(path: Path) -> dict[str, dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    absent = [name for name in ("id", *FROM_TABLE) if lines and lines[0].get(name) is None]
+    if not lines or absent:
+        raise ValueError(f"{path.name} has no column {', '.join(absent) or 'at all'}")
+    return {line["id"]: {name: line[name] for name in FROM_TABLE} for line in lines}
+
+
+def _fill(content: dict[str, Any], published: dict[str, dict[str, str]]) -> None:
+    claims = content.get("claims")
+    if not isinstance(claims, list):
+        return
+    for claim in claims:
+        if isinstance(claim, dict) and isinstance(claim.get("id"), str):
+            for name, text in published.get(claim["id"], {}).items():
+                claim.setdefault(name, text)
+    ids = {claim.get("id") for claim in claims if isinstance(claim, dict)}
+    left_out = [name for name in published if name not in ids]
+    if left_out:
+        raise ValueError(
+            f"the published result {left_out[0]} is no claim here: test it, or say why not"
+        )

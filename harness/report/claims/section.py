@@ -1,0 +1,43 @@
+"""The claims that a suite decides, as a section of its page."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+from harness.report.claims.judge import Judged
+from harness.report.claims.lines import NOTES, said
+from harness.report.claims.spec import Claims
+from harness.report.tables import html_list
+
+HEAD = ("verdict", "claim", "what our records say", "source")
+
+
+def claims_html(judged: Sequence[Judged], claims: Claims) -> str:
+    """A table, one line a verdict, with the notes under it; every text is escaped."""
+    head = "".join(f"<th>{name}</th>" for name in HEAD)
+    body = "\n".join(_line(one) for one in judged)
+    used = dict.fromkeys(f.tolerance for one in judged for f in one.findings if f.tolerance)
+    reasons = [f"{name}, {claims.tolerances[name].text}: {claims.tolerances[name].why}"
+               for name in used]  # fmt: skip
+    return (
+        f'<div class="scroll"><table class="plain claims"><thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{body}\n</tbody></table></div>\n" + html_list([*NOTES, *reasons], "notes")
+    )
+
+
+def _line(one: Judged) -> str:
+    claim, test = one.claim, one.test
+    analogue = " (analogue)" if test is not None and test.analogue else ""
+    numbers = [f"{f.what}: {said(f)}" for f in one.findings] or [one.reason]
+    if test is not None and test.leaves_out:
+        numbers.append(f"Not tested: {test.leaves_out}.")
+    texts = (
+        [one.verdict + analogue],
+        [claim.id, claim.statement],
+        numbers,
+        [f"confidence {claim.confidence}", claim.source],
+    )
+    cells = ("<br>".join(html.escape(line) for line in lines) for lines in texts)
+    kind = one.verdict.replace(" ", "_")
+    return f'<tr class="{kind}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"

@@ -1,0 +1,162 @@
+"""Rank stability: how early the order of a block's modes is the one that training ends with.
+
+Measured on `mode_shares`, which name each diagonal mode by its place among the parameters. Between
+truncations a mode keeps its place, so a share at one step and at another belong to the same mode;
+a truncation changes the basis and with it what a place means. A *stretch* is a run of records of
+one block without a truncation in it, and each record is compared with the stretch's last one.
+Sorted Hankel singular values could not show this: they may stand still while modes change places.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy import stats
+
+Array = NDArray[np.float64]
+
+TOP = 4  # the top modes are a quarter of a stretch's modes
+
+# The schema of rank_stability.parquet: one line per record of spectra that is part of a stretch of
+# at least two. A trial stands once, whatever rows it has in the suite.
+SCHEMA = pa.schema(
+    [
+        ("trial_id", pa.string()),
+        ("block", pa.int32()),  # index of the block, from 0
+        ("stretch", pa.int32()),  # of this block, counted from 0
+        ("begin", pa.int64()),  # first step of the stretch
+        ("end", pa.int64()),  # its last step, which every record is compared with
+        ("step", pa.int64()),  # optimizer steps done
+        ("states", pa.int32()),  # N, modes of the block in this stretch
+        ("top", pa.int32()),  # r, how many count as the top: a quarter of N, at least 1
+        ("spearman", pa.float64()),  # rank correlation of the shares with those at the end, -1 to 1
+        ("overlap", pa.float64()),  # part of the top r at the end that is in the top r here, 0 to 1
+        ("outside", pa.float64()),  # part of the shares' sum outside the top r at the end, 0 to 1
+    ]
+)
+MEASURES = ("spearman", "overlap", "outside")
+
+
+def measure(spectra: pa.Table) -> pd.DataFrame:
+    """The columns of `SCHEMA` for every stretch in a suite's `spectra`.
+
+    Records of one step and size (before a truncation that came at an evaluation) count once.
+    Where a share is not finite the record's measures are NaN, as they are where the last one's is.
+    """
+    parts = [
+        _stretch(trial_id, block, number, steps, shares)
+        for trial_id, block, number, steps, shares in _stretches(spectra)
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else SCHEMA.empty_table().to_pandas()
+
+
+def to_table(frame: pd.DataFrame) -> pa.Table:
+    """The measurement as an arrow table of the documented schema; NaN becomes null."""
+    return pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False)
+
+
+def rank_correlation(shares: Array, last: Array) -> Array:
+    """Spearman's correlation of each line of `shares` (records, N) with `last` (N,).
+
+    Equal shares have the mean of their ranks. NaN for a block of one mode, equal shares
+    everywhere, or a line that is not finite.
+    """
+    ranks, final = stats.rankdata(shares, axis=1), stats.rankdata(last)
+    ranks, final = ranks - ranks.mean(axis=1, keepdims=True), final - final.mean()
+    scale = np.sqrt((ranks**2).sum(axis=1) * (final**2).sum())
+    known = (scale > 0) & np.isfinite(shares).all(axis=1) & np.isfinite(last).all()
+    return np.where(known, ranks @ final / np.where(scale > 0, scale, 1.0), np.nan)
+
+
+def top_overlap(shares: Array, last: Array, top: int) -> Array:
+    """Part of the `top` largest of `last` (N,) that are so in each line of `shares` (records, N).
+
+    Without any stability it is top / N on average. Of equal shares the earlier place counts as the
+    larger.
+    """
+    best = np.argsort(-last, kind="stable")[:top]
+    each = np.argsort(-shares, axis=1, kind="stable")[:, :top]
+    found = np.isin(each, best).sum(axis=1) / top
+    known = np.isfinite(shares).all(axis=1) & np.isfinite(last).all()
+    return np.where(known, found, np.nan)
+
+
+def share_outside(shares: Array, last: Array, top: int) -> Array:
+    """Part of each line's sum (records, N) in the modes that are not the `top` largest of `last`.
+
+    What a truncation to `top` would throw away there if it knew the order at the end. Shares below
+    zero, which are rounding, count as zero.
+    """
+    best = np.argsort(-last, kind="stable")[:top]
+    positive = np.clip(shares, 0.0, None)
+    total = positive.sum(axis=1)
+    known = (total > 0) & np.isfinite(shares).all(axis=1) & np.isfinite(last).all()
+    return np.where(known, 1 - positive[:, best].sum(axis=1) / np.where(known, total, 1.0), np.nan)
+
+
+def by_row(stability: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+    """The measurement for every row that a trial stands in, with `at`, the fraction of its steps.
+
+    Adds `comparison, task, model, label, role, seed` and `at` = step / steps of the training.
+    `trials` is the suite's table; trials that do not know their steps are left out.
+    """
+    names = ["comparison", "task", "model", "label", "role", "seed", "trial_id"]
+    rows = trials.assign(comparison=trials.get("comparison"))[names]
+    rows = rows.assign(steps=trials.get("spec.training.steps"))
+    rows = rows[rows.steps.notna()]
+    found = stability.merge(rows, on="trial_id")
+    return found.assign(at=found.step / found.pop("steps").astype(float))
+
+
+def over_blocks(found: pd.DataFrame) -> pd.DataFrame:
+    """Means over blocks, one line per row, seed, stretch and step; from `by_row`.
+
+    Blocks are truncated at the same steps, but one that was left alone goes on with its stretch:
+    only those blocks are averaged whose stretches begin and end together.
+    """
+    keys = ["comparison", "task", "model", "label", "role", "seed", "begin", "end", "step", "at"]
+    return found.groupby(keys, sort=False, dropna=False)[list(MEASURES)].mean().reset_index()
+
+
+def _stretch(trial_id: str, block: int, number: int, steps: Array, shares: Array) -> pd.DataFrame:
+    states = shares.shape[1]
+    last, top = shares[-1], max(1, round(states / TOP))
+    return pd.DataFrame(
+        {
+            "trial_id": trial_id,
+            "block": block,
+            "stretch": number,
+            "begin": steps[0],
+            "end": steps[-1],
+            "step": steps,
+            "states": states,
+            "top": top,
+            "spearman": rank_correlation(shares, last),
+            "overlap": top_overlap(shares, last, top),
+            "outside": share_outside(shares, last, top),
+        }
+    )
+
+
+def _stretches(spectra: pa.Table) -> Iterator[tuple[str, int, int, Array, Array]]:
+    """(trial, block, number, steps (records,), shares (records, N)) of stretches of two records up.
+
+    A block that a truncation has left alone has as many modes as before, and one that it has
+    changed has not: the number of modes tells where stretches end, at a rollback too.
+    """
+    order = spectra.select(["trial_id", "block", "step"]).to_pandas()
+    shares = spectra["mode_shares"].combine_chunks()
+    for (trial_id, block), lines in order.groupby(["trial_id", "block"], sort=False):
+        # Stable: records before and after a truncation have one step, and stand in their order.
+        lines = lines.sort_values("step", kind="stable")
+        values = [np.asarray(shares[i].values, dtype=np.float64) for i in lines.index]
+        sizes = np.array([len(one) for one in values])
+        steps = lines.step.to_numpy()
+        ends = np.flatnonzero(np.diff(sizes)) + 1
+        for number, places in enumerate(np.split(np.arange(len(steps)), ends)):
+            kept = places[np.append(np.diff(steps[places]) > 0, True)]
+            if len(kept) > 1 and sizes[kept[0]]:
+                matrix = np.stack([values[i] for i in kept])
+                yield str(trial_id), int(block), number, steps[kept], matrix
