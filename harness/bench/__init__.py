@@ -1,1 +1,1 @@
-"""Benchmarks, as commands of the product: `harness bench step | truncation | regularizer | launch`."""
+"""Benchmarks as commands: `harness bench step | truncation | regularizer | launch`."""

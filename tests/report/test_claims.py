@@ -172,16 +172,16 @@ def test_speed_is_a_ratio_of_costs_by_seed(judged):
 
 
 def test_the_published_clock_and_what_else_a_row_costs(judged):
-    # Steps and evaluations: full 12 s, ours 6 s. With the teacher's: 12 / (6 + 12).
+    # By the protocol's clock: full 12 s, ours 6 s. With the teacher's: 12 / (6 + 12).
     part = (
         '{ kind = "ratio", row = "in_training tau=0.1", to = "full", plus = "full", '
         'column = "published_seconds", at_least = 0.5, why = "half" }'
     )
 
     def seconds(label, seed):
-        return 10.0 + 1e-3 * seed if label == "full" else None
+        return 12.0 + 1e-3 * seed if label == "full" else None
 
-    found = judged(part, records={"seconds_train": seconds}, value="")
+    found = judged(part, records={"seconds_protocol": seconds}, value="")
     assert found.findings[0].value == pytest.approx(2 / 3, rel=1e-3)
     assert found.verdict == "reproduced"
 

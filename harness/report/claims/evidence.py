@@ -147,7 +147,7 @@ def costs(row: Row, column: str) -> pd.Series:
     if alone.empty:
         raise Absent(f"no trial of {row.label!r} was timed alone on its machine")
     if column == "published_seconds":
-        return (alone.seconds_train + alone.seconds_evaluate).astype(float)
+        return alone.seconds_protocol.astype(float)
     return alone.seconds_method.astype(float)
 
 

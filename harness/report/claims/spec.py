@@ -80,8 +80,8 @@ class DifferencePart(Spec):
 class RatioPart(Spec):
     """How many times cheaper a row is: the cost of `to` over that of `row` (and of `plus`).
 
-    `seconds` are those of the whole way, `published_seconds` training steps and evaluations alone,
-    which is what the paper's clock counts.
+    `seconds` are those of the whole way, `published_seconds` those of the protocol's clock, under
+    `published` training steps and evaluations alone.
     """
 
     kind: Literal["ratio"]
