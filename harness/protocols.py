@@ -6,7 +6,7 @@ code does; both are reproduced with their traps. harness/training/README.md comp
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 Name = Literal["strict", "published", "release"]
@@ -78,15 +78,5 @@ PUBLISHED = Protocol(
     clock="without_truncation",
     aggregate="top3",
 )
-RELEASE = Protocol(
-    name="release",
-    truncates="coincided",
-    selects="reset_record",
-    loss="log_p_plus_epsilon",
-    running_norm=True,
-    shared_mask=True,
-    trains_pass=True,
-    clock="without_truncation",
-    aggregate="top3",
-)
+RELEASE = replace(PUBLISHED, name="release", truncates="coincided", selects="reset_record")
 PROTOCOLS: dict[str, Protocol] = {p.name: p for p in (STRICT, PUBLISHED, RELEASE)}

@@ -4,7 +4,7 @@ The rules leave a shortcut open, in short contours most of all: both start near 
 those of 64 and 128 pixels bend little, so that the tips of one contour lie at other distances, and
 rather on one side of the middle, than tips of two. Boosted trees that see where the markers are and
 nothing else are right in 58 / 63 / 50 % of hard images at 32 / 64 / 128 pixels, but in 68 / 81 /
-80 % of easy ones. Brightness, lit pixels and the number of paddles tell nothing.
+80 % of easy ones. Brightness and the number of lit pixels tell nothing.
 """
 
 from __future__ import annotations

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,7 +19,6 @@ from harness.models.precision import set_products
 from harness.models.scans import Choice, warm_up
 from harness.records.store import Store, TrialDir
 from harness.suite.explain import explain
-from harness.suite.prefix import shared_steps
 from harness.suite.specs import TrialSpec
 from harness.tasks.base import Task
 
@@ -32,6 +31,7 @@ from .graphs import refusal
 from .latency import step_latency
 from .loop import Run, train
 from .optimizer import make_optimizer
+from .parting import keep, part, spec_of
 from .record import record_of
 from .seeds import drawn_from, stream
 from .source import model_of, source_of
@@ -135,7 +135,7 @@ class Trial:
             steps=arm.train_steps(self.spec.training.steps),
             lr_factor=getattr(arm, "finetune_lr_factor", 1.0),
             keep_at=frozenset(self.setting.keep_at),
-            keep=self._keep,
+            keep=partial(keep, self),
             teacher=self.teacher,
         )
         self.saved, self.noted = time.perf_counter(), -math.inf
@@ -170,7 +170,7 @@ class Trial:
     def _is_this(self, content: dict[str, Any]) -> bool:
         """Whether a stored spec is this trial's: fields that came later may be missing in it."""
         try:
-            return _spec_of(content).trial_id == self.folder.trial_id
+            return spec_of(content).trial_id == self.folder.trial_id
         except ValidationError as error:
             raise ValueError(
                 f"{self.folder.path} holds a spec that cannot be read: {explain(error)}"
@@ -211,7 +211,7 @@ class Trial:
         else:
             if spent is not None:  # killed before its first checkpoint
                 self.lost, self.restarts = spent[0], spent[1] + 1
-            if not self._part(state, seconds_setup):
+            if not part(self, state, seconds_setup):
                 self.clocks.seconds["setup"] = seconds_setup
         self.first_step = state.step
 
@@ -220,44 +220,6 @@ class Trial:
         """Seconds that this trial took here so far, those for work that was lost included."""
         before = self.forked["seconds"] if self.forked else 0.0
         return self.clocks.total + self.lost - before
-
-    def _part(self, state: RunState, seconds_setup: float) -> bool:
-        """Begin where the trial parts from another; False where it must begin at step 0."""
-        fork = self.setting.fork
-        kept = self.store.trial(fork.trial_id).load_fork(fork.step) if fork else None
-        if fork is None or kept is None:
-            return False
-        tensors, plain = kept
-        if shared_steps(_spec_of(plain["spec"]), self.spec) < fork.step:
-            raise ValueError(f"trial {fork.trial_id} is another run by step {fork.step}")
-        if machine.difference(plain, self.manifest) is not None:
-            return False  # other bits than this machine would give
-        unpack(state, tensors, plain["state"])
-        self.clocks = Clocks(self.device, plain["clocks"])
-        self.forked = {
-            "trial_id": fork.trial_id,
-            "flops": state.train_flops,
-            "seconds": self.clocks.total - seconds_setup,  # its own setup was spent here, too
-            "exclusive": plain["exclusive"],
-        }
-        return True
-
-    def _keep(self, state: RunState) -> None:
-        """Keep a state that others part from, with what it cost without the keeping."""
-        start = time.perf_counter()
-        with self.clocks("checkpoint"):
-            tensors, plain = pack(state)
-            seconds = dict(self.clocks.seconds)
-            seconds["checkpoint"] -= self.keeping
-            content = {
-                "state": plain,
-                "clocks": seconds,
-                "spec": self.spec.model_dump(mode="json"),
-                **{key: self.manifest[key] for key in machine.DECIDING},
-                "exclusive": self.exclusive,
-            }
-            self.folder.save_fork(state.step, tensors, content)
-        self.keeping += time.perf_counter() - start
 
     @property
     def exclusive(self) -> bool:
@@ -325,8 +287,3 @@ class Trial:
         result = {"status": status, "message": message, "record": record}
         self.folder.finish(tables, result)
         return result
-
-
-def _spec_of(content: dict[str, Any]) -> TrialSpec:
-    # Strict validation takes a list for a tuple from JSON only.
-    return TrialSpec.model_validate_json(json.dumps(content))

@@ -55,6 +55,13 @@ def alone(tmp_path):
         (in_training(end=0.3), in_training(start=0.0, end=0.4), 36),  # behind a shared truncation
         (in_training(end=0.3), in_training(end=0.4, count=3), 48),  # behind two
         (in_training(tau=0.3), in_training(tau=0.2), 36),
+        (in_training(keep="random", end=0.3), in_training(keep="random", end=0.4, count=3), 48),
+        # Behind cuts that the branch may have to undo.
+        (
+            in_training(rule="pragmatic", start=0.0, end=0.6, count=3, fraction=0.5),
+            in_training(rule="pragmatic", start=0.0, end=0.8, count=4, fraction=0.5),
+            96,
+        ),
     ],
 )
 def test_branches_of_every_kind(store, alone, trunk, branch, step):
@@ -68,6 +75,29 @@ def test_branches_of_every_kind(store, alone, trunk, branch, step):
     assert 0 < record["flops_spent"] < record["train_flops"]
     assert record["seconds_spent"] < record["seconds_total"]
     assert record["exclusive"]
+
+
+def test_a_branch_under_published_inherits_bar_and_clock(store, alone):
+    training = {"protocol": "published"}
+    trunk, branch = (
+        trial_spec(arm, training=training)
+        for arm in (in_training(end=0.4, moments="slice"), in_training(end=0.8, moments="slice"))
+    )
+    assert parted(trunk, branch, store) == 60  # behind the truncations at 20 and 40
+    run_trial(branch, alone)
+    assert_same_but_cheaper(store, alone, branch.trial_id)
+    record = store.trial(branch.trial_id).result()["record"]
+    assert record["seconds_protocol"] > record["seconds_train"]
+
+
+def test_another_size_of_a_regularized_model_costs_no_training(store, alone):
+    trunk, branch = (trial_spec({"kind": "hankel_regularized", "state_dims": [n]}) for n in (5, 3))
+    assert parted(trunk, branch, store) == 120
+    run_trial(branch, alone)
+    assert_same_but_cheaper(store, alone, branch.trial_id)
+    record = store.trial(branch.trial_id).result()["record"]
+    assert record["flops_spent"] == 0
+    assert record["state_dims"] == [3, 3]
 
 
 @pytest.mark.parametrize(
