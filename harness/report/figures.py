@@ -1,4 +1,4 @@
-"""The two figures: test metric against state dimension, and against what training cost.
+"""The figures: test metric against state dimension, and against what training cost.
 
 Each is drawn once and saved as png and svg, byte for byte the same for the same comparison. An arm
 keeps its colour and marker in every figure; colours are those of Okabe and Ito, which stay apart
@@ -21,6 +21,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from matplotlib.transforms import Transform, offset_copy
 
 from harness.report import presentation as show
+from harness.report.forest import every_row, is_crowded
 from harness.report.study_looks import name_points
 
 DPI = 150
@@ -71,14 +72,18 @@ def draw(comparison: pd.DataFrame) -> dict[str, bytes]:
     """The figures as files: name (`state_dim.png`, ...) to content.
 
     A row without a finished seed has no point; a task without any keeps an empty panel that says
-    so.
+    so. A comparison with many rows has `rows`, too, where each has a line.
     """
     files: dict[str, bytes] = {}
     with mpl.rc_context(STYLE):
-        for name, figure in (
-            ("state_dim", metric_against_state_dim(comparison)),
-            ("cost", metric_against_cost(comparison)),
-        ):
+        figures = {
+            "state_dim": metric_against_state_dim(comparison),
+            "cost": metric_against_cost(comparison),
+            "rows": every_row(comparison, _looks(comparison)),
+        }
+        for name, figure in figures.items():
+            if figure is None:
+                continue
             for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
                 buffer = io.BytesIO()
                 figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
@@ -259,7 +264,7 @@ def _fills(comparison: pd.DataFrame) -> dict[str, str]:
 def _name_in_training(axes: Axes, rows: pd.DataFrame) -> None:
     """The variant of each in-training row beside its point, clear of the points."""
     named = rows[rows.arm == "in_training"]
-    if len(named) < 2:
+    if len(named) < 2 or is_crowded(rows):
         return
     points = {index: _on_screen(axes, row) for index, row in rows.iterrows()}
     names = pd.DataFrame(

@@ -18,6 +18,8 @@ from harness.report.settings import arm_settings, base_settings, machines
 from harness.report.tables import COLUMNS, COSTS, html_list, html_table
 
 CAPTIONS = {
+    "rows.svg": "Test metric of every row with its 95 % interval over seeds, in the order of the "
+    "table; the dashed line is full size. FLOPs are those of the whole way, relative to full size.",
     "state_dim.svg": "Test metric against the state dimension reached, with 95 % intervals over "
     "seeds. The dashed line is full size; rows of equal size stand side by side at their place.",
     "cost.svg": "Test metric against the training FLOPs of the whole way, relative to full size. "
@@ -59,7 +61,7 @@ def write_page(
             html_list(cost_notes(comparison), "notes"),
         ),
         *([section("Published claims", claims)] if claims else []),
-        section("Figures", *(figure(CAPTIONS[name], figures[name]) for name in CAPTIONS)),
+        section("Figures", *(figure(CAPTIONS[n], figures[n]) for n in CAPTIONS if n in figures)),
         *(
             [section("Rank stability", figure(rank_figure.CAPTION, figures[RANK_FILE]))]
             if ranked

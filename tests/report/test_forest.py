@@ -1,0 +1,47 @@
+"""The figure with a line for each row, of comparisons too crowded for points with names."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from harness.report import figures
+from harness.report.comparison import compare
+from harness.report.forest import CROWDED, every_row
+
+
+@pytest.fixture
+def crowded(trial) -> pd.DataFrame:
+    """Full size and CROWDED variants, the k-th at 0.5 + k / 100, each over seeds 0 and 1."""
+    rows = [trial("full", seed, 0.9 + 0.02 * seed, dim=64.0) for seed in (0, 1)]
+    for k in range(CROWDED):
+        for seed in (0, 1):
+            value = 0.5 + k / 100 + 0.02 * seed
+            rows.append(trial("in_training", seed, value, label=f"variant {k}"))
+    return compare(pd.DataFrame(rows))
+
+
+def test_only_a_crowded_comparison_has_it(crowded):
+    few = crowded.iloc[:CROWDED]
+    assert every_row(few, figures._looks(few)) is None
+    assert set(figures.draw(few)) == {"state_dim.png", "state_dim.svg", "cost.png", "cost.svg"}
+    assert {"rows.png", "rows.svg"} <= set(figures.draw(crowded))
+
+
+def test_every_row_has_its_line_in_the_order_of_the_table(crowded):
+    (axes,) = every_row(crowded, figures._looks(crowded)).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(crowded.label)
+    asides = [text.get_text() for text in axes.texts]
+    assert len(asides) == len(crowded)
+    assert all("states" in aside and "FLOPs" in aside for aside in asides)
+    dots = [line for line in axes.lines if line.get_marker() not in ("None", None, "")]
+    found = {int(line.get_ydata()[0]): float(line.get_xdata()[0]) for line in dots}
+    expected = (crowded.metric_mean * 100).reset_index(drop=True).to_dict()
+    assert found == pytest.approx(expected)
+    bars = [line for line in axes.lines if len(line.get_xdata()) == 2 and line not in dots]
+    assert len(bars) == len(crowded) + 1  # and the line of full size
+    assert axes.yaxis_inverted()
+
+
+def test_it_is_the_same_file_for_the_same_comparison(crowded):
+    assert figures.draw(crowded)["rows.svg"] == figures.draw(crowded)["rows.svg"]
