@@ -21,7 +21,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from matplotlib.transforms import Transform, offset_copy
 
 from harness.report import presentation as show
-from harness.report.forest import every_row, is_crowded
+from harness.report.forest import every_row
 from harness.report.study_looks import name_points
 
 DPI = 150
@@ -264,7 +264,7 @@ def _fills(comparison: pd.DataFrame) -> dict[str, str]:
 def _name_in_training(axes: Axes, rows: pd.DataFrame) -> None:
     """The variant of each in-training row beside its point, clear of the points."""
     named = rows[rows.arm == "in_training"]
-    if len(named) < 2 or is_crowded(rows):
+    if len(named) < 2 or show.is_crowded(rows):
         return
     points = {index: _on_screen(axes, row) for index, row in rows.iterrows()}
     names = pd.DataFrame(

@@ -11,13 +11,7 @@ from matplotlib.figure import Figure
 
 from harness.report import presentation as show
 
-CROWDED = 12  # rows of a panel from which on names do not find room beside points
 WIDTH, LINE, AROUND = 9.2, 0.19, 0.75  # inches: the figure, a row, title and axis
-
-
-def is_crowded(rows: pd.DataFrame) -> bool:
-    """Whether a comparison has too many rows for names beside its points."""
-    return len(rows) > CROWDED
 
 
 def every_row(comparison: pd.DataFrame, looks: dict) -> Figure | None:
@@ -25,7 +19,7 @@ def every_row(comparison: pd.DataFrame, looks: dict) -> Figure | None:
 
     looks: {arm: (colour, marker)}.
     """
-    sections = [(name, rows) for name, rows in show.sections(comparison) if is_crowded(rows)]
+    sections = [(name, rows) for name, rows in show.sections(comparison) if show.is_crowded(rows)]
     if not sections:
         return None
     heights = [LINE * len(rows) + AROUND for _, rows in sections]

@@ -17,6 +17,7 @@ ARM_NAMES = {
     "hankel_regularized": "Hankel-regularized, then cut",
     "small": "small from scratch",
 }
+CROWDED = 12  # rows of a comparison above which each is no longer told by itself
 UNSTEADY = 2.0  # seconds whose ratios to full span more than this factor are marked
 
 
@@ -177,3 +178,8 @@ def _plus_minus(mean: float, high: float, metric: str, signed: bool) -> str:
     text = plain(mean * shown.factor, shown.decimals, signed)
     half = (high - mean) * shown.factor
     return f"{text} ± {plain(half, shown.decimals)}" if math.isfinite(half) else text
+
+
+def is_crowded(rows: pd.DataFrame) -> bool:
+    """Whether a comparison has too many rows for a sentence, or a name in a figure, for each."""
+    return len(rows) > CROWDED

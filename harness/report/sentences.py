@@ -78,9 +78,41 @@ def says(comparison: pd.DataFrame) -> list[str]:
         if several.protocol.nunique() > 1:
             name += f" [{task.protocol.iloc[0]}]"
         reduced = task[task.arm != "full"]
+        if show.is_crowded(task):
+            found += [f"{name}: {sentence}" for sentence in _crowd(reduced)]
+            continue
         sizes = reduced.matches.where(reduced.matches.notna(), reduced.label)
         for _, group in reduced.groupby(sizes, sort=False):
             found.append(f"{name}, {_group(group)}")
+    return found
+
+
+def _crowd(rows: pd.DataFrame) -> list[str]:
+    """Many rows, counted by their verdict; each by itself stands in the table."""
+    found = []
+    for arm, ours in rows[rows.arm != "small"].groupby("arm", sort=False):
+        counts = [
+            (verdict, int((ours.verdict == verdict).sum()))
+            for verdict in ("better", "undecided", "worse")
+        ]
+        said = [f"{count} {verdict}" for verdict, count in counts if count]
+        without = len(ours) - sum(count for _, count in counts)
+        said += [f"{without} without a verdict"] if without else []
+        found.append(
+            f"{len(ours)} rows of {show.arm_name(str(arm))} against small from scratch of their "
+            f"size: {', '.join(said)}."
+        )
+    measured = rows[rows.metric_mean.notna()]
+    for size, ours in measured.groupby("state_dim_mean"):
+        if len(ours) < 3:
+            continue
+        sign = 1 if ours.higher_is_better.iloc[0] else -1
+        best = ours.loc[(sign * ours.metric_mean).idxmax()]
+        found.append(
+            f"the best mean at {size:g} states a block is that of {best.label} "
+            f"({show.with_unit(best.metric_mean, best.metric)}), of {len(ours)} rows: being the "
+            f"best of so many, it flatters. {_against_full(best)}"
+        )
     return found
 
 
