@@ -66,11 +66,10 @@ def _cost(plan: Plan, rows: Iterable[Planned], rates: Rates) -> dict[str, Any]:
         "estimated_flops": sum(flops.values()),
         "estimated_gpu_hours": sum(gpu_seconds(todo[i], flops[i]) for i in todo) / 3600,
         "estimated_seconds": {
-            device: sum(
-                count / tasks.get(todo[trial_id].task.name, tasks[""])
-                for trial_id, count in flops.items()
-            )
+            device: sum(count / tasks[todo[i].task.name] for i, count in flops.items())
             for device, tasks in rates.items()
+            # The rate of another task says nothing: it may be of a thousandth of the size.
+            if all(trial.task.name in tasks for trial in todo.values())
         },
         "estimated_bytes": sum(map(trial_bytes, todo.values())),
     }
@@ -116,6 +115,10 @@ def estimated_flops(trial: TrialSpec) -> float:
     step = step_flops(trial.model, info, dims, training.batch_size)
     if arm.kind == "distill":
         step += training.batch_size * forward_flops(trial.model, info, trial.model.state_dims)
+    if arm.kind == "hankel_regularized":
+        from harness.reduction import regularizer_flops
+
+        step += sum(regularizer_flops(n, trial.model.width, arm.penalty) for n in dims)
     return arm.train_steps(training.steps) * step
 
 

@@ -60,8 +60,8 @@ def _cost(stage: Mapping[str, Any]) -> str:
     parts = [
         f"{stage['missing']} missing",
         f"at most {stage['estimated_flops']:.2g} FLOPs",
-        " or ".join(times) or "time unknown (no finished trial here to measure by)",
-        f"about {stage['estimated_gpu_hours']:.3g} GPU-hours by the paper's own timings",
+        " or ".join(times) or "time unknown (no finished trial of the task here to measure by)",
+        f"about {stage['estimated_gpu_hours']:.3g} GPU-hours of training by the paper's own timings",
         f"about {stage['estimated_bytes'] / 1e6:.1f} MB",
     ]
     return "; ".join(parts)

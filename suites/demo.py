@@ -19,11 +19,11 @@ from harness.suite import (
 )
 
 
-def ways(tau: float, steps: int) -> dict:
+def ways(tau: float) -> dict:
     """Full size, in-training truncation, and its rivals at the size that it ends with."""
     shrink = InTrainingSpec(kind="in_training", tau=tau, end=0.4)
     compress = PostHocSpec(kind="post_hoc", match="seed", to=shrink)
-    tuned = {"finetune_steps": steps // 10, "finetune_lr_factor": 1.0}
+    tuned = {"finetune_share": 0.1, "finetune_lr_factor": 1.0}
     return {
         "full": FullSpec(kind="full"),
         "in_training": shrink,
@@ -44,21 +44,21 @@ digits = Comparison(
     task=TaskSpec(name="digits"),
     model=LRUSpec(blocks=1, width=8, state_dim=64),
     training=TrainingSpec(steps=1500, batch_size=50, lr=0.01),
-    arms=ways(tau=0.15, steps=1500) | early(tau=0.18),
+    arms=ways(tau=0.15) | early(tau=0.18),
     seeds=(0, 1, 2, 3, 4),
 )
 vowels = Comparison(
     task=TaskSpec(name="vowels", length=512, train=4000, validation=1000, test=2000),
     model=LRUSpec(blocks=1, width=8, state_dim=64),
     training=TrainingSpec(steps=600, batch_size=32, lr=0.01),
-    arms=ways(tau=0.1, steps=600),
+    arms=ways(tau=0.1),
     seeds=(0, 1, 2, 3, 4),
 )
 pylib = Comparison(
     task=TaskSpec(name="pylib", window=128, train=20000, validation=200, test=400),
     model=LRUSpec(blocks=1, width=32, state_dim=64),
     training=TrainingSpec(steps=600, batch_size=16, lr=0.01),
-    arms=ways(tau=0.2, steps=600),
+    arms=ways(tau=0.2),
     seeds=(0, 1, 2),
 )
 listops = Comparison(
@@ -75,7 +75,7 @@ listops = Comparison(
     ),
     model=LRUSpec(blocks=2, width=16, state_dim=64),
     training=TrainingSpec(steps=900, batch_size=32, lr=0.01),
-    arms=ways(tau=0.15, steps=900),
+    arms=ways(tau=0.15),
     seeds=(0, 1, 2),
 )
 

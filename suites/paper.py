@@ -6,6 +6,14 @@ which truncations fall on the evaluations inside an arm's window. On a smaller m
 
     harness run paper.listops --set task.source=generated --set training.steps=4000 \
         --set training.evaluate_every=100 --set 'seeds=[8]' --set model.blocks=2
+
+and where the Arena's release cannot be had, on images of our own (not the paper's data):
+
+    harness run paper.pathfinder --set \
+        'task={"name": "pathfinder_generated", "difficulty": "easy", "scaling": "signed"}'
+
+`smnist_release` and `scifar_release` are the two experiments that the released code configures,
+with its settings and its protocol.
 """
 
 from collections.abc import Sequence
@@ -74,7 +82,7 @@ def experiment(description: str, comparison: Comparison) -> Suite:
     )
 
 
-# Truncates to the end of training; the released configurations stop after a tenth of it. Dropout
+# Truncates to the end of training; the released configuration stops after a tenth of it. Dropout
 # 0.1 is the default of older code. The step / length channel is the research code's.
 WHOLE: dict[str, Any] = {"start": 0.0, "end": 1.0, "count": 40}
 smnist = experiment(
@@ -146,7 +154,7 @@ listops = experiment(
 imdb = experiment(
     "IMDB by characters, one block of 192 states.",
     Comparison(
-        task=TaskSpec(name="imdb"),
+        task=TaskSpec(name="imdb", split_seed=42),
         model=LRUSpec(blocks=1, width=256, state_dim=192, dropout=0.2),
         training=TrainingSpec(
             steps=50_000,
@@ -198,3 +206,24 @@ pathfinder = experiment(
         seeds=SEEDS,
     ),
 )
+
+
+def released(suite: Suite, taus: Sequence[float], **window: Any) -> Suite:
+    """An experiment as the released code configures it: no time channel, and truncations where an
+    evaluation coincides with a step of its own interval of 2,000."""
+    (as_published,) = suite.comparisons
+    changes = {
+        "task": as_published.task.model_copy(update={"time_channel": False}),
+        "training": as_published.training.model_copy(update={"protocol": "release"}),
+        "arms": {
+            "full": FullSpec(kind="full"),
+            **grid("in_training tau", taus, lambda tau: cut(tau, **window)),
+        },
+    }
+    comparison = as_published.model_copy(update=changes)
+    name, description = f"{suite.name}_release", f"{suite.description} As the released code has it."
+    return Suite(name=name, description=description, comparisons=(comparison,))
+
+
+smnist_release = released(smnist, (0.01, 0.02, 0.04), end=0.1, count=10)
+scifar_release = released(scifar, (0.05, 0.1, 0.15), end=0.1, count=9)

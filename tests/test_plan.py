@@ -109,3 +109,26 @@ def test_regularized_trials_of_two_sizes_share_their_training(store):
     full = TrialSpec(task=TaskSpec(name="digits"), arm=FullSpec(kind="full"))
     sharing = arrange([full, *trials], store, lambda _: False)
     assert sharing.forks == {trials[1].trial_id: (trials[0].trial_id, 600)}
+
+
+@pytest.mark.parametrize(
+    "arm",
+    [
+        {"kind": "distill", "state_dims": [3]},
+        {"kind": "hankel_regularized", "state_dims": [3], "penalty": "exact"},
+        {"kind": "small", "state_dims": [3]},
+    ],
+)
+def test_estimated_flops_are_those_that_a_trial_counts(arm):
+    import torch
+
+    from harness.estimate import estimated_flops
+    from harness.suite import TrialSpec
+    from harness.training.objective import objective_of
+
+    trial = TrialSpec(task=TaskSpec(name="digits"), arm=arm)
+    resolved = trial.resolved()
+    teacher = torch.nn.Linear(1, 1) if arm["kind"] == "distill" else None
+    objective = objective_of(resolved, trial.task.info, torch.device("cpu"), teacher)
+    step = objective.step_flops(resolved.built.state_dims, trial.training.batch_size)
+    assert estimated_flops(trial) == pytest.approx(600 * step, rel=1e-9)

@@ -83,6 +83,7 @@ class InTrainingSpec(Arm):
                 f"protocol {training.protocol} truncates at evaluations only, and none of those "
                 f"every {every} steps falls into the window from step {first} to {last}"
                 + (f" on a multiple of {interval}" if rule == "coincided" else "")
+                + ": choose training.evaluate_every, or the window, so that one does"
             )
         return at
 

@@ -20,8 +20,8 @@ class PostHocSpec(SizedArm):
     `scope="global"` lets `tau` or `mean_dim` weigh states across blocks, as each method's authors
     do (see harness/reduction/README.md).
 
-    `finetune_steps` optimizer steps follow, at `finetune_lr_factor` times the learning rate and
-    by the same schedule; their cost counts.
+    `finetune_steps` optimizer steps follow, or `finetune_share` of the training's, at
+    `finetune_lr_factor` times the learning rate and by the same schedule; their cost counts.
     """
 
     needs_full: ClassVar[bool] = True
@@ -36,6 +36,7 @@ class PostHocSpec(SizedArm):
     )
     scope: Literal["layer", "global"] = "layer"
     finetune_steps: Annotated[int, Field(ge=0)] = 0
+    finetune_share: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
     finetune_lr_factor: Annotated[float, Field(gt=0.0)] = 0.1
 
     @model_validator(mode="after")
@@ -44,6 +45,8 @@ class PostHocSpec(SizedArm):
             raise ValueError("scope global shares out `tau` or `mean_dim`; sizes are given here")
         if self.tau is not None and self.method in ("modal", "random"):
             raise ValueError(f"method {self.method} has no energy for `tau` to discard")
+        if self.finetune_share is not None and self.finetune_steps:
+            raise ValueError("give either `finetune_steps` or `finetune_share`")
         return self
 
     def _sources(self) -> dict[str, object]:
@@ -67,4 +70,6 @@ class PostHocSpec(SizedArm):
         return {"moments": "reset", "method": self.method}
 
     def train_steps(self, steps: int) -> int:
+        if self.finetune_share is not None:
+            return max(1, round(self.finetune_share * steps))
         return self.finetune_steps

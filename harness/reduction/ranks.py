@@ -41,8 +41,8 @@ def ranks(
     Args:
         decomposed: what `decompositions` gave for the model.
         scope: "layer": `tau` is the fraction of a layer's worth to discard, `mean_dim` one rank,
-            rounded, for all. "global": worths compete across layers, as `_by_tau` and `_by_budget`
-            say.
+            its whole part, for all that have so many. "global": worths compete across layers, as
+            `_by_tau` and `_by_budget` say.
         tau, state_dims, mean_dim: exactly one of them; state_dims are per layer by nature.
         generator: draws for method `random` with scope `global`.
 
@@ -63,7 +63,7 @@ def ranks(
     if mean_dim is not None:
         check_budget(sizes, mean_dim)
         if scope == "layer":
-            return given_orders(sizes, round(mean_dim))
+            return [min(n, math.floor(mean_dim)) for n in sizes]
         return _by_budget(decomposed, method, mean_dim, generator)
     assert tau is not None
     if scope == "layer":

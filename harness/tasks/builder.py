@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+UNCHECKED = "unchecked"  # in the record of an archive whose known checksum was waived
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -28,6 +29,8 @@ class Builder:
         self._growing: list[Growing] = []
         self.notes: dict[str, Any] = {}
         self.archives: dict[str, str] = {}
+        self.loose: dict[str, list[int]] = {}  # files put by hand: size and time of last change
+        self.unchecked: list[str] = []  # archives whose known checksum was waived
 
     def archive(self, name: str) -> Path:
         """`download.fetch` of an archive, noting its checksum: when the file is replaced by
@@ -38,7 +41,25 @@ class Builder:
         recorded = recorded_archive(name, self._data_dir)
         if recorded is not None:
             self.archives[name] = recorded
+        if UNCHECKED in _record(name, self._data_dir):
+            self.unchecked.append(name)
         return path
+
+    def by_hand(self, path: Path, sha256: str) -> None:
+        """Note a file of DATA_DIR/downloads that no source lists: when it changes, the cache is
+        built again."""
+        self.archives[path.name] = sha256
+        self.loose[path.name] = stamp(path)
+
+    def give_up(self) -> None:
+        """The archives could not be read: those that nothing known vouches for may be wrong, and a
+        better copy is not held to their checksums."""
+        from harness.tasks.sources import SOURCES
+
+        for name in self.archives:
+            source = SOURCES.get(name)
+            if name in self.unchecked or (source is not None and source.known is None):
+                record_path(name, self._data_dir).unlink(missing_ok=True)
 
     def create(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.memmap:
         """A new array of zeros, to be written to; it is the file."""
@@ -132,11 +153,21 @@ def array_sha256(array: np.ndarray) -> str:
 
 def recorded_archive(name: str, data_dir: Path) -> str | None:
     """The SHA-256 recorded for an archive when it came; None where there is no record."""
-    try:
-        words = record_path(name, data_dir).read_text(encoding="utf-8").split()
-    except (OSError, UnicodeError):
-        return None
+    words = _record(name, data_dir)
     return words[0] if words else None
+
+
+def _record(name: str, data_dir: Path) -> list[str]:
+    try:
+        return record_path(name, data_dir).read_text(encoding="utf-8").split()
+    except (OSError, UnicodeError):
+        return []
+
+
+def stamp(path: Path) -> list[int]:
+    """Size and time of the last change, which tell a replaced file without reading it."""
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns]
 
 
 def record_path(name: str, data_dir: Path) -> Path:

@@ -1,7 +1,7 @@
 """Archives in DATA_DIR/downloads: taken as they are, or downloaded and checked; shared by all.
 
 NAME          the archive, whole
-NAME.sha256   its checksum, recorded when it came
+NAME.sha256   its checksum, recorded when it came, and `unchecked` where a known one was waived
 NAME.part     the beginning of a download that was cut off; the next one goes on from there
 NAME.lock     held by the process that looks after NAME, while others wait
 """
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from harness.tasks.builder import record_path
+from harness.tasks.builder import UNCHECKED, record_path
 from harness.tasks.sources import SOURCES, Source
 from harness.tasks.transfer import Transfer
 
@@ -64,13 +64,17 @@ def _fetched(source: Source, path: Path, data_dir: Path) -> Path:
     """`fetch` with the lock held."""
     if not path.is_file():
         _download(source, path)
-    known = _known(source)
-    if known != source.known:
-        print(f"{source.name}: its known checksum is waived", file=sys.stderr)
+    known = source.known
     sha256, md5 = _hashes(path, with_md5=known is not None and known.startswith("md5:"))
-    if known is not None and known not in (f"sha256:{sha256}", f"md5:{md5}"):
-        found = f"sha256:{sha256}" if known.startswith("sha256:") else f"md5:{md5}"
-        raise ValueError(f"{path} is not the right file: expected {known}, found {found}")
+    right = known in (None, f"sha256:{sha256}", f"md5:{md5}")
+    if not right and not waived():
+        found = f"md5:{md5}" if str(known).startswith("md5:") else f"sha256:{sha256}"
+        raise ValueError(
+            f"{path} is not the right file: expected {known}, found {found}; remove it to have it "
+            "fetched again"
+        )
+    if not right:
+        print(f"{source.name}: its known checksum is waived", file=sys.stderr)
     record = record_path(source.name, data_dir)
     recorded = record.read_text(encoding="utf-8").split()[:1] if record.is_file() else []
     if recorded and recorded != [sha256]:
@@ -80,14 +84,18 @@ def _fetched(source: Source, path: Path, data_dir: Path) -> Path:
         )
     if not recorded:
         temporary = record.with_name(f"{record.name}.{os.getpid()}.tmp")
-        temporary.write_text(f"{sha256}  {source.name}\n", encoding="utf-8")
+        note = "" if right else f"  {UNCHECKED}"
+        temporary.write_text(f"{sha256}  {source.name}{note}\n", encoding="utf-8")
         temporary.replace(record)
     return path
 
 
-def _known(source: Source) -> str | None:
-    """The checksum to hold a file to; None where none is known, or the user waived it."""
-    return None if os.environ.get("HARNESS_DATA_UNCHECKED") == "1" else source.known
+def waived() -> bool:
+    """Whether the user waives known checksums. Raises ValueError for a word that says nothing."""
+    asked = os.environ.get("HARNESS_DATA_UNCHECKED") or "0"
+    if asked not in ("0", "1"):
+        raise ValueError(f"HARNESS_DATA_UNCHECKED must be 0 or 1, not {asked!r}")
+    return asked == "1"
 
 
 def _download(source: Source, path: Path) -> None:
@@ -96,11 +104,12 @@ def _download(source: Source, path: Path) -> None:
     import requests
 
     pooch.get_logger().setLevel("ERROR")  # what it has to say is said here
+    known = None if waived() else source.known
     reasons = []
     for url in _mirrors(source):
         transfer = Transfer(path.with_name(f"{path.name}.part"), source.max_bytes)
         try:
-            pooch.retrieve(url, _known(source), path.name, path.parent, downloader=transfer)
+            pooch.retrieve(url, known, path.name, path.parent, downloader=transfer)
             return
         except (ValueError, requests.RequestException) as error:
             reasons.append(f"{urlsplit(url).hostname}: {_reason(error)}")

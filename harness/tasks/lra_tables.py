@@ -85,7 +85,7 @@ def _by_hand(builder: Builder, folder: Path, names: tuple[str, ...]) -> Iterator
             yield Table(name, file, state)
             while block := file.read(1 << 20):  # whatever the reader left
                 state.update(block)
-        builder.archives[name] = state.hexdigest()
+        builder.by_hand(folder / name, state.hexdigest())
 
 
 def _from_archive(

@@ -11,19 +11,22 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
 import tempfile
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from harness.tasks.builder import Builder, array_sha256, recorded_archive, sync
+from harness.tasks.builder import Builder, array_sha256, recorded_archive, stamp, sync
+from harness.tasks.download import waived
 
 FORMAT = 1
 INDEX = "index.json"
+_QUIET_WAIT = 2.0  # seconds for the lock, before a word is said
 
 
 class _UnusableError(Exception):
@@ -33,12 +36,14 @@ class _UnusableError(Exception):
 @dataclass(frozen=True)
 class Mapped:
     """Arrays on disk. arrays: {name: read-only memmap}; notes: what the builder noted;
-    archives: {name: SHA-256} of the files that they were built from; digest: SHA-256 of all."""
+    archives: {name: SHA-256} of the files that they were built from; unchecked: those of them whose
+    known checksum was waived; digest: SHA-256 of all."""
 
     folder: Path
     arrays: dict[str, np.ndarray]
     notes: dict[str, Any]
     archives: dict[str, str]
+    unchecked: tuple[str, ...]
     checksums: dict[str, str]
     digest: str
 
@@ -71,10 +76,11 @@ def mapped(
     except (FileNotFoundError, NotADirectoryError):
         pass
     except _UnusableError as error:
-        warnings.warn(f"{folder} {error}; building it again", stacklevel=2)
+        print(f"{folder} {error}; building it again", file=sys.stderr)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.parent / f"{folder.name}.lock", mode=0o666):
+        lock = FileLock(folder.parent / f"{folder.name}.lock", mode=0o666)
+        with _held(lock, task):
             try:
                 return _open(folder, data_dir)  # another process may have built it meanwhile
             except (FileNotFoundError, _UnusableError):
@@ -82,6 +88,22 @@ def mapped(
             return _open(folder, data_dir)
     except OSError as error:
         raise ValueError(f"cannot write data under {folder.parent}: {error}") from error
+
+
+@contextmanager
+def _held(lock: Any, task: str) -> Iterator[None]:
+    """The lock, and a word where one has to wait for it."""
+    from filelock import Timeout
+
+    try:
+        lock.acquire(timeout=_QUIET_WAIT)
+    except Timeout:
+        print(f"{task}: another process is making its data; waiting", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def cache_folder(data_dir: Path, task: str, options: dict[str, Any]) -> Path:
@@ -103,13 +125,19 @@ def _build(
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
     try:
         builder = Builder(temporary, data_dir)
-        build(builder)
+        try:
+            build(builder)
+        except ValueError:
+            builder.give_up()
+            raise
         index = {
             "format": FORMAT,
             "task": task,
             "options": options,
             "arrays": builder.close(),
             "archives": builder.archives,
+            "unchecked": builder.unchecked,
+            "loose": builder.loose,
             "notes": builder.notes,
         }
         path = temporary / INDEX
@@ -129,6 +157,16 @@ def _build(
 def _open(folder: Path, data_dir: Path) -> Mapped:
     """The arrays in `folder`. Raises _UnusableError, or FileNotFoundError where there is none."""
     index = read_index(folder)
+    for name, seen in index["loose"].items():
+        path = data_dir / "downloads" / name
+        if path.is_file() and stamp(path) != seen:
+            raise _UnusableError(f"was built from another {name}")
+    unchecked = tuple(index["unchecked"])
+    if unchecked and not waived():
+        raise ValueError(
+            f"{folder} was built from {', '.join(unchecked)} whose known checksum was waived: "
+            "HARNESS_DATA_UNCHECKED=1 goes on with it; or remove folder and archive"
+        )
     arrays = {name: _map(folder, name, entry) for name, entry in index["arrays"].items()}
     for name, sha256 in index["archives"].items():
         recorded = recorded_archive(name, data_dir)
@@ -138,7 +176,7 @@ def _open(folder: Path, data_dir: Path) -> Mapped:
     # (without the files' sizes, which hang on how numpy pads its headers)
     content = [(k, a.dtype.str, a.shape, checksums[k]) for k, a in sorted(arrays.items())]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    return Mapped(folder, arrays, index["notes"], index["archives"], checksums, digest)
+    return Mapped(folder, arrays, index["notes"], index["archives"], unchecked, checksums, digest)
 
 
 def read_index(folder: Path) -> dict[str, Any]:
@@ -151,6 +189,8 @@ def read_index(folder: Path) -> dict[str, Any]:
         if found != FORMAT:
             raise _UnusableError(f"was written by another version (format {found}, not {FORMAT})")
         read = {key: dict(index[key]) for key in ("arrays", "archives", "notes", "options")}
+        read["unchecked"] = list(index.get("unchecked", ()))  # type: ignore[assignment]
+        read["loose"] = dict(index.get("loose", {}))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _UnusableError("has no readable index") from error
     if not read["arrays"]:

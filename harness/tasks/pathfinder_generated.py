@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -68,11 +71,36 @@ def _build(builder: Builder, kind: Rules, split_seed: int, sizes: dict[str, int]
     total = sum(sizes.values())
     images = builder.create("images", (total, kind.resolution**2), np.uint8)
     labels = builder.create("labels", (total,), np.uint8)
+    said = _Said(total)
     first = 0
     for split in SPLITS:
         rows = slice(first, first + sizes[split])
-        generate(kind, stream(split_seed, split), images[rows], labels[rows])
+        generate(kind, stream(split_seed, split), images[rows], labels[rows], done=said)
         first += sizes[split]
+
+
+class _Said:
+    """A line on standard error every few seconds: how many images there are, and how long yet."""
+
+    every = 10.0  # seconds
+
+    def __init__(self, total: int) -> None:
+        self._total, self._have = total, 0
+        self._began = self._shown = time.monotonic()
+
+    def __call__(self, images: int) -> None:
+        self._have += images
+        now = time.monotonic()
+        if now - self._shown < self.every:
+            return
+        self._shown = now
+        rate = self._have / (now - self._began)
+        left = (self._total - self._have) / rate
+        print(
+            f"pathfinder_generated: {self._have:,} of {self._total:,} images, {rate:,.0f} a "
+            f"second, {left:.0f} s left",
+            file=sys.stderr,
+        )
 
 
 def stream(split_seed: int, split: str) -> int:
@@ -82,24 +110,30 @@ def stream(split_seed: int, split: str) -> int:
 
 
 def generate(
-    kind: Rules, key: int, images: np.ndarray, labels: np.ndarray, workers: int | None = None
+    kind: Rules,
+    key: int,
+    images: np.ndarray,
+    labels: np.ndarray,
+    workers: int | None = None,
+    done: Callable[[int], None] = lambda images: None,
 ) -> None:
     """Write the first images (n, resolution^2) uint8 of a stream, and their labels (n,) uint8.
 
     In chunks, by threads: the compiled loops let go of the interpreter's lock, and what they write
-    does not depend on who writes it.
+    does not depend on who writes it. `done` is told of the images of each chunk.
     """
 
-    def chunk(first: int) -> None:
+    def chunk(first: int) -> int:
         rows = slice(first, min(first + _CHUNK, len(labels)))
         made = layouts(kind, key, first, rows.stop - first)
         draw(kind, made, images[rows])
         labels[rows] = made.labels
+        return len(made.labels)
 
     with ThreadPoolExecutor(workers or _cores()) as pool:
         try:
-            for _ in pool.map(chunk, range(0, len(labels), _CHUNK)):
-                pass
+            for images_made in pool.map(chunk, range(0, len(labels), _CHUNK)):
+                done(images_made)
         finally:  # an interrupt does not wait for the chunks that have not begun
             pool.shutdown(wait=False, cancel_futures=True)
 

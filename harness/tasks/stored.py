@@ -8,6 +8,7 @@ import numpy as np
 
 from harness.tasks.base import SPLITS, Task, class_counts, digest
 from harness.tasks.mapped import Mapped
+from harness.tasks.sources import SOURCES
 from harness.tasks.specs import TaskSpecBase
 
 # What draws or cuts the splits; the rest of a spec changes what the model sees.
@@ -50,7 +51,14 @@ class StoredTask(Task):
         return self._labels[self._rows[split][rows]].astype(np.int64)
 
     def verify(self) -> None:
+        """The arrays, and the archives that are still there; ValueError names what is wrong."""
+        from harness.tasks.download import downloads, fetch
+
         self.stored.verify()
+        data_dir = self.stored.folder.parent.parent
+        for name in self.stored.archives:
+            if name in SOURCES and (downloads(data_dir) / name).is_file():
+                fetch(name, data_dir)
 
     def _balance(self, split: str) -> dict[str, Any]:
         return class_counts(self.labels(split), self.info.outputs)
@@ -59,6 +67,7 @@ class StoredTask(Task):
         """Also the archives with their SHA-256, where the arrays are, and the builder's notes."""
         return super().summary() | {
             "archives": self.stored.archives,
+            "unchecked": list(self.stored.unchecked),
             "cache": str(self.stored.folder),
             "notes": self.stored.notes,
         }

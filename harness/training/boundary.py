@@ -49,16 +49,22 @@ def act(run: Run, state: RunState) -> list[Decomposition] | None:
     val_before = measure(run, state) if careful else None
     if val_before is not None and roll_back(run, state, val_before):
         return None
+    if arm.from_best:
+        assert state.selected is not None
+        val_before = state.selected.value
     begun = run.clocks.seconds["truncate"]
     turn = turn_of(run, state)
     decomposed, ranks = ask_for_ranks(run, state, turn)
     if ranks == state.model.state_dims:
-        return decomposed
+        if not arm.from_best:
+            return decomposed
+        record_spectra(run, state, decomposed)
+        return None  # the best model was evaluated already
     record_spectra(run, state, decomposed)
     if val_before is None:
         val_before = measure(run, state)
     if careful:
-        state.kept = Kept(snapshot(state), state.model.state_dims, val_before)
+        state.kept = Kept(snapshot(state), state.model.state_dims, val_before, state.selected)
     truncation_event(run, state, turn, ranks, decomposed, begun, val_before)
     if state.selected is not None:
         state.selected.step = trained
@@ -89,7 +95,10 @@ def roll_back(run: Run, state: RunState, value: float) -> bool:
         install(state, kept.tensors, kept.state_dims)
     state.kept, state.stopped = None, True
     record_spectra(run, state)
-    val_after = record_evaluation(run, state, validate(run, state), event=value)
+    event: float | None = value
+    if run.protocol.selects == "best":  # the best of this size is a candidate again
+        state.selected, event = kept.selected, None
+    val_after = record_evaluation(run, state, validate(run, state), event)
     rows = [
         {"block": i, "dim_before": r, "dim_after": n}
         for i, (r, n) in enumerate(zip(before, kept.state_dims, strict=True))

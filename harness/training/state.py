@@ -27,11 +27,13 @@ class Selected:
 
 @dataclass
 class Kept:
-    """A model and its optimizer as they were before a cut, to come back to."""
+    """A model and its optimizer as they were before a cut, to come back to, and what was selected
+    then."""
 
     tensors: dict[str, torch.Tensor]
     state_dims: list[int]
     value: float
+    selected: Selected | None
 
 
 @dataclass
@@ -104,16 +106,11 @@ def pack(state: RunState) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     tensors = _tensors(state)
     plain = {name: getattr(state, name) for name in _PLAIN}
     plain["state_dims"] = state.model.state_dims
-    if state.selected is not None:
-        tensors |= {f"selected.{k}": v for k, v in state.selected.weights.items()}
-        plain["selected"] = {
-            "step": state.selected.step,
-            "value": state.selected.value,
-            "state_dims": state.selected.state_dims,
-        }
+    _pack_selected(state.selected, "selected", tensors, plain)
     if state.kept is not None:
         tensors |= {f"kept.{k}": v for k, v in state.kept.tensors.items()}
         plain["kept"] = {"value": state.kept.value, "state_dims": state.kept.state_dims}
+        _pack_selected(state.kept.selected, "kept_selected", tensors, plain)
     return tensors, plain
 
 
@@ -124,12 +121,29 @@ def unpack(state: RunState, tensors: dict[str, torch.Tensor], plain: dict[str, A
     for name in _PLAIN:
         if name in plain:  # a checkpoint of an earlier version lacks what came later
             setattr(state, name, plain[name])
-    if "selected" in plain:
-        weights = {k: v.to(device) for k, v in _part(tensors, "selected.").items()}
-        state.selected = Selected(weights=weights, **plain["selected"])
+    state.selected = _unpack_selected("selected", tensors, plain, device)
     if "kept" in plain:
         kept = {k: v.to(device) for k, v in _part(tensors, "kept.").items()}
-        state.kept = Kept(kept, **plain["kept"])
+        selected = _unpack_selected("kept_selected", tensors, plain, device)
+        state.kept = Kept(kept, **plain["kept"], selected=selected)
+
+
+def _pack_selected(
+    selected: Selected | None, name: str, tensors: dict[str, torch.Tensor], plain: dict[str, Any]
+) -> None:
+    if selected is not None:
+        tensors.update({f"{name}.{k}": v for k, v in selected.weights.items()})
+        fields = ("step", "value", "state_dims")
+        plain[name] = {field: getattr(selected, field) for field in fields}
+
+
+def _unpack_selected(
+    name: str, tensors: dict[str, torch.Tensor], plain: dict[str, Any], device: torch.device
+) -> Selected | None:
+    if name not in plain:
+        return None
+    weights = {k: v.to(device) for k, v in _part(tensors, f"{name}.").items()}
+    return Selected(weights=weights, **plain[name])
 
 
 def _tensors(state: RunState) -> dict[str, torch.Tensor]:

@@ -49,6 +49,8 @@ def test_every_arm_is_listed_once_under_its_kind():
         (SmallSpec(kind="small", state_dims=(3,)), (), False, 600),
         (post_hoc(tau=0.1), (0,), True, 0),
         (post_hoc(tau=0.1, finetune_steps=60), (0,), True, 60),
+        (post_hoc(tau=0.1, finetune_share=0.25), (0,), True, 150),
+        (post_hoc(tau=0.1, finetune_share=1e-6), (0,), True, 1),
         (post_hoc(**MATCH), (0,), True, 0),
         (DistillSpec(kind="distill", state_dims=(3,)), (), True, 600),
         (HankelRegularizedSpec(kind="hankel_regularized", tau=0.1), (600,), False, 600),
@@ -113,6 +115,7 @@ def test_a_matching_post_hoc_arm_has_no_ranks_before_the_plan_gives_them(match):
         ("distill", {}, "exactly one of `state_dims`, or `match` with `to`"),
         ("hankel_regularized", {"tau": 0.1, **MATCH}, "exactly one of `tau`"),
         ("post_hoc", {"state_dims": [3], "scope": "global"}, "sizes are given here"),
+        ("post_hoc", {"tau": 0.1, "finetune_steps": 1, "finetune_share": 0.1}, "give either"),
         ("post_hoc", {"tau": 0.1, "method": "modal"}, "no energy for `tau` to discard"),
     ],
 )
@@ -175,12 +178,11 @@ def test_post_hoc_starts_from_the_full_trial_of_its_seed():
         assert trial(arm).source() is None
 
 
-@pytest.mark.parametrize("kind", ["post_hoc", "distill", "hankel_regularized"])
+@pytest.mark.parametrize("kind", ["small", "post_hoc", "distill", "hankel_regularized"])
 def test_no_more_states_are_asked_for_than_the_model_has(kind):
     model = {"blocks": 2, "state_dim": [8, 6]}
     with pytest.raises(ValidationError, match="asks block 1 for 7 of its 6 states"):
         trial({"kind": kind, "state_dims": [7]}, model=model)
-    assert trial({"kind": "small", "state_dims": [7]}, model=model)
 
 
 def test_a_budget_larger_than_the_model_is_refused():

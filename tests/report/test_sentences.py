@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from harness.report.comparison import compare
-from harness.report.sentences import notes, says
+from harness.report.sentences import notes, result_notes, says
 
 OURS, SMALL = "in_training tau=0.1", "small as tau=0.1"
 
@@ -86,3 +86,9 @@ def test_models_are_told_apart(suite):
     other = suite().assign(model="s5", trial_id=lambda t: t.trial_id + "s5")
     told = says(compare(pd.concat([suite(), other])))
     assert [sentence.split(",")[0] for sentence in told] == ["digits (lru)", "digits (s5)"]
+
+
+@pytest.mark.parametrize(("protocol", "reports"), [("strict", False), ("published", True)])
+def test_the_top_3_is_told_as_what_a_protocol_reports(suite, protocol, reports):
+    said = " ".join(result_notes(compare(suite(protocol=protocol))))
+    assert ("It is what protocol published reports" in said) == reports

@@ -40,6 +40,7 @@ def test_every_suite_that_comes_along_loads():
     assert isinstance(load("demo"), Suite)
     names = {"timing": ["digits", "vowels"], "ablations": ["digits", "digits_knobs", "smnist"]}
     names["paper"] = ["smnist", "scifar", "listops", "imdb", "aan", "pathfinder"]
+    names["paper"] += ["smnist_release", "scifar_release"]
     for module in available():
         for name in names.get(module, ["suite"]):
             found = find(f"{module}.{name}", (Suite, Study), "suite or study")

@@ -112,6 +112,15 @@ def test_the_published_grids_stand_as_published():
     assert (pathfinder.task.difficulty, pathfinder.task.scaling) == ("easy", "signed")
 
 
+def test_the_released_code_truncates_once_and_twice_where_the_research_code_did_4_and_40_times():
+    for name, events in {"scifar": (18_000,), "smnist": (10_000, 20_000)}.items():
+        (comparison,) = load(f"paper.{name}_release").comparisons
+        assert comparison.training.protocol == "release"
+        assert comparison.task.time_channel is False
+        for label, arm in comparison.arms.items():
+            assert arm.happens(comparison.training) == (() if label == "full" else events)
+
+
 def test_ablations_end_at_one_size():
     """Equal cuts: 256 to 32 in steps of 56, as the paper says, whatever their number."""
     from types import SimpleNamespace

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import multiprocessing
 import os
+import re
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from harness.tasks import sources
 from harness.tasks.mapped import FORMAT, INDEX, cache_folder, mapped
 
 OPTIONS = {"length": 4, "name": "x"}
@@ -149,12 +152,13 @@ def edit(folder, **fields):
         (lambda f: np.save(f / "labels.npy", [{}]), "lacks a whole labels.npy"),
     ],
 )
-def test_what_cannot_be_used_is_built_again_with_a_word(tmp_path, harm, says):
+def test_what_cannot_be_used_is_built_again_with_a_word(tmp_path, harm, says, capsys):
     folder = mapped(tmp_path, "t", OPTIONS, build).folder
     harm(folder)
-    with pytest.warns(UserWarning, match=says) as caught:
-        mapped(tmp_path, "t", OPTIONS, build).verify()
-    assert len(caught) == 1
+    mapped(tmp_path, "t", OPTIONS, build).verify()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(says, line)
+    assert line.endswith("; building it again")
     assert names(tmp_path) == [folder.name]
     mapped(tmp_path, "t", OPTIONS, never)
 
@@ -170,7 +174,7 @@ def test_verify_names_the_damaged_file(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_a_cache_of_an_archive_that_was_replaced_is_built_again(server, tmp_path):
+def test_a_cache_of_an_archive_that_was_replaced_is_built_again(server, tmp_path, capsys):
     server.files["text8.zip"] = b"one"
 
     def from_archive(builder):
@@ -184,8 +188,8 @@ def test_a_cache_of_an_archive_that_was_replaced_is_built_again(server, tmp_path
     assert mapped(tmp_path, "t", OPTIONS, never).digest == first.digest
     (tmp_path / "downloads" / "text8.zip").write_bytes(b"two")
     (tmp_path / "downloads" / "text8.zip.sha256").write_text(hashlib.sha256(b"two").hexdigest())
-    with pytest.warns(UserWarning, match=r"was built from another text8\.zip"):
-        second = mapped(tmp_path, "t", OPTIONS, from_archive)
+    second = mapped(tmp_path, "t", OPTIONS, from_archive)
+    assert "was built from another text8.zip; building it again" in capsys.readouterr().err
     assert bytes(second.arrays["text"]) == b"two"
 
 
@@ -213,3 +217,63 @@ def test_builders_are_held_to_what_can_be_stored(tmp_path, wrong, says):
     with pytest.raises(ValueError, match=says):
         mapped(tmp_path, "t", OPTIONS, wrong)
     assert names(tmp_path) == []
+
+
+def from_text8(builder):
+    content = builder.archive("text8.zip").read_bytes()
+    if content == b"cut off":
+        raise ValueError("text8.zip is damaged")
+    builder.put("text", np.frombuffer(content, dtype=np.uint8))
+
+
+def test_what_a_waived_checksum_let_in_is_not_used_without_the_waiver(
+    server, tmp_path, monkeypatch
+):
+    known = dataclasses.replace(sources.SOURCES["text8.zip"], sha256="0" * 64)
+    monkeypatch.setitem(sources.SOURCES, "text8.zip", known)
+    server.files["text8.zip"] = b"other"
+    monkeypatch.setenv("HARNESS_DATA_UNCHECKED", "1")
+    assert mapped(tmp_path, "t", OPTIONS, from_text8).unchecked == ("text8.zip",)
+    assert mapped(tmp_path, "t", OPTIONS, never).unchecked == ("text8.zip",)
+    monkeypatch.delenv("HARNESS_DATA_UNCHECKED")
+    with pytest.raises(ValueError, match=r"text8\.zip whose known checksum was waived"):
+        mapped(tmp_path, "t", OPTIONS, never)
+
+
+@pytest.mark.parametrize("value", ["true", "yes", "2"])
+def test_a_waiver_that_says_nothing_is_refused(server, tmp_path, monkeypatch, value):
+    known = dataclasses.replace(sources.SOURCES["text8.zip"], sha256="0" * 64)
+    monkeypatch.setitem(sources.SOURCES, "text8.zip", known)
+    server.files["text8.zip"] = b"other"
+    monkeypatch.setenv("HARNESS_DATA_UNCHECKED", value)
+    with pytest.raises(ValueError, match="HARNESS_DATA_UNCHECKED must be 0 or 1"):
+        mapped(tmp_path, "t", OPTIONS, from_text8)
+
+
+def test_a_damaged_file_that_nothing_known_vouches_for_sets_no_standard(server, tmp_path):
+    downloads = tmp_path / "downloads"
+    downloads.mkdir()
+    (downloads / "text8.zip").write_bytes(b"cut off")
+    with pytest.raises(ValueError, match="damaged"):
+        mapped(tmp_path, "t", OPTIONS, from_text8)
+    (downloads / "text8.zip").write_bytes(b"whole")
+    assert bytes(mapped(tmp_path, "t", OPTIONS, from_text8).arrays["text"]) == b"whole"
+
+
+def test_a_table_put_by_hand_is_read_again_when_it_changes(tmp_path, capsys):
+    path = tmp_path / "downloads" / "table.tsv"
+    path.parent.mkdir()
+
+    def from_table(builder):
+        content = path.read_bytes()
+        builder.put("text", np.frombuffer(content, dtype=np.uint8))
+        builder.by_hand(path, hashlib.sha256(content).hexdigest())
+
+    path.write_bytes(b"one")
+    mapped(tmp_path, "t", OPTIONS, from_table)
+    mapped(tmp_path, "t", OPTIONS, never)
+    path.write_bytes(b"other")
+    assert bytes(mapped(tmp_path, "t", OPTIONS, from_table).arrays["text"]) == b"other"
+    assert "was built from another table.tsv" in capsys.readouterr().err
+    path.unlink()
+    mapped(tmp_path, "t", OPTIONS, never)  # gone is not changed

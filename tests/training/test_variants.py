@@ -95,6 +95,27 @@ def test_pragmatic_goes_back_to_the_model_before_the_cut_and_cuts_no_more(store,
         assert torch.equal(tensor, kept[60][f"model.{name}"]), name
 
 
+def test_the_best_model_of_the_size_comes_back_with_it(store, monkeypatch):
+    """Size 16 has 0.7 at step 20 and 0.6 before its cut at 40; what follows is too bad at 80."""
+    spec = trial_spec(
+        {"kind": "in_training", "rule": "pragmatic", "start": 0.0, "end": 1.0, "count": 3,
+         "fraction": 0.5},
+    )  # fmt: skip
+    # at 20; before and after the cut at 40; at 60; before 80, and after going back; at 100, 120
+    values = [0.7, 0.6, 0.5, 0.5, 0.5, 0.6, 0.6, 0.65]
+    monkeypatch.setattr(boundary, "evaluate", scripted(values))
+    record = run_trial(spec, store)["record"]
+    assert record["state_dims"] == [16, 12]
+    assert (record["selected_step"], record["val_metric"]) == (20, 0.7)
+
+
+def test_a_regularized_model_that_keeps_its_size_is_evaluated_once_at_its_end(store, monkeypatch):
+    spec = trial_spec({"kind": "hankel_regularized", "state_dims": [16, 12]})
+    monkeypatch.setattr(boundary, "evaluate", scripted([0.3, 0.6, 0.5, 0.4, 0.3, 0.2]))
+    record = run_trial(spec, store)["record"]
+    assert (record["selected_step"], record["val_metric"]) == (40, 0.6)
+
+
 def test_pragmatic_goes_on_within_its_tolerance(store, monkeypatch):
     spec = trial_spec(
         {"kind": "in_training", "rule": "pragmatic", "end": 1.0, "count": 2, "fraction": 0.5},
@@ -184,7 +205,7 @@ def test_a_penalty_shrinks_what_it_penalises_and_its_price_is_counted(undisturbe
 def test_the_selected_model_is_what_a_regularized_trial_truncates(store, monkeypatch):
     spec = trial_spec({"kind": "hankel_regularized", "state_dims": [9], "weight": 0.1})
     # The best of six evaluations is the second, at step 40; then the truncated model's.
-    values = [0.3, 0.6, 0.5, 0.4, 0.3, 0.2, 0.2, 0.55]
+    values = [0.3, 0.6, 0.5, 0.4, 0.3, 0.2, 0.55]
     seen = {}
     whole = boundary.truncate
 
@@ -203,6 +224,8 @@ def test_the_selected_model_is_what_a_regularized_trial_truncates(store, monkeyp
     monkeypatch.setattr(boundary, "consider", spy)
     record = run_trial(spec, store)["record"]
     assert (record["selected_step"], record["state_dims"]) == (40, [9, 9])
+    (before,) = {r["val_before"] for r in table_of(store, spec.trial_id, "truncations")}
+    assert before == 0.6
     assert all(torch.equal(seen["selected"][k], v) for k, v in seen["weights"].items())
 
 

@@ -120,7 +120,7 @@ class PathfinderSpec(TaskSpecBase):
 
 
 class PathxSpec(PathfinderSpec):
-    """Path-X: the Long Range Arena's Pathfinder at 128 x 128 pixels, 16,384 steps."""
+    """Path-X: the Long Range Arena's Pathfinder at 128 x 128 pixels, 16,384 steps, or at 256."""
 
     name: Literal["pathx"]  # type: ignore[assignment]
-    resolution: Literal[32, 64, 128, 256] = 128
+    resolution: Literal[128, 256] = 128  # type: ignore[assignment]

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from harness.tasks.base import Family, Metric, TaskInfo
 
-from .base import Examples, Share, Steps, TaskSpecBase
+from .base import Examples, Share, TaskSpecBase
 
 Vocabulary = Annotated[int, Field(ge=8, le=200_000)]
 Window = Annotated[int, Field(ge=2, le=65_536)]
@@ -31,7 +31,7 @@ class ImdbSpec(TaskSpecBase):
     archives: ClassVar[tuple[str, ...]] = ("aclImdb_v1.tar.gz",)
 
     name: Literal["imdb"]
-    length: Steps = 4_096
+    length: Annotated[int, Field(ge=2, le=1_000_000)] = 4_096
     min_frequency: Annotated[int, Field(ge=1)] = 15
     vocabulary: Vocabulary = 192
     validation_from: Literal["train", "test"] = "train"
@@ -62,7 +62,7 @@ class AanSpec(TaskSpecBase):
     archives: ClassVar[tuple[str, ...]] = ("lra_release.gz",)
 
     name: Literal["aan"]
-    length: Steps = 4_096
+    length: Annotated[int, Field(ge=2, le=1_000_000)] = 4_096
     min_frequency: Annotated[int, Field(ge=1)] = 1
     vocabulary: Vocabulary = 128
     train: Examples | None = None
