@@ -128,6 +128,17 @@ def test_summary_names_archives_and_verify_finds_damage(folder):
         Mnist(SPEC, folder.parent).verify()
 
 
+def test_verify_looks_at_the_archives_that_are_still_there(folder):
+    task = Mnist(SPEC, folder.parent)
+    archive = folder / "t10k-labels-idx1-ubyte.gz"
+    archive.write_bytes((folder / "train-labels-idx1-ubyte.gz").read_bytes())
+    with pytest.raises(ValueError, match=r"t10k-labels-idx1-ubyte\.gz is not what it was"):
+        task.verify()
+    for path in folder.glob("*.gz"):
+        path.unlink()
+    task.verify()
+
+
 PIXELS, LABELS = np.zeros((10, 28, 28), np.uint8), np.zeros(10, np.uint8)
 
 
