@@ -31,7 +31,7 @@ def verdicts(claims: Claims, store: Store, only: str | None = None) -> list[Judg
     """A verdict for every test of every claim, or for those on one suite.
 
     Raises:
-        ValueError: as `claims_text`.
+        ValueError: as `claims_text`, or a file of a suite that is broken.
     """
     from harness.report.claims.evidence import Evidence
     from harness.report.claims.judge import judge
@@ -40,9 +40,17 @@ def verdicts(claims: Claims, store: Store, only: str | None = None) -> list[Judg
     suites = suites_of(claims)
     evidence = {name: Evidence(one, store.suite(one.name)) for name, one in suites.items()}
     if only is not None and only not in suites:
-        same = [name for name, one in suites.items() if one.name == only]
+        own = _own_name(only)
+        same = [name for name, one in suites.items() if one.name == own]
         if not same:
             listed = ", ".join(suites) or "none"
             raise ValueError(f"no claim is tested by a suite {only!r}; they name {listed}")
         only = same[0]
     return judge(claims, evidence, only)
+
+
+def _own_name(suite: str) -> str:
+    """The name that a suite gives itself; what names no file is taken for such a name."""
+    from harness.suite import load
+
+    return load(suite).name if suite.partition(":")[0].endswith(".py") else suite

@@ -96,22 +96,38 @@ def power(distance: float, spread: float, seeds: ArrayLike, confidence: float = 
 
 
 def seeds_to_decide(
-    distance: float, spread: float, wanted: float = 0.8, confidence: float = 0.95
+    mean: float,
+    spread: float,
+    low: float,
+    high: float,
+    wanted: float = 0.8,
+    confidence: float = 0.95,
 ) -> int | None:
-    """The fewest seeds whose `power` is `wanted`; None if `MOST_SEEDS` are too few.
+    """The fewest seeds that say with a chance of `wanted` on which side of a region a mean lies.
 
-    It takes the mean and spread that were seen for the true ones, and so is a rough guide.
+    The region goes from `low` to `high`, either of which may be infinite; `mean` and `spread` (of
+    one value) are taken for the true ones, so this is a rough guide. Inside, the interval must
+    clear both ends: P(above low and below high) is at least P(above low) + P(below high) - 1, the
+    bound that is used. Outside, it must clear the nearer end. None if `MOST_SEEDS` are too few.
 
-    Raises ValueError for a negative distance or spread.
+    Raises ValueError for a negative spread, or a region without width.
     """
-    if distance < 0 or spread < 0:
-        raise ValueError(f"distance {distance} and spread {spread} must not be negative")
-    if distance == 0:
+    _check_region(low, high)
+    if spread < 0:
+        raise ValueError(f"spread {spread}: it must not be negative")
+    # Inside both distances are positive; outside only that to the nearer end counts.
+    distances = [mean - low, high - mean]
+    if min(distances) < 0:
+        distances = [-min(distances)]
+    if min(distances) == 0:
         return None
     if spread == 0:
         return 2
     counts = np.arange(2, MOST_SEEDS + 1)
-    enough = power(distance, spread, counts, confidence) >= wanted
+    missed = np.zeros(counts.shape)
+    for distance in filter(math.isfinite, distances):
+        missed += 1 - power(distance, spread, counts, confidence)
+    enough = 1 - missed >= wanted
     return int(counts[enough][0]) if enough.any() else None
 
 

@@ -1,9 +1,11 @@
 """`harness claims`: what it prints, and what it refuses."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+import suites
 from harness.cli import execute
 
 CLAIM = """
@@ -58,6 +60,18 @@ def test_one_suite_alone(here, capsys):
     found = json.loads(capsys.readouterr().out)["verdicts"]
     assert {one["suite"] for one in found} == {"paper.imdb"}
     assert "imdb_small" in {one["id"] for one in found}
+
+
+def test_a_shipped_suite_by_its_file_is_the_same(here, refusal, capsys):
+    file = Path(suites.__path__[0]).resolve() / "paper.py"
+    assert execute(["claims", f"{file}:imdb"]) == 0
+    by_file = capsys.readouterr().out
+    assert execute(["claims", "paper.imdb"]) == 0
+    assert by_file == capsys.readouterr().out
+    assert "no claim is tested by a suite 'tiny.py'; they name paper" in refusal(
+        "claims", "tiny.py"
+    )
+    assert "no suite file gone.py" in refusal("claims", "gone.py")
 
 
 def test_claims_of_ones_own(here, claims_file, capsys):

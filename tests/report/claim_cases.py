@@ -74,6 +74,30 @@ def write_records(folder, suite, values=None, spec=None, seeds=None, **columns):
     return rows
 
 
+def write_rows(folder, suite, rows):
+    """trials.parquet of these rows of a suite: {label: (test metrics of its seeds, states, cost)}.
+
+    Seeds stand in the suite's order, those beyond the metrics given are left out; a cost of 1 is
+    12 s by the protocol's clock, and a little more by seed.
+    """
+    lines = []
+    for role in load(suite).roles():
+        if role.label not in rows:
+            continue
+        values, states, cost = rows[role.label]
+        seed, place = role.trial.seed, sum(one[2]["label"] == role.label for one in lines)
+        if place >= len(values):
+            continue
+        trial = f"{role.label}/{seed}"
+        record = trial_record(trial, role.kind, seed, values[place], cost, states)
+        record |= {"test_metric": values[place], "task": role.task,
+                   "seconds_protocol": 12.0 * cost * (1 + 1e-3 * place * cost)}  # fmt: skip
+        roles = {"label": role.label, "role": role.kind, "matches": role.matches,
+                 "comparison": role.comparison}  # fmt: skip
+        lines.append((record, _resolved(role), roles))
+    schemas.write_table(folder / "trials.parquet", schemas.trials_table(lines))
+
+
 def write_spectra(folder, ids, settles, swapped=None):
     """Shares of 8 modes for these trials at every twentieth of 1000 steps, in one stretch.
 

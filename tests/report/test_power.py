@@ -92,17 +92,38 @@ def test_power_of_certain_questions_is_one():
 
 def test_seeds_by_a_published_table():
     # Cohen (1988), paired t, two-sided 5 %, power 80 %: d = 0.5 needs 34 pairs, d = 1 needs 10.
-    assert seeds_to_decide(0.5, 1.0) == 34
-    assert seeds_to_decide(1.0, 1.0) == 10
-    assert seeds_to_decide(2.0, 4.0) == 34
+    assert seeds_to_decide(0.5, 1.0, 0.0, INF) == 34
+    assert seeds_to_decide(1.0, 1.0, 0.0, INF) == 10
+    assert seeds_to_decide(2.0, 4.0, -INF, 4.0) == 34
+    # From outside, only the nearer end has to be cleared.
+    assert seeds_to_decide(1.5, 1.0, -1.0, 1.0) == 34
+    assert seeds_to_decide(-1.5, 1.0, -1.0, 1.0) == 34
+
+
+@pytest.mark.parametrize(("half", "one_sided"), [(1.0, 10), (0.6, 24)])
+def test_seeds_within_two_bounds_by_simulation(half, one_sided):
+    # How often does the t interval of n normal values of mean 0 lie inside ±half? By one end alone
+    # fewer seeds would seem enough.
+    def inside(count):
+        values = np.random.default_rng(count).standard_normal((20_000, count))
+        arm = stats.t.ppf(0.975, count - 1) * values.std(axis=1, ddof=1) / count**0.5
+        return (np.abs(values.mean(axis=1)) + arm < half).mean()  # standard error 0.003
+
+    needed = seeds_to_decide(0.0, 1.0, -half, half)
+    assert seeds_to_decide(0.0, 1.0, -INF, half) == one_sided
+    assert inside(one_sided) < 0.75
+    assert inside(needed) > 0.79
+    assert inside(needed - 2) < 0.8
 
 
 def test_seeds_at_the_ends():
-    assert seeds_to_decide(0.0, 1.0) is None
-    assert seeds_to_decide(1e-3, 1.0) is None
-    assert seeds_to_decide(1.0, 0.0) == 2
+    assert seeds_to_decide(0.0, 1.0, 0.0, INF) is None
+    assert seeds_to_decide(1e-3, 1.0, 0.0, INF) is None
+    assert seeds_to_decide(1.0, 0.0, 0.0, INF) == 2
     with pytest.raises(ValueError, match="must not be negative"):
-        seeds_to_decide(1.0, -1.0)
+        seeds_to_decide(1.0, -1.0, 0.0, INF)
+    with pytest.raises(ValueError, match="no width"):
+        seeds_to_decide(1.0, 1.0, 2.0, 2.0)
 
 
 @pytest.mark.parametrize("count", [3, 5, 8, 10])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness.records.files import read_json
 from harness.records.schemas import flatten, read_table
 from harness.report.costs import on_one_machine
 from harness.report.rank_stability import by_row, measure
@@ -18,6 +19,7 @@ from harness.suite import Comparison, Suite, TrialSpec
 
 # Fields that say how a trial is computed rather than what it is, or that are the row's own.
 HOW = ("seed", "spec_version", "model.backend", "model.remember")
+PARTIAL = {"--set", "--only"}  # options by which a run is not that of the whole suite
 SIZED = ("arm.match", "arm.to", "arm.state_dims")
 
 
@@ -40,6 +42,17 @@ class Evidence:
         return read_table(path, "trials").to_pandas() if path.is_file() else pd.DataFrame()
 
     @cached_property
+    def partial_run(self) -> str:
+        """The last command that ran the suite here, if it left rows or settings of the suite out.
+
+        The tables then lack trials that the store may have.
+        """
+        path = self.folder / "plan.json"
+        command = str(read_json(path).get("command", "")) if path.is_file() else ""
+        options = {word.partition("=")[0] for word in command.split()}
+        return command if options & PARTIAL else ""
+
+    @cached_property
     def rows(self) -> list[Row]:
         """The rows of the comparison."""
         return [] if self.trials.empty else collect(self.trials)
@@ -49,7 +62,7 @@ class Evidence:
         """Rank stability by row, block, stretch and step."""
         path = self.folder / "spectra.parquet"
         if not path.is_file():
-            raise Absent("its spectra are not recorded here")
+            raise Absent("its spectra are not recorded here: spectra.parquet is missing")
         return by_row(measure(read_table(path, "spectra")), self.trials)
 
     def row(self, comparison: Comparison, label: str) -> Row:
@@ -65,7 +78,8 @@ class Evidence:
             if row.label == name and row.comparison in (None, comparison.key)
         ]
         if not found or found[0].finished.empty:
-            raise Absent(f"no trial of {label!r} has finished here")
+            lost = f" ({found[0].diverged} diverged, {found[0].failed} failed)" if found else ""
+            raise Absent(f"no trial of {label!r} has finished here{lost}")
         differs = self._differs(comparison, label, found[0])
         if differs:
             raise Absent(f"not run as the suite has it: {'; '.join(differs)}")
@@ -129,11 +143,6 @@ def deviations(comparison: Comparison, label: str, seed: int, spec_json: Any) ->
     ]
 
 
-def seeds_missing(comparison: Comparison, row: Row) -> list[int]:
-    """Seeds of the suite that have not finished in this row."""
-    return [seed for seed in comparison.seeds if seed not in row.finished.index]
-
-
 def costs(row: Row, column: str) -> pd.Series:
     """The cost of each seed of a row; for seconds, of those that had their machine to themselves.
 
@@ -151,8 +160,10 @@ def costs(row: Row, column: str) -> pd.Series:
     return alone.seconds_method.astype(float)
 
 
-def paired_costs(row: Row, to: Row, plus: Row | None, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """Costs of `row` (with `plus`) and of `to`, both (seeds,), over seeds that all of them have.
+def paired_costs(
+    row: Row, to: Row, plus: Row | None, column: str
+) -> tuple[list[int], np.ndarray, np.ndarray]:
+    """The seeds that all of these have, and the costs of `row` (with `plus`) and of `to` (seeds,).
 
     Seconds count only where all were taken on one kind of machine.
 
@@ -173,7 +184,7 @@ def paired_costs(row: Row, to: Row, plus: Row | None, column: str) -> tuple[np.n
     spent = ours[seeds].to_numpy()
     if plus is not None:
         spent = spent + rest[1][seeds].to_numpy()
-    return spent, rest[0][seeds].to_numpy()
+    return [int(seed) for seed in seeds], spent, rest[0][seeds].to_numpy()
 
 
 def _said(flat: dict[str, Any], name: str) -> str:

@@ -2,12 +2,14 @@
 
 Every test is a region that a number of ours must lie in (`harness.report.power`): `reproduced`
 where its 95 % interval lies inside, `not reproduced` where it lies outside, `underpowered` between,
-with the seeds that would decide. What was not run, or not as the suite has it, is `not run`.
+with the seeds that would decide where more seeds can. What was not run, or not as the suite has it,
+is `not run`.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -18,7 +20,7 @@ from harness.report.claims.evidence import Absent, Evidence
 from harness.report.claims.read import comparison_of
 from harness.report.claims.samples import Sample, sample_of
 from harness.report.claims.spec import Claim, Claims, Test, Tolerance
-from harness.report.power import decide, seeds_to_decide
+from harness.report.power import MOST_SEEDS, decide, seeds_to_decide
 from harness.report.statistics import NO_WIDTH
 from harness.suite import Comparison
 
@@ -55,18 +57,28 @@ class Finding:
 
 @dataclass(frozen=True)
 class Judged:
-    """A claim with one test of it, or without any."""
+    """A claim with one test of it, or without any.
+
+    `partial_run` is the last command that ran the suite here, where it left out some of it.
+    """
 
     claim: Claim
     test: Test | None
     verdict: Verdict
     reason: str = ""
     findings: tuple[Finding, ...] = field(default=())
+    partial_run: str = ""
 
     @property
     def suite(self) -> str:
         """The suite that tests it; empty without one."""
         return self.test.suite if self.test is not None else ""
+
+    @property
+    def shared_reasons(self) -> list[str]:
+        """Why there is no number, where that is so of several parts alike: said once."""
+        counts = Counter(one.reason for one in self.findings if math.isnan(one.value))
+        return [reason for reason, count in counts.items() if reason and count > 1]
 
 
 def judge(
@@ -96,11 +108,12 @@ def _judge(
     if evidence.trials.empty:
         reason = f"no trial of {test.suite} has ended here"
         asked = tuple(_asked(claim, part, tolerances) for part in test.parts)
-        return Judged(claim, test, "not run", reason, asked)
+        return Judged(claim, test, "not run", reason, asked, evidence.partial_run)
     comparison = comparison_of(evidence.suite, test.comparison)
     findings = tuple(_part(claim, part, comparison, evidence, tolerances) for part in test.parts)
     verdicts = [finding.verdict for finding in findings]
-    return Judged(claim, test, next(v for v in WORST if v in verdicts), "", findings)
+    verdict = next(v for v in WORST if v in verdicts)
+    return Judged(claim, test, verdict, "", findings, evidence.partial_run)
 
 
 def _part(
@@ -119,46 +132,61 @@ def _part(
 
 
 def _decided(sample: Sample, asked: Finding) -> Finding:
-    interval, reason, needed = sample.interval, "", None
+    interval, lost = sample.interval, sample.lost
     decision = decide(interval, *sample.region)
-    coarse = interval.high - interval.low <= NO_WIDTH and not sample.exact
-    if sample.diverged:
-        decision, reason = "undecided", f"{sample.diverged} seeds diverged, so nothing is claimed"
-    elif interval.seeds < sample.wanted:
+    needed = None
+    reason = _undecidable(sample)
+    if reason:
         decision = "undecided"
-        reason, needed = "the published aggregate is over all seeds of the suite", sample.wanted
-    elif interval.seeds < 2:
-        decision, reason = "undecided", "one seed has no interval"
-    elif coarse:
-        decision = "undecided"
-        reason = "all seeds are equal: the metric is too coarse for their spread to be known"
     elif decision == "undecided":
-        needed = _needed(sample)
-        reason = "" if needed else "no number of seeds up to 1000 would decide"
+        needed = None if sample.best else _needed(sample)
+        reason = "" if needed else _undecided(sample)
+    known, wanted = sample.known
+    if known < wanted and not lost:
+        part = f"{known} of the suite's {wanted} seeds, so not final"
+        reason = f"{part}; {reason}" if reason else part
     return replace(
         asked,
         verdict=WORDS[decision],
         reason=reason,
         unit=sample.unit,
         value=interval.mean,
-        low=math.nan if sample.diverged else interval.low,
-        high=math.nan if sample.diverged else interval.high,
-        p=math.nan if sample.diverged else sample.p,
+        low=math.nan if lost else interval.low,
+        high=math.nan if lost else interval.high,
+        p=math.nan if lost else sample.p,
         seeds=interval.seeds,
         seeds_needed=needed,
     )
 
 
-def _needed(sample: Sample) -> int | None:
-    """Seeds that would decide if the mean and spread seen are the true ones.
+def _undecidable(sample: Sample) -> str:
+    """Why the interval must not decide, wherever it lies; empty where it may."""
+    interval = sample.interval
+    if sample.lost:
+        return f"{sample.lost} among its seeds, so no interval and no win is claimed"
+    if sample.best and sample.known[0] < sample.known[1]:
+        return "the published aggregate is over all of them"
+    if interval.seeds < 2:
+        return "one seed has no interval"
+    if interval.high - interval.low <= NO_WIDTH and not sample.exact:
+        return "all seeds are equal: the metric is too coarse for their spread to be known"
+    return ""
 
-    For an aggregate of the best seeds, those that the mean of all would need at the same distance.
-    """
-    ends, mean, values = np.array(sample.region), sample.interval.mean, sample.values
+
+def _undecided(sample: Sample) -> str:
+    """Why no number of seeds is named that would decide."""
+    if sample.best:
+        return "the published aggregate is over these seeds alone, so more would not decide"
+    return f"no number of seeds up to {MOST_SEEDS} would decide"
+
+
+def _needed(sample: Sample) -> int | None:
+    """Seeds that would decide if the mean and spread seen are the true ones."""
+    (low, high), mean, values = sample.region, sample.interval.mean, sample.values
     if sample.logarithmic:
-        ends, mean, values = np.log(np.maximum(ends, 1e-12)), math.log(mean), np.log(values)
-    distance = float(np.abs(ends[np.isfinite(ends)] - mean).min())
-    needed = seeds_to_decide(distance, float(values.std(ddof=1)))
+        low, high = (math.log(end) if end > 0 else -math.inf for end in (low, high))
+        mean, values = math.log(mean), np.log(values)
+    needed = seeds_to_decide(mean, float(values.std(ddof=1)), low, high)
     # More than there are: these have been asked already.
     return None if needed is None else max(needed, sample.interval.seeds + 1)
 

@@ -20,12 +20,14 @@ DECIMALS = {"%": 1, "points": 1, "states": 1, "x": 2, "": 3}
 NOTES = (
     "Ours stands with its 95 % interval. Reproduced: the interval lies inside what is asked. Not "
     "reproduced: it lies outside. Underpowered: neither; the seeds that would decide, with a power "
-    "of 80 %, take the mean and spread seen here for the true ones.",
+    "of 80 %, take the mean and spread seen here for the true ones. A row with a diverged or "
+    "failed seed claims no interval.",
     "Differences are paired by seed and positive where the first row is better. Speeds are "
     "geometric means over seeds of trials that were timed alone.",
     "metric_top3 is the published aggregate, the mean of the best three seeds by test. For normal "
-    "seeds it lies 0.55 (of 5) or 1.07 (of 10) standard deviations above the mean of all. Its "
-    "interval is that of normal seeds, which covers 95 %; a bootstrap of it covers 75 to 80 %.",
+    "seeds it lies 0.55 (of 5) or 1.07 (of 10) standard deviations above the mean of all, so with "
+    "more seeds it is another number, and none are named that would decide. Its interval is that "
+    "of normal seeds, which covers 95 %; a bootstrap of it covers 75 to 80 %.",
     "An analogue tests the claim on another task or size than the paper's: whatever comes out, the "
     "paper's own number is not reproduced by it.",
 )
@@ -38,6 +40,8 @@ def text(judged: Sequence[Judged], claims: Claims) -> str:
         members = [one for one in judged if one.suite == suite]
         title = suite or "not tested here"
         lines += ["", f"{title}: {summary(members)}"]
+        if members[0].partial_run:
+            lines += textwrap.wrap(partial(members[0]), WIDTH, break_long_words=False)
         for one in members:
             lines += ["", *_entry(one)]
     lines += ["", "How to read it", *_bullets(NOTES)]
@@ -66,6 +70,15 @@ def as_json(judged: Sequence[Judged], claims: Claims) -> str:
         "notes": list(NOTES),
     }
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def partial(one: Judged) -> str:
+    """What a suite whose last run here left some of it out may lack, and how to get it back."""
+    return (
+        f"The last run here was: {one.partial_run}. The tables hold only what it asked for; "
+        f"`harness run {one.suite}` takes up what the store has of the rest, and trains what it "
+        "lacks."
+    )
 
 
 def said(finding: Finding) -> str:
@@ -102,9 +115,12 @@ def _entry(one: Judged) -> list[str]:
     lines = _wrapped(f"{claim.id}{analogue}: {claim.statement}", one.verdict)
     if one.reason:
         lines += _wrapped(f"{one.verdict}: {one.reason}")
+    shared = one.shared_reasons
+    for reason in shared:
+        lines += _wrapped(reason)
     for finding in one.findings:
         own = f"{finding.verdict}, " if len(one.findings) > 1 and not one.reason else ""
-        numbers = said(finding) if not one.reason else _wanted(finding)
+        numbers = wanted(finding) if one.reason or finding.reason in shared else said(finding)
         lines += _wrapped(f"{own}{finding.what}: {numbers}")
         if finding.why and not finding.tolerance:
             lines += _wrapped(f"why: {finding.why}")
@@ -116,7 +132,8 @@ def _entry(one: Judged) -> list[str]:
     return lines + _wrapped(f"confidence {claim.confidence}; source {claim.source}{note}")
 
 
-def _wanted(finding: Finding) -> str:
+def wanted(finding: Finding) -> str:
+    """What was published and is asked, of a part that has no number of ours."""
     theirs = f"theirs {finding.theirs}; " if finding.theirs else ""
     return f"{theirs}asked {finding.asked}"
 
@@ -145,6 +162,7 @@ def _record(one: Judged) -> dict[str, Any]:
         "leaves_out": test.leaves_out if test is not None else "",
         "verdict": one.verdict,
         "reason": one.reason,
+        "partial_run": one.partial_run or None,
         "parts": [{k: _plain(v) for k, v in asdict(f).items()} for f in one.findings],
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 from harness.report import presentation as show
 from harness.report import statistics, top_k
-from harness.report.claims.evidence import Absent, Evidence, paired_costs, seeds_missing
+from harness.report.claims.evidence import Absent, Evidence, paired_costs
 from harness.report.claims.spec import (
     Claim,
     DifferencePart,
@@ -33,19 +33,30 @@ TOP = 3  # the published aggregate
 class Sample:
     """Numbers of ours: one per seed, what they come to, and the region that the claim gives them.
 
-    `unit` is `%`, `points` of accuracy, `states`, `x` or nothing. `wanted` seeds are those without
-    which the number is another one (the best 3 of 5 are not the best 3 of 10).
+    `unit` is `%`, `points` of accuracy, `states`, `x` or nothing. `rows` are all that went in, each
+    once. `best` says that this is the mean of the best of the suite's seeds: another number with
+    fewer of them, or with more.
     """
 
     values: np.ndarray
     interval: Interval
     region: tuple[float, float]
     unit: str
-    wanted: int = 0
+    rows: tuple[Row, ...]
+    known: tuple[int, int]  # how many of the suite's seeds are in `values`, and how many it has
+    best: bool = False
     exact: bool = False  # no spread over seeds is a fact, not a metric that is too coarse
-    diverged: int = 0
     logarithmic: bool = False
     p: float = math.nan
+
+    @property
+    def lost(self) -> str:
+        """`1 diverged and 2 failed` of the seeds of its rows; empty where none did."""
+        counts = {
+            "diverged": sum(row.diverged for row in self.rows),
+            "failed": sum(row.failed for row in self.rows),
+        }
+        return " and ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
 def sample_of(
@@ -61,6 +72,11 @@ def sample_of(
         Absent: there are none, or not by the settings of the suite.
     """
     return SAMPLES[part.kind](claim, part, comparison, evidence, tolerances)
+
+
+def _known(comparison: Comparison, seeds: Iterable[Any]) -> tuple[int, int]:
+    """How many of the suite's seeds are among `seeds`, and how many it has."""
+    return len(set(comparison.seeds) & {int(seed) for seed in seeds}), len(comparison.seeds)
 
 
 def published(claim: Claim, part: ValuePart | RatioPart) -> float:
@@ -80,27 +96,26 @@ def _value(
     theirs = published(claim, part)
     _same_size(row, part, tolerances)
     region = tolerances[part.tolerance].around(theirs)
+    known = _known(comparison, row.finished.index)
     if part.column.startswith("state_dim"):
         values = row.finished[part.column].to_numpy(dtype=float)
         interval = statistics.mean_interval(values)
         p = region_p(values, *region)
-        return Sample(values, interval, region, "states", exact=True, p=p)
-    top = part.column == "metric_top3"
-    known = [seed for seed in comparison.seeds if seed in row.finished.index]
+        return Sample(values, interval, region, "states", (row,), known, exact=True, p=p)
+    if part.column == "metric_mean":
+        values, unit = _metric(row, row.finished.test_metric)
+        interval = statistics.mean_interval(values)
+        return Sample(values, interval, region, unit, (row,), known, p=region_p(values, *region))
     # The best 3 are those of the suite's own seeds: more seeds would lift them.
-    chosen = row.finished.loc[known] if top else row.finished
-    values, unit = _metric(row, chosen.test_metric)
-    interval = (
-        top_k.top_k_interval(values, TOP, row.higher_is_better)
-        if top
-        else statistics.mean_interval(values)
-    )
-    wanted = len(comparison.seeds) if top and seeds_missing(comparison, row) else 0
-    p = math.nan if top else region_p(values, *region)
-    return Sample(values, interval, region, unit, wanted, diverged=row.diverged, p=p)
+    chosen = [seed for seed in comparison.seeds if seed in row.finished.index]
+    values, unit = _metric(row, row.finished.loc[chosen].test_metric)
+    interval = top_k.top_k_interval(values, TOP, row.higher_is_better)
+    return Sample(values, interval, region, unit, (row,), known, best=True)
 
 
-def _same_size(row: Row, part: ValuePart, tolerances: Mapping[str, Tolerance]) -> None:
+def _same_size(
+    row: Row, part: ValuePart | DifferencePart | RatioPart, tolerances: Mapping[str, Tolerance]
+) -> None:
     """Refuse a row of another size than the published one's."""
     if part.at_states is None:
         return
@@ -121,6 +136,7 @@ def _difference(
     tolerances: Mapping[str, Tolerance],
 ) -> Sample:
     row, other = (evidence.row(comparison, label) for label in (part.row, part.minus))
+    _same_size(row, part, tolerances)
     seeds = row.finished.index.intersection(other.finished.index)
     if seeds.empty:
         raise Absent(f"{part.row!r} and {part.minus!r} have no seed in common")
@@ -140,7 +156,8 @@ def _difference(
         statistics.paired_difference(ours, theirs, higher_is_better=row.higher_is_better),
         region,
         "points" if unit == "%" else unit,
-        diverged=row.diverged + other.diverged,
+        (row, other),
+        _known(comparison, seeds),
         p=region_p(differences, *region),
     )
 
@@ -154,14 +171,23 @@ def _ratio(
 ) -> Sample:
     row, to = (evidence.row(comparison, label) for label in (part.row, part.to))
     plus = evidence.row(comparison, part.plus) if part.plus is not None else None
-    spent, theirs = paired_costs(row, to, plus, part.column)
+    _same_size(row, part, tolerances)
+    seeds, spent, theirs = paired_costs(row, to, plus, part.column)
     interval = statistics.ratio_interval(theirs, spent)
     if part.at_least is not None:
         region = part.at_least, math.inf
     else:
         region = tolerances[part.tolerance or ""].around(published(claim, part))
+    others = [one for one in (to, plus) if one is not None]
     return Sample(
-        theirs / spent, interval, region, "x", exact=part.column == "flops", logarithmic=True
+        theirs / spent,
+        interval,
+        region,
+        "x",
+        tuple({one.label: one for one in (row, *others)}.values()),
+        _known(comparison, seeds),
+        exact=part.column == "flops",
+        logarithmic=True,
     )
 
 
@@ -176,13 +202,14 @@ def _stability(
     found = evidence.stability
     found = found[(found.label == row.label) & found.seed.isin(row.finished.index)]
     found = found[(found.comparison == row.comparison) | found.comparison.isna()]
-    values = [_at(one, part) for _, one in found.groupby("seed")]
-    array = np.array([value for value in values if math.isfinite(value)])
+    by_seed = {seed: _at(one, part) for seed, one in found.groupby("seed")}
+    values = {seed: value for seed, value in by_seed.items() if math.isfinite(value)}
+    array = np.array(list(values.values()))
     if not array.size:
         raise Absent(f"no block of {part.row!r} has a stretch without truncation around there")
     region = part.at_least, math.inf
     return Sample(
-        array, statistics.mean_interval(array), region, "", diverged=row.diverged,
+        array, statistics.mean_interval(array), region, "", (row,), _known(comparison, values),
         p=region_p(array, *region),
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ states; speeds are ratios.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -49,10 +50,10 @@ class Tolerance(Spec):
 
 
 class ValuePart(Spec):
-    """A column of one row against the published value.
+    """A column of one row against the published value, which is the claim's unless given here.
 
-    `value` is needed where the claim publishes several. `at_states`: the size that the published
-    row had; a row of ours beyond the tolerance called `size` of it is another experiment.
+    `at_states`, here and in the parts below: the mean size that the published `row` had. A row of
+    ours beyond the tolerance called `size` of it is another experiment.
     """
 
     kind: Literal["value"]
@@ -75,6 +76,7 @@ class DifferencePart(Spec):
     minus: Text
     goal: Literal["noninferior", "better", "worse", "equivalent", "no_better"]
     margin: Text
+    at_states: Positive | None = None
 
 
 class RatioPart(Spec):
@@ -93,6 +95,7 @@ class RatioPart(Spec):
     tolerance: Text | None = None
     at_least: Positive | None = None
     why: Text | None = None
+    at_states: Positive | None = None
 
     @model_validator(mode="after")
     def _one_target(self) -> RatioPart:
@@ -152,6 +155,8 @@ class Claim(Spec):
     def _tested_or_not(self) -> Claim:
         if bool(self.tests) == bool(self.not_run):
             raise ValueError("give either tests or not_run, the reason why there are none")
+        if self.number is not None and not math.isfinite(self.number):
+            raise ValueError(f"value {self.value!r} of claim {self.id}: it must be finite")
         return self
 
     @property
