@@ -61,7 +61,7 @@ def _cost(stage: Mapping[str, Any]) -> str:
         f"{stage['missing']} missing",
         f"at most {stage['estimated_flops']:.2g} FLOPs",
         " or ".join(times) or "time unknown (no finished trial of the task here to measure by)",
-        f"about {stage['estimated_gpu_hours']:.3g} GPU-hours of training by the paper's own timings",
+        f"about {stage['estimated_gpu_hours']:.3g} GPU-hours of training by the paper's timings",
         f"about {stage['estimated_bytes'] / 1e6:.1f} MB",
     ]
     return "; ".join(parts)

@@ -55,7 +55,7 @@ def test_a_plan_changes_nothing_and_counts(here, capsys):
     out = capsys.readouterr().out
     assert "digits/in_training  2 missing" in out
     assert "time unknown" in out
-    assert "GPU-hours of training by the paper's own timings" in out
+    assert "GPU-hours of training by the paper's timings" in out
 
 
 def test_a_trial_alone_prints_its_result_last_and_feeds_the_plan(here, spec_file, capsys):
