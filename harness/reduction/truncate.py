@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
@@ -140,30 +140,42 @@ def truncate(
     if optimizer is not None:
         check_moments(optimizer, moments)
     moving = {i: layer for i, layer in enumerate(found) if wanted[i] != layer.state_dim}
-    if decomposed is None:
-        systems = _decomposed(moving)
-    else:
-        systems = dict(enumerate(decomposed))
-        if [len(one.hsv) for one in decomposed] != [layer.state_dim for layer in found]:
-            raise ValueError("the decompositions are not those of the model as it is now")
+    systems = _decomposed(moving) if decomposed is None else _given(decomposed, found)
     orders = {i: _rank(i, systems[i], wanted[i], tau, method) for i in moving}
     orders = {i: order for i, order in orders.items() if order != found[i].state_dim}
     if how == "singular_perturbation":
         _check_gains({i: found[i] for i in orders})
+    truncations = _all_reduced(systems, orders, how, generator)
+    for layer, truncation in zip((found[i] for i in orders), truncations, strict=True):
+        _replace(layer, truncation, optimizer, moments)
+    return truncations
+
+
+def _given(decomposed: Sequence[Decomposition], found: list[Any]) -> dict[int, Decomposition]:
+    """The caller's decompositions by block. Raises ValueError where they are of other sizes."""
+    if [len(one.hsv) for one in decomposed] != [layer.state_dim for layer in found]:
+        raise ValueError("the decompositions are not those of the model as it is now")
+    return dict(enumerate(decomposed))
+
+
+def _all_reduced(
+    systems: Mapping[int, Decomposition],
+    orders: Mapping[int, int],
+    how: str,
+    generator: np.random.Generator | None,
+) -> list[Truncation]:
+    """The reductions of the blocks in `orders`, in order; an error names its block."""
     lots = {}
     if how == "random":
         assert generator is not None
-        lots = {i: drawn(found[i].state_dim, order, generator) for i, order in orders.items()}
+        lots = {i: drawn(len(systems[i].hsv), n, generator) for i, n in orders.items()}
 
     def reduced(i: int) -> Truncation:
         with naming_block(i):
             return _reduced(systems[i], orders[i], how, lots.get(i))
 
-    at_once = min((workers(orders[i], systems[i].hsv.device) for i in orders), default=1)
-    truncations = side_by_side(reduced, list(orders), at_once)
-    for layer, truncation in zip((found[i] for i in orders), truncations, strict=True):
-        _replace(layer, truncation, optimizer, moments)
-    return truncations
+    at_once = min((workers(n, systems[i].hsv.device) for i, n in orders.items()), default=1)
+    return side_by_side(reduced, list(orders), at_once)
 
 
 def _how(method: str, keep: str, generator: np.random.Generator | None) -> str:

@@ -29,10 +29,6 @@ class _PixelSpec(TaskSpecBase):
     validation: Examples | None = None
     test: Examples | None = None
 
-    @property
-    def train_size(self) -> int | None:
-        return None
-
 
 class SmnistSpec(_PixelSpec):
     """MNIST, 28 x 28 pixels read row by row as 784 steps, scaled to [0, 1]."""
@@ -113,10 +109,6 @@ class PathfinderSpec(TaskSpecBase):
     @property
     def info(self) -> TaskInfo:
         return TaskInfo("classification", outputs=2, length=self.resolution**2, inputs=1)
-
-    @property
-    def train_size(self) -> int | None:
-        return None
 
 
 class PathxSpec(PathfinderSpec):

@@ -40,10 +40,6 @@ class SpeechCommandsSpec(TaskSpecBase):
     def info(self) -> TaskInfo:
         return TaskInfo("classification", outputs=len(self.words), length=self.rate, inputs=1)
 
-    @property
-    def train_size(self) -> int | None:
-        return None
-
 
 class Sc10Spec(SpeechCommandsSpec):
     """Ten of the words of Speech Commands: the commands proper."""

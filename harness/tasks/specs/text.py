@@ -44,10 +44,6 @@ class ImdbSpec(TaskSpecBase):
     def info(self) -> TaskInfo:
         return TaskInfo("classification", outputs=2, length=self.length, vocabulary=self.vocabulary)
 
-    @property
-    def train_size(self) -> int | None:
-        return None
-
 
 class AanSpec(TaskSpecBase):
     """Pairs of papers of the ACL Anthology Network: does one cite the other?
@@ -79,10 +75,6 @@ class AanSpec(TaskSpecBase):
             paired=True,
         )
 
-    @property
-    def train_size(self) -> int | None:
-        return None
-
 
 class _CorpusSpec(TaskSpecBase):
     """Next byte of a long text, in windows that do not overlap.
@@ -102,10 +94,6 @@ class _CorpusSpec(TaskSpecBase):
     @property
     def info(self) -> TaskInfo:
         return TaskInfo("next_token", outputs=256, length=self.window, vocabulary=256)
-
-    @property
-    def train_size(self) -> int | None:
-        return None
 
 
 class Text8Spec(_CorpusSpec):
