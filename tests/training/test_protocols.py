@@ -18,7 +18,7 @@ from harness.training.trial import run_trial
 
 from .trials import table_of, trial_spec
 
-EARLY = {"kind": "in_training", "tau": 0.2, "end": 0.5, "count": 3}
+EARLY = {"kind": "in_training", "tau": 0.2, "end": 0.5, "count": 2}
 
 
 def spec_under(protocol, arm=EARLY, **fields):
@@ -58,25 +58,36 @@ FALLEN = [(10, 0.7), (20, 0.6, 0.4), (30, 0.55), (40, 0.65), (50, 0.58)]
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_selection_by_hand(history, steps, sign):
     for protocol, step in steps.items():
-        run = SimpleNamespace(
-            protocol=PROTOCOLS[protocol], sign=sign, spec=spec_under(protocol, {"kind": "full"})
-        )
-        model = torch.nn.Linear(1, 1)
-        model.state_dims = [3]
-        state = SimpleNamespace(step=0, selected=None, bar=None, model=model)
-        for state.step, *values in history:
-            event = sign * values[0] if len(values) == 2 else None
-            consider(run, state, sign * values[-1], event)
-        assert state.selected.step == step, protocol
+        assert selected_of(protocol, history, sign) == step, protocol
 
 
-def test_published_truncates_and_evaluates_at_the_same_steps(ended):
-    for protocol, at in {"strict": [20, 40, 60], "published": [20, 40, 60]}.items():
+@pytest.mark.parametrize("protocol", ["published", "release"])
+def test_a_truncation_before_training_leaves_no_bar(protocol):
+    """The larger model's 0.9 is nothing that what is tuned from its truncation must beat."""
+    assert selected_of(protocol, [(0, 0.9, 0.4), (10, 0.5), (20, 0.6), (30, 0.55)]) == 20
+
+
+def selected_of(protocol, history, sign=1.0):
+    """The step of the model that a history of evaluations and truncations ends with."""
+    run = SimpleNamespace(
+        protocol=PROTOCOLS[protocol], sign=sign, spec=spec_under(protocol, {"kind": "full"})
+    )
+    model = torch.nn.Linear(1, 1)
+    model.state_dims = [3]
+    state = SimpleNamespace(step=0, selected=None, bar=None, model=model)
+    for state.step, *values in history:
+        event = sign * values[0] if len(values) == 2 else None
+        consider(run, state, sign * values[-1], event)
+    return state.selected.step
+
+
+def test_whole_trials_truncate_where_their_protocol_says(ended):
+    """120 steps, evaluations every 20, a window to step 60 with 2 truncations."""
+    expected = {"strict": {30, 60}, "published": {20, 40, 60}, "release": {60}}
+    for protocol, at in expected.items():
         _, store, spec = ended[protocol]
         rows = table_of(store, spec.trial_id, "truncations")
-        assert sorted({row["step"] for row in rows}) == at
-    assert {row["step"] for row in table_of(*ended["release"][1:2], ended["release"][2].trial_id,
-                                            "truncations")} == {20, 40, 60}  # fmt: skip
+        assert {row["step"] for row in rows} == at, protocol
 
 
 def test_only_strict_selects_among_models_of_the_final_size_alone(ended):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from harness.training import boundary
 from harness.training.flops import forward_flops, step_flops
 from harness.training.loss import distillation_loss, loss_of
 from harness.training.optimizer import make_optimizer
-from harness.training.state import RunState, install, snapshot
+from harness.training.state import Kept, RunState, Selected, install, pack, snapshot, unpack
 from harness.training.trial import run_trial
 
 from .trials import copy_source, table_of, trial_spec
@@ -46,6 +48,7 @@ def test_snapshot_and_install_undo_a_cut_and_the_steps_after_it():
     assert after.keys() == before.keys()
     for name, tensor in before.items():
         assert torch.equal(after[name], tensor), name
+    assert set(state.optimizer.state) == set(model.parameters())  # and nothing of what is gone
     assert any("running_mean" in name for name in before)
     assert any("exp_avg_sq" in name for name in before)
     # What was installed goes on like what was kept, and leaves it alone.
@@ -54,6 +57,28 @@ def test_snapshot_and_install_undo_a_cut_and_the_steps_after_it():
     install(state, before, [16, 12])
     steps(2, seed=2)
     assert all(torch.equal(once[name], tensor) for name, tensor in snapshot(state).items())
+
+
+def test_a_checkpoint_holds_what_a_cut_can_be_undone_to():
+    spec = trial_spec({"kind": "full"})
+    info = tasks.TaskInfo("classification", 10, 8, inputs=1)
+    states = []
+    for _ in range(2):
+        model = build(spec.model, info)
+        states.append(RunState(model, make_optimizer(model, spec.training)))
+    here, there = states
+    weights = {name: tensor.clone() for name, tensor in here.model.state_dict().items()}
+    best = Selected(20, 0.7, weights, [16, 12])
+    here.kept = Kept(snapshot(here), [16, 12], 0.6, best)
+    tensors, plain = pack(here)
+    unpack(there, {name: t.clone() for name, t in tensors.items()}, json.loads(json.dumps(plain)))
+    assert there.selected is None
+    assert (there.kept.value, there.kept.state_dims) == (0.6, [16, 12])
+    found = there.kept.selected
+    assert (found.step, found.value, found.state_dims) == (20, 0.7, [16, 12])
+    for ours, theirs in ((there.kept.tensors, here.kept.tensors), (found.weights, weights)):
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
 
 
 def scripted(values):
@@ -173,8 +198,6 @@ def test_distillation_without_its_teacher_is_refused_in_one_line(store, specs):
 
 
 def test_a_teacher_of_another_task_is_refused(undisturbed, store, specs):
-    import json
-
     spec = specs["distill"]
     copy_source(spec, undisturbed, store)
     path = store.trial(spec.source().trial_id).path / "model.json"
