@@ -321,7 +321,11 @@ def plain(error: Exception) -> str | None:
         return explain(error)
     if hasattr(error, "format_message"):  # click's usage errors
         return error.format_message()
-    if isinstance(error, ValueError | PermissionError) or type(error).__name__ == "Busy":
+    if isinstance(error, OSError):
+        from harness.inputs import os_reason
+
+        return os_reason(error)
+    if isinstance(error, ValueError) or type(error).__name__ == "Busy":
         return " ".join(str(error).split())
     return None
 

@@ -10,6 +10,8 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from harness.inputs import parse_json, read_bounded, shown
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 TEMPORARY_PREFIX = ".tmp-"  # no record begins like this
 
@@ -57,12 +59,7 @@ def write_json(path: Path, obj: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Read a JSON file. Raises FileNotFoundError, or ValueError naming a file that is not JSON."""
-    path = Path(path)
-    data = path.read_bytes()
-    try:
-        return json.loads(data)
-    except ValueError as error:  # UnicodeDecodeError is one too
-        raise ValueError(f"{path} is not valid JSON: {error}") from None
+    return parse_json(read_bounded(path), path)
 
 
 def is_plain_name(name: str) -> bool:
@@ -73,5 +70,5 @@ def is_plain_name(name: str) -> bool:
 def plain_name(name: str, what: str) -> str:
     """`name`, if it is a plain one; raises ValueError, naming `what` it is of, otherwise."""
     if not is_plain_name(name):
-        raise ValueError(f"{what} {name!r}: letters, digits, '_', '.' and '-' only")
+        raise ValueError(f"{what} {shown(name)}: letters, digits, '_', '.' and '-' only")
     return name

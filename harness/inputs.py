@@ -1,0 +1,71 @@
+"""What people hand us: read within bounds, and repeated within bounds when we refuse it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+LONGEST = 200  # characters of a value of theirs that a message repeats
+LARGEST_JSON = 64 * 2**20  # bytes; the largest plan or study that we write is a hundredth of it
+
+
+def shown(value: object, longest: int = LONGEST) -> str:
+    """The repr of a value for a message, cut at `longest` characters, in time that does not grow
+    with the value."""
+    if isinstance(value, str | bytes):
+        return cut(repr(value[: longest + 1]), longest)
+    try:
+        return cut(repr(value), longest)
+    except (ValueError, RecursionError):  # an int of too many digits, a list that holds itself
+        return f"a {type(value).__name__} that cannot be written out"
+
+
+def cut(text: str, longest: int = LONGEST) -> str:
+    """The text in one line of at most `longest` characters, `...` standing for what is left out."""
+    line = " ".join(text[: 4 * longest].split())
+    if len(line) <= longest and len(text) <= 4 * longest:
+        return line
+    return f"{line[: longest - 3]}..."
+
+
+def os_reason(error: OSError) -> str:
+    """`PATH: No space left on device`: an error of the system in one line."""
+    said = error.strerror or cut(str(error)) or type(error).__name__
+    paths = [cut(str(name)) for name in (error.filename, error.filename2) if name is not None]
+    return f"{' -> '.join(paths)}: {said}" if paths else said
+
+
+def read_bounded(path: Path, at_most: int = LARGEST_JSON) -> bytes:
+    """The bytes of a file, which may be one that never ends.
+
+    Raises:
+        ValueError: it holds more than `at_most` bytes.
+        OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        data = file.read(at_most + 1)
+    if len(data) > at_most:
+        raise ValueError(f"{cut(str(path))} is larger than {at_most / 2**20:g} MiB")
+    return data
+
+
+def parse_json(data: bytes, what: object, **hooks: Any) -> Any:
+    """JSON in UTF-8, with or without a byte order mark; `what` names it in messages, `hooks` are
+    those of `json.loads`.
+
+    Raises:
+        ValueError: one line that names `what` and what is wrong in it.
+    """
+    try:
+        return json.loads(data.decode("utf-8-sig"), **hooks)
+    except UnicodeDecodeError as error:
+        said = f"byte {error.start} is not UTF-8 text"
+    except RecursionError:
+        said = "it is nested too deeply"
+    except ValueError as error:
+        said = cut(str(error))
+    raise ValueError(f"{cut(str(what))} is not valid JSON: {said}")
+
+
+__all__ = ["LARGEST_JSON", "LONGEST", "cut", "os_reason", "parse_json", "read_bounded", "shown"]
