@@ -65,6 +65,8 @@ def parse_json(data: bytes, what: object, **hooks: Any) -> Any:
         said = "it is nested too deeply"
     except ValueError as error:
         said = cut(str(error))
+        if said.startswith("Exceeds the limit"):
+            said = "a number in it has thousands of digits"
     raise ValueError(f"{cut(str(what))} is not valid JSON: {said}")
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from harness.arms import ARMS
+from harness.inputs import cut, shown
 from harness.tasks.specs import TASK_SPECS
 
 from .specs import MODELS, TrainingSpec, TrialSpec
@@ -27,7 +28,7 @@ def known(*models: type[BaseModel]) -> None:
 def explain(error: ValidationError) -> str:
     """The first fault as one line, and how many more there are."""
     whole = _WHOLES.get(error.title, _PARTS)
-    said = [_one(item, whole) for item in error.errors()]
+    said = [_one(item, whole) for item in error.errors(include_url=False)]
     distinct = list(dict.fromkeys(said))
     more = f" (and {len(distinct) - 1} more)" if len(distinct) > 1 else ""
     return distinct[0] + more
@@ -36,10 +37,14 @@ def explain(error: ValidationError) -> str:
 def _one(item: Any, whole: Any) -> str:
     path, model = _walk(item["loc"], whole)
     message = " ".join(item["msg"].removeprefix("Value error, ").split())
+    path = cut(path)
     if item["type"] == "extra_forbidden" and model is not None:
         message = f"no such field; there are {', '.join(model.model_fields)}"
     elif item["type"] == "union_tag_not_found":
         message = f"{item['ctx']['discriminator']} is missing"
+    elif item["type"] == "union_tag_invalid":  # whose message holds all of the tag
+        given, allowed = shown(item["ctx"]["tag"], LONGEST), item["ctx"]["expected_tags"]
+        message = f"{given} is none of the expected tags: {allowed}"
     else:
         message += _shown(item.get("input"))
     return f"{path}: {message}" if path else message
@@ -48,8 +53,7 @@ def _one(item: Any, whole: Any) -> str:
 def _shown(value: Any) -> str:
     if not isinstance(value, str | int | float | None):
         return ""
-    text = repr(value)
-    return f" (got {text if len(text) <= LONGEST else text[:LONGEST] + '...'})"
+    return f" (got {shown(value, LONGEST)})"
 
 
 def _walk(location: tuple[int | str, ...], kind: Any) -> tuple[str, type[BaseModel] | None]:
