@@ -117,5 +117,5 @@ def _lies_in(module: Any, folder: Path) -> bool:
     spec = module.__spec__ if isinstance(module, types.ModuleType) else None
     if spec is None:
         return False
-    places = spec.submodule_search_locations or [spec.origin]
-    return any(place is not None and Path(place).parent == folder for place in places)
+    places = [*(spec.submodule_search_locations or ()), *filter(None, [spec.origin])]
+    return any(Path(place).parent == folder for place in places)

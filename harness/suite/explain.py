@@ -15,6 +15,7 @@ from .specs import MODELS, TrainingSpec, TrialSpec
 from .suite import Comparison, Suite
 
 LONGEST = 60  # characters of a refused value that are shown
+LONGEST_MESSAGE = 1_000
 _PARTS: Any = Union[(*TASK_SPECS, *MODELS, *ARMS)]  # what may be validated by itself
 _NAMED = (Suite, Comparison, TrialSpec, TrainingSpec, *get_args(_PARTS))
 _WHOLES: dict[str, Any] = {m.__name__: m for m in _NAMED}
@@ -43,10 +44,11 @@ def _one(item: Any, whole: Any) -> str:
     elif item["type"] == "union_tag_not_found":
         message = f"{item['ctx']['discriminator']} is missing"
     elif item["type"] == "union_tag_invalid":  # whose message holds all of the tag
-        given, allowed = shown(item["ctx"]["tag"], LONGEST), item["ctx"]["expected_tags"]
-        message = f"{given} is none of the expected tags: {allowed}"
+        field, given = item["ctx"]["discriminator"].strip("'"), item["ctx"]["tag"]
+        message = f"no {field} {shown(given, LONGEST)}; there are {item['ctx']['expected_tags']}"
     else:
         message += _shown(item.get("input"))
+    message = cut(message, LONGEST_MESSAGE)
     return f"{path}: {message}" if path else message
 
 

@@ -40,13 +40,15 @@ def find(name_or_path: str, kinds: tuple[type[Spec], ...], what: str) -> Any:
     file, attribute = _locate(name_or_path)
     module = execute(file)
     with answering(file, attribute):
-        found = getattr(module, attribute, None)
+        found: Any = getattr(module, attribute, None)
         # Of the class: what an object says of itself may be anything, an exception too.
         have = [k for k, v in vars(module).items() if issubclass(type(v), kinds)]
         if issubclass(type(found), kinds):
             return type(found).model_validate(found)  # `model_copy(update=...)` leaves that out
     listed = ", ".join(map(str, have[:20])) + (", ..." if len(have) > 20 else "")
-    raise ValueError(f"{cut(str(file))} has no {what} {shown(attribute)}; it has {listed or 'none'}")
+    raise ValueError(
+        f"{cut(str(file))} has no {what} {shown(attribute)}; it has {listed or 'none'}"
+    )
 
 
 def available() -> list[str]:
@@ -122,7 +124,9 @@ def _apply(suite: Suite, contents: list[dict[str, Any]], path: str, value: Any) 
         try:
             _assign(content, local, value)
         except (AttributeError, KeyError, TypeError, ValueError):
-            raise ValueError(f"--set {cut(path)}: an earlier --set replaced what it is in") from None
+            raise ValueError(
+                f"--set {cut(path)}: an earlier --set replaced what it is in"
+            ) from None
     if not found:
         raise ValueError(
             f"--set {cut(path)}: no comparison of {suite.name} has it; {_hint(suite, path)}"

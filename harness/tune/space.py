@@ -81,7 +81,9 @@ class Space(Spec):
             raise ValueError("give exactly one of length and end")
         for name, values in self.options.items():
             if name not in OPTIONS:
-                raise ValueError(f"options.{cut(name)}: no such option; there are {', '.join(OPTIONS)}")
+                raise ValueError(
+                    f"options.{cut(name)}: no such option; there are {', '.join(OPTIONS)}"
+                )
             if any(value in values[:i] for i, value in enumerate(values)):
                 raise ValueError(f"options.{name}: values repeat: {shown(list(values))}")
             for value in values:
