@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 from statistics import mean
 from typing import Any
 
+from harness.inputs import cut
 from harness.records.store import Store
 from harness.suite import Role, Suite, TrialSpec
 
@@ -99,7 +100,7 @@ class Plan:
         chosen = [row for row in self.rows if fnmatch(row.name, glob)]
         if not chosen:
             names = ", ".join(dict.fromkeys(row.name for row in self.rows))
-            raise ValueError(f"--only {glob}: no row matches; there are {names}")
+            raise ValueError(f"--only {cut(glob)}: no row matches; there are {cut(names, 1_000)}")
         needed = {trial_id for row in chosen for trial_id in row.needs}
         return [r for r in self.rows if r in chosen or r.role.trial.trial_id in needed]
 

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.inputs import shown
+
 from .worker import usable_cores
 
 PROBE_SECONDS = 3.0
@@ -236,6 +238,15 @@ def _bootstrap() -> str | None:
         return None
 
 
+def _names_a_host(host: str) -> bool:
+    """Whether a host may have this name; IPv6 addresses may."""
+    try:
+        host.encode("idna")
+    except UnicodeError:  # an empty part, or one too long
+        return False
+    return bool(host) and "/" not in host
+
+
 def _split(address: str) -> tuple[str, int]:
     """Host and port of HOST:PORT or ray://HOST[:PORT]."""
     plain = address.removeprefix("ray://")
@@ -243,8 +254,9 @@ def _split(address: str) -> tuple[str, int]:
         plain += ":10001"
     host, _, port = plain.rpartition(":")
     host = host.strip("[]")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536 or "/" in host:
+    whole = port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536
+    if not whole or not _names_a_host(host):
         raise ValueError(
-            f"a Ray address is local, auto, HOST:PORT or ray://HOST:PORT, not {address!r}"
+            f"a Ray address is local, auto, HOST:PORT or ray://HOST:PORT, not {shown(address)}"
         )
     return host, int(port)
