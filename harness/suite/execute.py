@@ -33,7 +33,8 @@ def execute(file: Path) -> types.ModuleType:
     module = types.ModuleType(f"_suite_{file.stem}")
     module.__file__ = str(file.absolute())
     sys.modules[module.__name__] = module
-    with answering(file), _left_as_it_was(), _importing_from(file.absolute().parent):
+    folder = os.getcwd()
+    with answering(file), _left_as_it_was(folder), _importing_from(file.absolute().parent):
         # Not by import: its cached bytecode would hide a change of the same second and size.
         code = compile(source, module.__file__, "exec", dont_inherit=True)
         exec(code, vars(module))
@@ -79,10 +80,10 @@ def _words(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _left_as_it_was() -> Iterator[None]:
-    """Undo what would turn the rest of the command astray: another working folder, which a
+def _left_as_it_was(folder: str) -> Iterator[None]:
+    """Undo what would lead the rest of the command astray: another working folder, which a
     relative `--store` would follow, and other standard streams."""
-    streams, folder = (sys.stdout, sys.stderr), os.getcwd()
+    streams = sys.stdout, sys.stderr
     try:
         yield
     finally:
