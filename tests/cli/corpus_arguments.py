@@ -130,6 +130,7 @@ CASES = [
     (("claims", "--claims", LONG), "File name too long"),
     (("claims", "--claims", "tiny.py"), "tiny.py: "),
     # files
+    ((*RUN, "--set", "model.width=65536", "--set", "model.blocks=1000"), "of memory ("),
     (("trial", ""), "cannot read "),
     (("trial", "."), "cannot read .: Is a directory"),
     (("trial", "nosuch/spec.json"), "cannot read nosuch/spec.json: No such file"),
