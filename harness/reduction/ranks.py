@@ -10,8 +10,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 
+from .arrays import Array
 from .balanced import is_order
-from .gramians import Array, energy_rank
+from .gramians import energy_rank
 from .hankel import Decomposition
 from .modes import scores
 

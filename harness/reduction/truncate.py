@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from .arrays import Array
 from .balanced import Truncation, TruncationError, reduce, reduce_smallest
-from .gramians import Array, gramians
+from .gramians import gramians
 from .hankel import Decomposition, decompose
 from .modes import best, drawn, scores, select
 from .moments import Moments, carry_moments, check_moments, join
