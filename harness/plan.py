@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.records.store import Store
 from harness.suite import Role, Suite, TrialSpec
+from harness.suite.explain import validated
 
 
 @dataclass
@@ -43,6 +44,7 @@ class Plan:
     forgotten: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        self.suite = validated(self.suite, Suite)
         roles = list(self.suite.roles())
         self.rows = [Planned(role, self._needs(role, roles)) for role in roles]
         self.resolve()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import types
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from harness.arms import ARMS
+from harness.spec import Spec
 from harness.tasks.specs import TASK_SPECS
 
 from .specs import MODELS, TrainingSpec, TrialSpec
 from .suite import Comparison, Suite
 
+AnySpec = TypeVar("AnySpec", bound=Spec)
 LONGEST = 60  # characters of a refused value that are shown
 _PARTS: Any = Union[(*TASK_SPECS, *MODELS, *ARMS)]  # what may be validated by itself
 _NAMED = (Suite, Comparison, TrialSpec, TrainingSpec, *get_args(_PARTS))
@@ -31,6 +33,18 @@ def explain(error: ValidationError) -> str:
     distinct = list(dict.fromkeys(said))
     more = f" (and {len(distinct) - 1} more)" if len(distinct) > 1 else ""
     return distinct[0] + more
+
+
+def validated(spec: Any, kind: type[AnySpec]) -> AnySpec:
+    """The spec as one of this class, and validated again: `model_copy(update=...)` left that out.
+
+    Raises:
+        ValueError: one line; the spec, or one within it, is of another class, or does not validate.
+    """
+    try:
+        return kind.model_validate(spec)
+    except ValidationError as error:
+        raise ValueError(explain(error)) from None
 
 
 def _one(item: Any, whole: Any) -> str:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 import suites
 from harness.spec import Spec
 
-from .explain import explain
+from .explain import explain, validated
 from .suite import Suite
 
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)?")
@@ -46,9 +46,9 @@ def find(name_or_path: str, kinds: tuple[type[Spec], ...], what: str) -> Any:
         listed = ", ".join(have) or "none"
         raise ValueError(f"{file} has no {what} {attribute!r}; it has {listed}")
     try:
-        return type(found).model_validate(found)  # `model_copy(update=...)` leaves that out
-    except ValidationError as error:
-        raise ValueError(f"{file}, {attribute}: {explain(error)}") from None
+        return validated(found, next(kind for kind in kinds if isinstance(found, kind)))
+    except ValueError as error:
+        raise ValueError(f"{file}, {attribute}: {error}") from None
 
 
 def available() -> list[str]:

@@ -18,7 +18,7 @@ from harness.models.build import describe
 from harness.models.precision import set_products
 from harness.models.scans import Choice, warm_up
 from harness.records.store import Store, TrialDir
-from harness.suite.explain import explain
+from harness.suite.explain import explain, validated
 from harness.suite.specs import TrialSpec
 from harness.tasks.base import Task
 
@@ -75,7 +75,7 @@ def run_trial(spec: TrialSpec, store: Store, setting: Setting | None = None) -> 
         ValueError: the trial cannot run as asked; nothing was lost.
         Interrupted: `setting.stop()` turned true; a checkpoint was taken.
     """
-    spec = spec.resolved()
+    spec = validated(spec, TrialSpec).resolved()
     setting = setting or Setting()
     folder = store.trial(spec.trial_id)
     # What can be refused is refused before anything is written, a lock too.

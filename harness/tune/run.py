@@ -13,6 +13,7 @@ from harness.records.files import read_json, write_json
 from harness.records.store import Store
 from harness.run import Account, Wishes, launch_and_account, publish
 from harness.suite import FullSpec
+from harness.suite.explain import validated
 from harness.suite.load import find
 
 from .jobs import StudyJobs
@@ -49,7 +50,7 @@ def run_study(
     """
     from .search import open_search
 
-    wishes = wishes or Wishes()
+    study, wishes = validated(study, Study), wishes or Wishes()
     check_address(wishes.address)
     before = check_name(study, store)
     account = Account(store.suite(study.name) / "index.html")
