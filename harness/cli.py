@@ -13,6 +13,8 @@ import typer
 
 from harness.bench.commands import app as bench
 from harness.data_commands import app as data
+from harness.inputs import shown
+from harness.refusals import plain, say, unusable
 
 app = typer.Typer(
     add_completion=False,
@@ -22,6 +24,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Compare the ways to a small state-space model, at equal size and by counted cost.",
 )
+
+INTERRUPTED = 130
 
 StoreOption = Annotated[
     str | None, typer.Option("--store", help="Folder of records [HARNESS_STORE or results/local].")
@@ -33,13 +37,31 @@ SetOption = Annotated[
 
 AddressOption = Annotated[str, typer.Option(help="local, or a Ray cluster's HOST:PORT.")]
 CpusOption = Annotated[
-    int | None, typer.Option(min=1, help="CPU cores of one trial [HARNESS_THREADS or 1].")
+    int | None,
+    typer.Option(min=1, max=2**20, help="CPU cores of one trial [HARNESS_THREADS or 1]."),
 ]
-GpusOption = Annotated[float, typer.Option(min=0.0, help="GPUs of one trial, or a part.")]
-ConcurrencyOption = Annotated[int | None, typer.Option(min=1, help="Trials at a time.")]
+GpusOption = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        max=1024.0,
+        callback=lambda value: _gpus(value),
+        help="GPUs of one trial, or a part.",
+    ),
+]
+ConcurrencyOption = Annotated[int | None, typer.Option(min=1, max=2**20, help="Trials at a time.")]
 ForkOption = Annotated[
     bool, typer.Option("--fork/--no-fork", help="Train what trials have in common once.")
 ]
+
+
+def _gpus(value: float) -> float:
+    """What Ray can count: whole GPUs, or so many ten-thousandths of one."""
+    if not (value.is_integer() or 1e-4 <= value < 1.0):
+        raise ValueError(
+            f"--gpus takes 0, a part of one from 0.0001, or a whole number, not {value}"
+        )
+    return value
 
 
 def _store(path: str | None, create: bool) -> Any:
@@ -134,7 +156,7 @@ def run(
     """Plan, launch, record, report. Running it again resumes; ended trials are kept."""
     for status in retry or ():
         if status not in ("failed", "diverged"):
-            raise ValueError(f"--retry takes failed or diverged, not {status!r}")
+            raise ValueError(f"--retry takes failed or diverged, not {shown(status)}")
     wanted = _suite(suite, settings)
     place = _store(store, create=True)
     from harness.checks import default_cpus
@@ -298,38 +320,27 @@ def main() -> None:
 
 def execute(arguments: list[str]) -> int:
     """The exit code of a command line; bad input is one line on standard error."""
+    refused = unusable(arguments)
+    if refused is not None:
+        return _refuse(refused)
     command = typer.main.get_command(app)
     try:
         code = command.main(arguments, prog_name="harness", standalone_mode=False)
     except KeyboardInterrupt:
-        return _say("interrupted", 130)
+        return _refuse("interrupted", INTERRUPTED)
     except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
+            return 2
         message = plain(error)
         if message is None:
             raise
-        return _say(message, getattr(error, "exit_code", 2))
+        return _refuse(message, getattr(error, "exit_code", 2))
+    if code == INTERRUPTED:  # typer's answer to Ctrl-C, which says nothing
+        return _refuse("interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0
 
 
-def plain(error: Exception) -> str | None:
-    """One line for what the user can mend; None for a fault of ours, which keeps its traceback."""
-    from pydantic import ValidationError
-
-    if isinstance(error, ValidationError):
-        from harness.suite import explain
-
-        return explain(error)
-    if hasattr(error, "format_message"):  # click's usage errors
-        return error.format_message()
-    if isinstance(error, OSError):
-        from harness.inputs import os_reason
-
-        return os_reason(error)
-    if isinstance(error, ValueError) or type(error).__name__ == "Busy":
-        return " ".join(str(error).split())
-    return None
-
-
-def _say(message: str, code: int) -> int:
-    print(f"harness: {message}", file=sys.stderr)
+def _refuse(message: str, code: int = 2) -> int:
+    say(message)
     return code

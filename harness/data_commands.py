@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.inputs import shown
+
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Data sets.")
 
 DataDir = Annotated[
@@ -50,7 +52,7 @@ def _task(name: str, data_dir: Path | None, settings: list[str] | None) -> Any:
     from harness.suite import TaskSpec
 
     if name not in tasks.names():
-        raise ValueError(f"no task {name!r}; there are {', '.join(tasks.names())}")
+        raise ValueError(f"no task {shown(name)}; there are {', '.join(tasks.names())}")
     return tasks.build(TaskSpec(name=name, **_fields(settings or [])), data_dir)
 
 
@@ -60,11 +62,13 @@ def _fields(settings: list[str]) -> dict[str, Any]:
     for setting in settings:
         field, equals, text = setting.partition("=")
         if not (field and equals):
-            raise ValueError(f"--set needs FIELD=VALUE, such as time_channel=true; got {setting!r}")
+            raise ValueError(
+                f"--set needs FIELD=VALUE, such as time_channel=true; got {shown(setting)}"
+            )
         if field == "name":
             raise ValueError("the task's name comes first, without --set")
         try:
             fields[field] = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             fields[field] = text
     return fields

@@ -10,6 +10,7 @@ from harness.records.store import Store
 from harness.sharing import arrange
 from harness.suite import TrialSpec
 from harness.training.flops import forward_flops, step_flops
+from harness.training.memory import FLOAT, parameters
 
 STAGES = ("trained from scratch", "after another trial of its seed")
 DONE = ("completed", "diverged", "failed")
@@ -94,16 +95,9 @@ def shared(plan: Plan) -> dict[str, Any]:
 
 def state_bytes(trial: TrialSpec) -> int:
     """Bytes of a resumable state: weights, two moments and the selected weights, float32."""
-    model, info = trial.model, trial.task.info
-    H = model.width
-    mixer = 2 * H * (H + 1) if model.mixer == "glu" else H * H
-    numbers = sum(3 * n + 4 * n * H + H + mixer + 2 * H for n in model.state_dims)
-    numbers += H * (info.vocabulary or (info.inputs or 1) + 1)
-    if info.paired:
-        numbers += H * (2 * H + 1) + H // 2 * (H + 1) + info.outputs * (H // 2 + 1)
-    else:
-        numbers += info.outputs * (H + 1)
-    return 4 * 4 * numbers
+    model = trial.model
+    statistics = 2 * model.width * model.blocks  # running ones, of the norms
+    return 4 * FLOAT * (parameters(model, trial.task.info, model.state_dims) + statistics)
 
 
 def estimated_flops(trial: TrialSpec) -> float:

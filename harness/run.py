@@ -184,7 +184,9 @@ def run_suite(suite: Suite, store: Store, command: str, wishes: Wishes | None = 
     account = Account(store.suite(suite.name) / "index.html")
     begun, start = time.time(), time.perf_counter()
     if jobs.pending():
-        trials = (row.spec or row.role.trial for row in jobs.rows)
+        # What has ended may have needed more than this machine has.
+        todo = (row for row in jobs.rows if plan.state(row) in ("missing", "waiting"))
+        trials = (row.spec or row.role.trial for row in todo)
         check_launch(trials, wishes.address, wishes.cpus, wishes.gpus)
         _launch(jobs, wishes, command, account)
     account.seconds_report = publish(plan, command, begun, account)

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
+from harness.inputs import user_path
 from harness.records import locks
 from harness.records.files import is_plain_name, plain_name
 from harness.records.trial_dir import TrialDir
@@ -26,9 +27,7 @@ class Store:
         first record. With `create` it must be possible to write there. Raises ValueError (one
         line) for a path that is no folder, or that cannot be written.
         """
-        if not str(path).strip():
-            raise ValueError("the store's path is empty")
-        root = Path(path).expanduser().absolute()
+        root = user_path(path, "the store").absolute()
         try:
             existing = next(p for p in (root, *root.parents) if p.exists())
         except OSError as error:

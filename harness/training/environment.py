@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import re
 
+from harness.inputs import shown
+
+MOST_THREADS = 4096  # of one process; systems refuse more, and some end it
+
 
 def device_wish() -> str | None:
     """`HARNESS_DEVICE`: `cpu`, `cuda` or `cuda:N`; None where it is unset or empty.
@@ -14,7 +18,7 @@ def device_wish() -> str | None:
     """
     name = os.environ.get("HARNESS_DEVICE") or None
     if name is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise ValueError(f"HARNESS_DEVICE is {name!r}; use cpu or cuda")
+        raise ValueError(f"HARNESS_DEVICE is {shown(name)}; use cpu or cuda")
     return name
 
 
@@ -27,8 +31,12 @@ def threads_wish() -> int | None:
     text = os.environ.get("HARNESS_THREADS")
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise ValueError(f"HARNESS_THREADS must be a whole number from 1, not {text!r}")
+    few_digits = text.isascii() and text.isdigit() and len(text) < 20
+    if not few_digits or not 1 <= int(text) <= MOST_THREADS:
+        raise ValueError(
+            f"HARNESS_THREADS must be a whole number from 1, not {shown(text)}, "
+            f"and at most {MOST_THREADS}"
+        )
     return int(text)
 
 
@@ -44,5 +52,7 @@ def checkpoint_seconds() -> float:
     except ValueError:
         seconds = -1.0
     if not 0.0 <= seconds < float("inf"):
-        raise ValueError(f"HARNESS_CHECKPOINT_SECONDS must be a number of seconds, not {text!r}")
+        raise ValueError(
+            f"HARNESS_CHECKPOINT_SECONDS must be a number of seconds, not {shown(text)}"
+        )
     return seconds

@@ -78,6 +78,13 @@ def peak_memory_bytes(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def gpu_memory(device: torch.device) -> int | None:
+    """Bytes of a GPU; None for the CPU."""
+    if device.type != "cuda":
+        return None
+    return torch.cuda.get_device_properties(device).total_memory
+
+
 def device_name(device: torch.device) -> str:
     """The model name of the device."""
     if device.type == "cuda":

@@ -30,6 +30,7 @@ from .faults import Diverged, described, is_fault
 from .graphs import refusal
 from .latency import step_latency
 from .loop import Run, train
+from .memory import check_memory
 from .optimizer import make_optimizer
 from .parting import keep, part, spec_of
 from .record import record_of
@@ -99,6 +100,7 @@ class Trial:
         if self.every is None:
             self.every = checkpoint_seconds()
         self.device, threads = machine.pick_device(), machine.thread_count()
+        check_memory(spec, machine.gpu_memory(self.device))
         machine.prepare(self.device, threads)
         self.manifest = machine.manifest(self.device, threads)
         self.manifest["precision"] = set_products(spec.model.precision, self.device)

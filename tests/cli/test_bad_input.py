@@ -110,8 +110,8 @@ def test_settings(refusal, setting, says):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("", "spec.json is not a JSON spec"),
-        ("{", "spec.json is not a JSON spec"),
+        ("", "spec.json is not valid JSON"),
+        ("{", "spec.json is not valid JSON"),
         ("[1]", "must hold a JSON object, not list"),
         ('{"task": {"name": "digits"}, "arm": {"kind": "full"}, "seed": NaN}', "NaN"),
         ({**TRIAL, "spec_version": 2}, "spec_version 2 is unknown"),
