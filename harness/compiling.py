@@ -22,7 +22,7 @@ _said: list[str] = []  # the note of this process, at most one
 def compiled(function: Callable[..., Any]) -> Any:
     """The function compiled when first called: without the interpreter's lock and without
     fast-math, division as in numpy."""
-    dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
+    dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
     try:
         dispatcher._cache = _Cache(function)  # what `cache=True` does, with numba's own class
     except (RuntimeError, OSError) as error:  # no folder that can be written
@@ -34,8 +34,8 @@ class _Files(CompileResultCacheImpl):
     """Where what was compiled is kept: as numba has it, but never in a folder called `~`."""
 
     @property
-    def _locator_classes(self) -> list[type]:  # type: ignore[override]
-        known = list(CompileResultCacheImpl._locator_classes)
+    def _locator_classes(self) -> list[Any]:  # type: ignore[override]
+        known: list[Any] = list(CompileResultCacheImpl._locator_classes)
         if os.path.expanduser("~").startswith("~"):  # no HOME, and a user whom nobody knows
             known.remove(UserWideCacheLocator)
         return known
