@@ -6,7 +6,7 @@ import json
 import time
 from typing import Any
 
-from harness.launch.cluster import check_address
+from harness.launch.address import check_address
 from harness.plan import Plan
 from harness.records.collect import collect
 from harness.records.files import read_json, write_json
