@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
+from harness.inputs import shown
 from harness.records import locks
 from harness.records.files import is_plain_name, plain_name
 from harness.records.trial_dir import TrialDir
@@ -28,11 +29,20 @@ class Store:
         """
         if not str(path).strip():
             raise ValueError("the store's path is empty")
-        root = Path(path).expanduser().absolute()
         try:
-            existing = next(p for p in (root, *root.parents) if p.exists())
+            root = Path(path).expanduser().absolute()
+        except FileNotFoundError:
+            raise ValueError(
+                f"cannot use {shown(str(path))} as a store: the working directory is gone"
+            ) from None
+        except RuntimeError as error:  # `~nobody`
+            raise ValueError(f"cannot use {shown(str(path))} as a store: {error}") from None
+        try:
+            existing = next(p for p in (root, *root.parents) if p.exists() or p.is_symlink())
         except OSError as error:
             raise ValueError(f"cannot use {root} as a store: {error.strerror}") from None
+        if not existing.exists():
+            raise ValueError(f"cannot use {root} as a store: the link {existing} leads nowhere")
         if not existing.is_dir():
             raise ValueError(f"cannot use {root} as a store: {existing} is not a folder")
         if create:
