@@ -63,6 +63,8 @@ class Transfer:
                 return self._attempt(url)
             if answer.status_code not in (200, 206):
                 raise ValueError(f"HTTP {answer.status_code} {answer.reason}".strip())
+            if answer.headers.get("Content-Type", "").startswith("text/html"):
+                raise ValueError("sent a page instead of the file; it may ask for a login")
             if answer.status_code == 206:
                 _check_range(answer, start)
             else:

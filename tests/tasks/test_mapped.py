@@ -175,14 +175,14 @@ def test_verify_names_the_damaged_file(tmp_path):
 
 
 def test_a_cache_of_an_archive_that_was_replaced_is_built_again(server, tmp_path, capsys):
-    server.files["text8.zip"] = b"one"
+    server.files["text8.zip"] = b"PK one"
 
     def from_archive(builder):
         content = builder.archive("text8.zip").read_bytes()
         builder.put("text", np.frombuffer(content, dtype=np.uint8))
 
     first = mapped(tmp_path, "t", OPTIONS, from_archive)
-    assert first.archives == {"text8.zip": hashlib.sha256(b"one").hexdigest()}
+    assert first.archives == {"text8.zip": hashlib.sha256(b"PK one").hexdigest()}
     for path in (tmp_path / "downloads").glob("text8.zip*"):
         path.unlink()
     assert mapped(tmp_path, "t", OPTIONS, never).digest == first.digest
@@ -231,7 +231,7 @@ def test_what_a_waived_checksum_let_in_is_not_used_without_the_waiver(
 ):
     known = dataclasses.replace(sources.SOURCES["text8.zip"], sha256="0" * 64)
     monkeypatch.setitem(sources.SOURCES, "text8.zip", known)
-    server.files["text8.zip"] = b"other"
+    server.files["text8.zip"] = b"PK other"
     monkeypatch.setenv("HARNESS_DATA_UNCHECKED", "1")
     assert mapped(tmp_path, "t", OPTIONS, from_text8).unchecked == ("text8.zip",)
     assert mapped(tmp_path, "t", OPTIONS, never).unchecked == ("text8.zip",)
@@ -244,7 +244,7 @@ def test_what_a_waived_checksum_let_in_is_not_used_without_the_waiver(
 def test_a_waiver_that_says_nothing_is_refused(server, tmp_path, monkeypatch, value):
     known = dataclasses.replace(sources.SOURCES["text8.zip"], sha256="0" * 64)
     monkeypatch.setitem(sources.SOURCES, "text8.zip", known)
-    server.files["text8.zip"] = b"other"
+    server.files["text8.zip"] = b"PK other"
     monkeypatch.setenv("HARNESS_DATA_UNCHECKED", value)
     with pytest.raises(ValueError, match="HARNESS_DATA_UNCHECKED must be 0 or 1"):
         mapped(tmp_path, "t", OPTIONS, from_text8)
