@@ -234,7 +234,7 @@ def test_a_mirror_that_is_not_there(refusal):
     [
         (("--only", "nosuch/*"), "no row matches; there are digits/full"),
         (("--retry", "completed"), "--retry takes failed or diverged"),
-        (("--cpus", "4096"), "asks for 1024 CPUs; this machine has"),
+        (("--cpus", "4096"), "asks for 4096 CPUs; this machine has"),
         (("--address", "127.0.0.1:1"), "no Ray cluster answers at 127.0.0.1:1"),
         (("--address", "nonsense"), "a Ray address is local"),
     ],
