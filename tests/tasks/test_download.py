@@ -230,6 +230,23 @@ def test_whoever_waits_long_is_told_why(server, tmp_path, monkeypatch, capsys):
     assert "another process is fetching it; waiting" in capsys.readouterr().err
 
 
+def test_a_password_in_a_mirror_is_not_kept_or_shown(server, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HARNESS_DATA_MIRROR", server.base.replace("//", "//me:SECRET@") + "/deep")
+    server.faults[NAME] = [("cut", 1000), ("cut", 0), ("status", 403)]
+    assert "SECRET" not in refusal(tmp_path)
+    assert left(tmp_path) == [f"{NAME}.part", f"{NAME}.part.from"]
+    for path in (tmp_path / "downloads").iterdir():
+        assert b"SECRET" not in path.read_bytes()
+    assert fetch(NAME, tmp_path).read_bytes() == CONTENT
+    assert server.asked[-1] == (NAME, "bytes=1000-")
+    for wrong in ("ftp://me:SECRET@host/x", "//me:SECRET@host", "https://me:SECRET@"):
+        monkeypatch.setenv("HARNESS_DATA_MIRROR", wrong)
+        message = refusal(tmp_path / "other")
+        assert "HARNESS_DATA_MIRROR must be" in message
+        assert "SECRET" not in message
+    assert "SECRET" not in capsys.readouterr().err
+
+
 PAGE = b"<!DOCTYPE html><html>Please log in</html>" * 100
 
 

@@ -381,6 +381,18 @@ def test_a_lock_that_cannot_be_had_is_one_clear_line(tmp_path):
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.parametrize(
+    "place", [lambda p: p.write_text("mine"), lambda p: p.symlink_to("/nowhere")]
+)
+def test_what_is_in_the_way_of_a_cache_is_said_before_it_is_built(tmp_path, place):
+    folder = cache_folder(tmp_path, "t", OPTIONS)
+    folder.parent.mkdir()
+    place(folder)
+    with pytest.raises(ValueError, match=r"is in the way: it is no folder; remove it"):
+        mapped(tmp_path, "t", OPTIONS, never)
+    assert names(tmp_path) == [folder.name]
+
+
 def test_a_table_put_by_hand_is_read_again_when_it_changes(tmp_path, capsys):
     path = tmp_path / "downloads" / "table.tsv"
     path.parent.mkdir()
