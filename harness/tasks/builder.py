@@ -7,7 +7,6 @@ import hashlib
 import math
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from harness.inputs import read_bounded
 from harness.tasks.archives import ArchiveError
+from harness.tasks.room import check_disk
 
 # In the record of an archive: its known checksum was waived; we got it ourselves.
 UNCHECKED, DOWNLOADED = "unchecked", "downloaded"
@@ -85,12 +85,7 @@ class Builder:
         if 0 in shape:
             raise ValueError(f"{name} would be empty: shape {shape}")
         path, plain = self._path(name), _plain(name, dtype)
-        size, free = math.prod(shape) * plain.itemsize, shutil.disk_usage(self._folder).free
-        if size > free:  # the map would be made, and the process killed while writing to it
-            raise ValueError(
-                f"no room for {size / 1e6:.3g} MB under {self._folder.parent}: "
-                f"{free / 1e6:.3g} MB are free"
-            )
+        check_disk(self._folder.parent, math.prod(shape) * plain.itemsize)
         array = np.lib.format.open_memmap(path, mode="w+", dtype=plain, shape=shape)
         _reserve(path)
         self._maps.append(array)

@@ -169,7 +169,9 @@ def _mirrors(source: Source) -> list[str]:
     if not own:
         return list(source.urls)
     if urlsplit(own).scheme not in ("http", "https") or not urlsplit(own).hostname:
-        raise ValueError(f"HARNESS_DATA_MIRROR must be an http or https address; got {shown(own)}")
+        raise ValueError(
+            f"HARNESS_DATA_MIRROR must be an http or https address; got {_public(shown(own))}"
+        )
     return [f"{own.rstrip('/')}/{source.name}", *source.urls]
 
 
@@ -189,7 +191,12 @@ def _reason(error: Exception) -> str:
         words = str(error).split()
         expected, found = words[words.index("expected") + 1], words[words.index("got") + 1]
         return f"sent a wrong file: expected {expected}, found {found.rstrip('.')}"
-    return cut(str(error))
+    return _public(cut(str(error)))
+
+
+def _public(text: str) -> str:
+    """`text` without names and passwords in its addresses."""
+    return re.sub(r"(//)[^/\s]*@", r"\1***@", text)
 
 
 def _hashes(path: Path, with_md5: bool) -> tuple[str, str]:

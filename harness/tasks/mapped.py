@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -116,6 +117,8 @@ def _build(
     build: Callable[[Builder], None],
 ) -> None:
     """Fill `folder`; to be called with its lock held."""
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise ValueError(f"{folder} is in the way: it is no folder; remove it")
     for stale in folder.parent.glob(f".{folder.name}.*.tmp"):  # of processes that were killed
         shutil.rmtree(stale, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))

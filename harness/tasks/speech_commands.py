@@ -15,6 +15,7 @@ from harness.tasks.archives import below_one_root
 from harness.tasks.base import SPLITS, sample_path
 from harness.tasks.builder import Builder
 from harness.tasks.mapped import mapped
+from harness.tasks.samples import write_sound
 from harness.tasks.specs import SpeechCommandsSpec
 from harness.tasks.specs.sound import WORDS
 from harness.tasks.stored import StoredTask
@@ -64,8 +65,6 @@ class SpeechCommands(StoredTask):
     def sample(self, directory: str | Path) -> Path:
         """A sound file: one training clip of each word, in turn; beside it a picture (.png) of
         their waveforms. Returns the sound file's path."""
-        import soundfile
-
         labels = self.labels("train")
         chosen = [int(np.argmax(labels == k)) for k in np.unique(labels)]
         x, y = self.examples("train", np.array(chosen))
@@ -73,7 +72,7 @@ class SpeechCommands(StoredTask):
         gap = np.zeros(rate // 5, dtype=np.float32)
         sound = np.concatenate([part for wave in x[..., 0].numpy() for part in (wave, gap)])
         path = sample_path(directory, f"{self.name}.wav")
-        soundfile.write(path, sound, rate, subtype="PCM_16")
+        write_sound(path, sound, rate)
         self._draw(x[..., 0].numpy(), [self._words[k] for k in y.tolist()], path)
         return path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -117,7 +118,7 @@ class Transfer:
         """Write down of which file the part's bytes are."""
         tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
         weak = tag.startswith("W/")  # not fit for If-Range
-        note = {"url": url, "tag": "" if weak else tag}
+        note = {"url": _mark(url), "tag": "" if weak else tag}
         self._from.write_text(json.dumps(note), encoding="utf-8")
 
     def _tag(self, url: str) -> str | None:
@@ -125,9 +126,14 @@ class Transfer:
         didn't say); None where the part is of another address."""
         try:
             note = json.loads(self._from.read_text(encoding="utf-8"))
-            return str(note["tag"]) if note["url"] == url else None
+            return str(note["tag"]) if note["url"] == _mark(url) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+
+def _mark(url: str) -> str:
+    """What tells one address from another, without a password that may stand in it."""
+    return hashlib.sha256(url.encode()).hexdigest()
 
 
 def _check_range(answer: requests.Response, start: int) -> None:
