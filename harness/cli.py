@@ -226,25 +226,49 @@ def _ended(account: Any, command: str) -> int:
     """Say what a run took and what is left; the exit code."""
     for line in (*account.lines(), *account.unfinished):
         print(line, file=sys.stderr)
+    said = "\n".join(account.unfinished)
+    left_out = _left_out([line for line in account.damaged if line not in said])
     if account.interrupted:
         print(f"What was done is kept. Go on with: {command}", file=sys.stderr)
         raise KeyboardInterrupt
-    return 3 if account.unfinished else 0
+    return 3 if account.unfinished else left_out
+
+
+def _left_out(damaged: list[str]) -> int:
+    """Say which records are damaged; the exit code: the rest is kept and reported."""
+    for line in damaged:
+        print(line, file=sys.stderr)
+    return 3 if damaged else 0
 
 
 @app.command()
-def report(suite: SuiteArgument, store: StoreOption = None) -> None:
+def report(
+    suite: SuiteArgument,
+    store: StoreOption = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare every file of its trials with its checksum.")
+    ] = False,
+) -> int:
     """Rebuild tables, figures and page, of a suite or a study, from records alone."""
     place = _store(store, create=True)
     name, is_study = _recorded(suite, place)
     if is_study:
-        from harness.tune.rebuild import rebuild_study
+        from harness.tune.rebuild import rebuild_study, trials_of_study
 
-        print(rebuild_study(name, place))
-        return
-    from harness.rebuild import rebuild
+        page, damaged = rebuild_study(name, place)
+    else:
+        from harness.rebuild import rebuild, trials_of
 
-    print(rebuild(name, place))
+        page, damaged = rebuild(name, place)
+    print(page)
+    if verify:
+        from harness.records.verify import verify as compare
+
+        trials = trials_of_study(name, place) if is_study else trials_of(name, place)
+        found, said = compare(place, trials)
+        damaged += [line for line in found if line not in damaged]
+        print(said, file=sys.stderr)
+    return _left_out(damaged)
 
 
 @app.command()

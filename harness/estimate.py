@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.plan import Plan, Planned
+from harness.records.states import Damaged
 from harness.records.store import Store
 from harness.sharing import arrange
 from harness.suite import TrialSpec
@@ -44,7 +45,7 @@ def summary(plan: Plan) -> dict[str, Any]:
                 "state": plan.state(row),
                 "trial_id": row.spec.trial_id if row.spec else None,
                 "needs": list(row.needs),
-                "blocked": row.blocked,
+                "blocked": row.blocked or plan.damaged.get(row.spec.trial_id if row.spec else ""),
             }
             for row in plan.rows
         ],
@@ -83,7 +84,7 @@ def shared(plan: Plan) -> dict[str, Any]:
     those of all states that are kept for it, as if all were there at one time.
     """
     trials = {row.spec.trial_id: row.spec for row in plan.rows if row.spec is not None}
-    sharing = arrange(trials.values(), plan.store, lambda i: plan.result(i) is not None)
+    sharing = arrange(trials.values(), plan.store, plan.ended)
     saved = 0.0
     for trial_id, (_, step) in sharing.forks.items():
         trial = trials[trial_id]
@@ -126,7 +127,10 @@ def measured_rates(store: Store) -> dict[str, dict[str, float]]:
     """Training FLOPs per second of the completed trials in a store, by device and task."""
     totals: dict[str, dict[str, tuple[float, float]]] = {}
     for trial_id in store.ended_trials():
-        result = store.trial(trial_id).result()
+        try:
+            result = store.trial(trial_id).result()
+        except Damaged:  # it tells nothing; who needs it will say so
+            continue
         if result is None or result["status"] != "completed":
             continue
         record = result["record"]

@@ -9,8 +9,10 @@ from statistics import mean
 from typing import Any
 
 from harness.inputs import cut
+from harness.records.states import Damaged
 from harness.records.store import Store
 from harness.suite import Role, Suite, TrialSpec
+from harness.suite.explain import validated
 
 
 @dataclass
@@ -43,8 +45,10 @@ class Plan:
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     forgotten: set[str] = field(default_factory=set)
     trials_of: dict[tuple[str, str], dict[int, TrialSpec]] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)  # by trial: what is wrong, what to do
 
     def __post_init__(self) -> None:
+        self.suite = validated(self.suite, Suite)
         roles = list(self.suite.roles())
         for role in roles:
             of_row = self.trials_of.setdefault((role.task, role.label), {})
@@ -59,13 +63,26 @@ class Plan:
                 self._resolve(row)
 
     def result(self, trial_id: str) -> dict[str, Any] | None:
-        """A trial's result in the store, or None. It is final, so it is read once."""
+        """A trial's result in the store, or None. It is final, so it is read once.
+
+        One that is damaged is none, and is kept in `damaged`.
+        """
+        if trial_id in self.damaged:
+            return None
         if trial_id not in self.results and trial_id not in self.forgotten:
-            found = self.store.trial(trial_id).result()
+            try:
+                found = self.store.trial(trial_id).result()
+            except Damaged as error:
+                self.damaged[trial_id] = str(error)
+                return None
             if found is None:
                 return None
             self.results[trial_id] = found
         return self.results.get(trial_id)
+
+    def ended(self, trial_id: str) -> bool:
+        """Whether the trial has ended, be its record damaged."""
+        return self.result(trial_id) is not None or trial_id in self.damaged
 
     def forget(self, statuses: Collection[str], among: Iterable[Planned]) -> None:
         """Take the trials among rows that ended so as missing; `wipe` then makes it true."""
@@ -85,12 +102,15 @@ class Plan:
         self.forgotten.clear()
 
     def state(self, row: Planned) -> str:
-        """`completed`, `diverged`, `failed`, `blocked`, `waiting` (for sizes) or `missing`."""
+        """`completed`, `diverged`, `failed`, `damaged`, `blocked`, `waiting` (for sizes) or
+        `missing`."""
         if row.blocked is not None:
             return "blocked"
         if row.spec is None:
             return "waiting"
         result = self.result(row.spec.trial_id)
+        if row.spec.trial_id in self.damaged:
+            return "damaged"
         return "missing" if result is None else result["status"]
 
     def select(self, glob: str | None) -> list[Planned]:
@@ -115,7 +135,7 @@ class Plan:
             if row.spec is None or row.spec.trial_id in seen:
                 continue
             seen.add(row.spec.trial_id)
-            if self.result(row.spec.trial_id) is None and row.blocked is None:
+            if self.state(row) == "missing":
                 yield row
 
     def ready(self, row: Planned) -> bool:
@@ -159,6 +179,9 @@ class Plan:
             result = self.result(trial_id)
             if result is not None and result["status"] != "completed":
                 row.blocked = f"{trial_id}, which it needs, has {result['status']}"
+                return
+            if trial_id in self.damaged:
+                row.blocked = f"{trial_id}, which it needs, is damaged"
                 return
         if getattr(arm, "match", None) is None:
             row.spec = trial.resolved()

@@ -18,7 +18,8 @@ from harness.launch.memory import PeakMemory
 from harness.launch.progress import make_progress
 from harness.plan import Plan, Planned
 from harness.records.collect import collect
-from harness.records.files import write_json
+from harness.records.sealed import write_sealed
+from harness.records.states import Damaged
 from harness.records.store import Store
 from harness.sharing import arrange
 from harness.suite import Suite, TrialSpec
@@ -50,6 +51,7 @@ class Account:
     flops: float = 0.0  # training FLOPs that the ended trials stand for
     flops_spent: float = 0.0  # those that were done here: less where beginnings were shared
     unfinished: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)  # records that are left out, and what to do
     interrupted: bool = False
 
     @property
@@ -92,7 +94,7 @@ class PlanJobs:
         self.rows = plan.select(only)
         specs = [row.spec for row in self.rows if row.spec is not None] + list(parents)
         specs = specs if share else []
-        self.sharing = arrange(specs, plan.store, lambda i: plan.result(i) is not None, keep_at)
+        self.sharing = arrange(specs, plan.store, plan.ended, keep_at)
         self.given: set[str] = set()
         self.faulted: dict[str, str] = {}
         self.begun: dict[str, float] = {}
@@ -120,8 +122,9 @@ class PlanJobs:
 
     def pending(self) -> int:
         """Roles whose trial was not handed out yet and is not in the store."""
+        over = self.given | self.plan.results.keys() | self.plan.damaged.keys()
         return sum(
-            row.spec is None or row.spec.trial_id not in self.given | self.plan.results.keys()
+            row.spec is None or row.spec.trial_id not in over
             for row in self.rows
             if row.blocked is None
         )
@@ -140,7 +143,7 @@ class PlanJobs:
             trial_id = row.spec.trial_id if row.spec else ""
             reason = row.blocked or self.faulted.get(trial_id)
             result = self.plan.result(trial_id) if trial_id else None
-            reason = (result or {}).get("message") or reason
+            reason = (result or {}).get("message") or self.plan.damaged.get(trial_id) or reason
             said = f"{state} {row.name}, seed {row.role.trial.seed}"
             lines.append(f"{said}: {reason}" if reason else said)
         return lines
@@ -153,7 +156,7 @@ class PlanJobs:
         fork = self.sharing.forks.get(row.spec.trial_id)
         if fork is None or self.sharing.is_there(row.spec.trial_id):
             return True
-        return self.plan.result(fork[0]) is not None or fork[0] in self.faulted
+        return self.plan.ended(fork[0]) or fork[0] in self.faulted
 
     def _job(self, row: Planned) -> Job:
         assert row.spec is not None
@@ -228,7 +231,7 @@ def launch_and_account(
         except Interrupted as interrupted:
             ended = interrupted.outcomes
             account.interrupted = True
-    results = {job.trial_id: store.trial(job.trial_id).result() for job, _ in ended}
+    results = {job.trial_id: _result(store, job.trial_id) for job, _ in ended}
     records = {trial_id: one["record"] for trial_id, one in results.items() if one is not None}
     account.launched = len(ended)
     account.flops = sum(record["train_flops"] for record in records.values())
@@ -236,6 +239,14 @@ def launch_and_account(
     account.seconds_launch = _launch_seconds(records, ended)
     if wishes.address == "local":
         account.peak_memory_bytes = memory.bytes
+
+
+def _result(store: Store, trial_id: str) -> dict[str, Any] | None:
+    """A trial's result; None for one that has not ended, or whose record is damaged."""
+    try:
+        return store.trial(trial_id).result()
+    except Damaged:
+        return None
 
 
 def _launch_seconds(
@@ -255,7 +266,7 @@ def _launch_seconds(
 
 def _write_plan(plan: Plan, command: str) -> dict[str, Any]:
     record = {**plan.record(), "command": command}
-    write_json(plan.store.suite(plan.suite.name) / "plan.json", record)
+    write_sealed(plan.store.suite(plan.suite.name) / "plan.json", record)
     return record
 
 
@@ -271,7 +282,7 @@ def publish(plan: Plan, command: str, begun: float, account: Account) -> float:
     if not any(plan.result(entry["trial_id"]) for entry in record["trials"]):
         return 0.0
     record = _write_plan(plan, command)
-    collect(store, name, record)
+    account.damaged += [one for one in collect(store, name, record) if one not in account.damaged]
     write_report(store.suite(name), name, command)
     facts = {
         "trials_launched": account.launched,

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from harness.tasks import data_folder
+
 from . import cluster
 from .jobs import Interrupted, Job, Jobs, Outcome
 from .pool import Pool, Slot
@@ -261,5 +263,5 @@ def _environment(address: str, data_dir: Path | None) -> dict[str, str]:
     if data_dir is not None:
         values["HARNESS_DATA"] = str(data_dir)
     if "HARNESS_DATA" in values or address == "local":
-        values["HARNESS_DATA"] = str(Path(values.get("HARNESS_DATA") or "data").absolute())
+        values["HARNESS_DATA"] = str(data_folder(values.get("HARNESS_DATA") or "data"))
     return values

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
-from harness.inputs import cut, user_path
+from harness.inputs import cut, shown, user_path
 from harness.records import locks
 from harness.records.files import is_plain_name, plain_name
 from harness.records.trial_dir import TrialDir
@@ -27,11 +27,20 @@ class Store:
         first record. With `create` it must be possible to write there. Raises ValueError (one
         line) for a path that is no folder, or that cannot be written.
         """
-        root = user_path(path, "the store").absolute()
+        root = user_path(path, "the store")
         try:
-            existing = next(p for p in (root, *root.parents) if p.exists())
+            root = root.absolute()
+        except FileNotFoundError:
+            raise ValueError(
+                f"cannot use {shown(str(path))} as a store: the working directory is gone"
+            ) from None
+        try:
+            existing = next(p for p in (root, *root.parents) if p.exists() or p.is_symlink())
         except OSError as error:
             raise ValueError(f"cannot use {cut(str(root))} as a store: {error.strerror}") from None
+        if not existing.exists():
+            where = f"the link {cut(str(existing))} leads nowhere"
+            raise ValueError(f"cannot use {cut(str(root))} as a store: {where}")
         if not existing.is_dir():
             raise ValueError(
                 f"cannot use {cut(str(root))} as a store: {cut(str(existing))} is not a folder"

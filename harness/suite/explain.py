@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import types
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from harness.arms import ARMS
 from harness.inputs import cut, shown
+from harness.spec import Spec
 from harness.tasks.specs import TASK_SPECS
 
 from .specs import MODELS, TrainingSpec, TrialSpec
 from .suite import Comparison, Suite
 
+AnySpec = TypeVar("AnySpec", bound=Spec)
 LONGEST = 60  # characters of a refused value that are shown
 LONGEST_MESSAGE = 1_000
 _PARTS: Any = Union[(*TASK_SPECS, *MODELS, *ARMS)]  # what may be validated by itself
@@ -45,6 +47,18 @@ def _telling(items: list[Any]) -> list[Any]:
     places = (item["loc"] for item in items if not of_a_list(item))
     within = {place[:end] for place in places for end in range(1, len(place))}
     return [item for item in items if not of_a_list(item) or item["loc"][:-1] not in within]
+
+
+def validated(spec: Any, kind: type[AnySpec]) -> AnySpec:
+    """The spec as one of this class, and validated again: `model_copy(update=...)` left that out.
+
+    Raises:
+        ValueError: one line; the spec, or one within it, is of another class, or does not validate.
+    """
+    try:
+        return kind.model_validate(spec)
+    except ValidationError as error:
+        raise ValueError(explain(error)) from None
 
 
 def _one(item: Any, whole: Any) -> str:

@@ -44,8 +44,9 @@ def find(name_or_path: str, kinds: tuple[type[Spec], ...], what: str) -> Any:
         found: Any = getattr(module, attribute, None)
         # Of the class: what an object says of itself may be anything, an exception too.
         have = [k for k, v in vars(module).items() if issubclass(type(v), kinds)]
-        if issubclass(type(found), kinds):
-            return type(found).model_validate(found)  # `model_copy(update=...)` leaves that out
+        kind = next((kind for kind in kinds if issubclass(type(found), kind)), None)
+        if kind is not None:
+            return kind.model_validate(found)  # `model_copy(update=...)` leaves that out
     listed = ", ".join(map(str, have[:20])) + (", ..." if len(have) > 20 else "")
     raise ValueError(
         f"{cut(str(file))} has no {what} {shown(attribute)}; it has {listed or 'none'}"

@@ -226,8 +226,12 @@ def with_dims(model: Any, dims: list[int]) -> Any:
 
 
 def canonical(spec: TrialSpec) -> str:
-    """Sorted keys, no spaces, and every field equal to its default left out."""
-    content = spec.model_dump(mode="json", exclude_defaults=True)
+    """Sorted keys, no spaces, and every field equal to its default left out.
+
+    Raises:
+        ValidationError: a copy with fields that do not validate, or of classes that are not ours.
+    """
+    content = TrialSpec.model_validate(spec).model_dump(mode="json", exclude_defaults=True)
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 

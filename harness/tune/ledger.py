@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness.records.files import write_json
+from harness.records.sealed import write_sealed
 from harness.records.store import Store
 from harness.suite import FullSpec, InTrainingSpec, TrialSpec
 from harness.tasks.base import HIGHER_IS_BETTER
@@ -282,4 +282,4 @@ class Ledger:
 
     def write(self) -> None:
         """Write STORE/suites/<study>/study.json."""
-        write_json(self.store.suite(self.study.name) / "study.json", self.content())
+        write_sealed(self.store.suite(self.study.name) / "study.json", self.content())

@@ -1,0 +1,106 @@
+"""The one node of an own Ray, without what a launch does not need.
+
+`ray.init` would also start a dashboard, an autoscaler's monitor and a monitor of logs, a Python
+process each; gives the node 30 seconds, however busy the machine is; and waits for processes that
+are long dead. So this is Ray's own class for a node, with those few of its steps replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ray._private import node, services
+from ray._private.parameter import RayParams
+
+OBJECT_STORE_BYTES = 100 * 1024**2  # specs and outcomes are all that goes through it
+LOOK_EVERY = 0.1  # seconds
+LAST_BYTES = 65536  # of a log, in which the reason of a death is looked for
+
+
+class Head(node.Node):
+    """A node in a folder of its own. `start` starts it; `kill_all_processes` ends it."""
+
+    def __init__(self, cpus: int, folder: str, seconds: float):
+        # What `kill_all_processes` asks of a node that was never begun.
+        self.all_processes: dict[str, Any] = {}
+        self.cpus, self.folder, self.seconds = cpus, folder, seconds
+
+    def start(self) -> None:
+        """Start its processes and wait until they answer.
+
+        Raises:
+            RuntimeError: one of them died, or they did not answer in time.
+            Exception: whatever else keeps Ray from starting.
+        """
+        self.deadline = time.monotonic() + self.seconds
+        parameters = RayParams(
+            num_cpus=self.cpus,
+            object_store_memory=OBJECT_STORE_BYTES,
+            temp_dir=self.folder,  # Ray opens this one to everybody
+            include_dashboard=False,
+            include_log_monitor=False,  # type: ignore[arg-type]
+            no_monitor=True,
+        )
+        with self._patient_with_ports():
+            super().__init__(parameters, head=True, shutdown_at_exit=False, spawn_reaper=True)
+
+    def start_api_server(self, **_: Any) -> None:
+        """None: it serves the dashboard."""
+
+    def start_ray_processes(self) -> None:
+        """Start them, and wait longer than Ray itself does."""
+        super().start_ray_processes()
+        self._await(lambda: services.get_node(self.gcs_address, self._node_id))
+
+    @contextlib.contextmanager
+    def _patient_with_ports(self) -> Iterator[None]:
+        """Ray waits for a port in one piece, deaf to signals and to the death of its process."""
+        original = getattr(node, "wait_for_persisted_port", None)
+        if original is None:  # an older Ray, which chooses the ports itself
+            yield
+            return
+
+        def wait(*place: Any, timeout_ms: int) -> int:
+            return self._await(lambda: original(*place, timeout_ms=int(1000 * LOOK_EVERY)))
+
+        node.wait_for_persisted_port = wait
+        try:
+            yield
+        finally:
+            node.wait_for_persisted_port = original
+
+    def _await(self, ask: Callable[[], Any]) -> Any:
+        """The answer, which is RuntimeError for as long as there is none."""
+        while True:
+            try:
+                return ask()
+            except RuntimeError:
+                self._check()
+            time.sleep(LOOK_EVERY)
+
+    def _check(self) -> None:
+        for kind, processes in self.all_processes.items():
+            code = processes[0].process.poll()
+            if code is not None:
+                said = self._last_error(kind)
+                raise RuntimeError(f"its {kind} ended with code {code}{said and f': {said}'}")
+        if time.monotonic() > self.deadline:
+            raise RuntimeError(
+                f"it was not up after {self.seconds:g} s; HARNESS_RAY_START_SECONDS may allow more"
+            )
+
+    def _last_error(self, kind: str) -> str:
+        """The last error or fatal line in the logs of a process; empty where there is none."""
+        found = ""
+        for file in sorted(Path(self._logs_dir).glob(f"{kind}*")):
+            text = file.read_bytes()[-LAST_BYTES:].decode(errors="replace")
+            marked = [line for line in text.splitlines() if " C " in line or " E " in line]
+            found = marked[-1] if marked else found
+        return found.rpartition("] ")[2].strip()
+
+
+__all__ = ["Head"]
