@@ -55,7 +55,7 @@ DAMAGED = [
     (b'{"suite": {}, "trials": [null]}', "plan.json"),
     (b'{"suite": {}, "trials": [{}]}', "plan.json"),
     (b'{"suite": {}, "trials": [{"trial_id": 3}]}', "plan.json"),
-    (b'{"suite": {}, "trials": [{"trial_id": "../../etc"}]}', "etc"),
+    (b'{"suite": {}, "trials": [{"trial_id": "../../etc"}]}', "plan.json"),
     (b'{"suite": {}, "trials": [{"trial_id": "' + b"x" * 100_000 + b'"}]}', "plan.json"),
     (b'{"suite": {}, "trials": [{"trial_id": "a\\u0000b"}]}', "plan.json"),
 ]

@@ -31,6 +31,15 @@ def test_every_verb_has_help(capsys, verb):
     assert "Usage: harness" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("arguments", [[], ["data"], ["bench"]])
+def test_no_verb_is_answered_with_the_help(capsys, arguments):
+    assert execute(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("Usage: harness")
+    assert "Commands:" in err
+
+
 def test_help_imports_nothing_heavy():
     code = (
         "import sys; from harness.cli import execute; execute(['--help']); "
