@@ -12,7 +12,7 @@ from .jobs import Job
 from .words import told
 from .worker import TrialWorker
 
-POLL_EVERY = 0.5  # seconds
+POLL_EVERY = 1.0  # seconds
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
