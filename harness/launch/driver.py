@@ -13,6 +13,7 @@ from harness.training.environment import check_environment
 from harness.training.stops import Signals, stoppable
 
 from . import cluster
+from .address import check_address
 from .jobs import Interrupted, Job, Jobs, Outcome
 from .pool import Pool, Slot
 from .progress import Ended, ProgressSink, Snapshot
@@ -66,6 +67,7 @@ def launch(
     cpus = max(job.cpus for job in first)
     if address == "local" and cpus > usable_cores():
         raise ValueError(f"a trial asks for {cpus} CPUs; this machine has {usable_cores()}")
+    check_address(address)
     local = address == "local"
     progress.say("starting Ray on this machine" if local else f"connecting to Ray at {address}")
     try:
