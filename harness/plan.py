@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 from statistics import mean
 from typing import Any
 
+from harness.inputs import cut
 from harness.records.states import Damaged
 from harness.records.store import Store
 from harness.suite import Role, Suite, TrialSpec
@@ -44,11 +45,15 @@ class Plan:
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     forgotten: set[str] = field(default_factory=set)
     damaged: dict[str, str] = field(default_factory=dict)  # by trial: what is wrong, what to do
+    trials_of: dict[tuple[str, str], dict[int, TrialSpec]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.suite = validated(self.suite, Suite)
         roles = list(self.suite.roles())
-        self.rows = [Planned(role, self._needs(role, roles)) for role in roles]
+        for role in roles:
+            of_row = self.trials_of.setdefault((role.task, role.label), {})
+            of_row[role.trial.seed] = role.trial
+        self.rows = [Planned(role, self._needs(role)) for role in roles]
         self.resolve()
 
     def resolve(self) -> None:
@@ -119,7 +124,7 @@ class Plan:
         chosen = [row for row in self.rows if fnmatch(row.name, glob)]
         if not chosen:
             names = ", ".join(dict.fromkeys(row.name for row in self.rows))
-            raise ValueError(f"--only {glob}: no row matches; there are {names}")
+            raise ValueError(f"--only {cut(glob)}: no row matches; there are {cut(names, 1_000)}")
         needed = {trial_id for row in chosen for trial_id in row.needs}
         return [r for r in self.rows if r in chosen or r.role.trial.trial_id in needed]
 
@@ -156,18 +161,17 @@ class Plan:
             ],
         }
 
-    def _needs(self, role: Role, roles: list[Role]) -> tuple[str, ...]:
+    def _needs(self, role: Role) -> tuple[str, ...]:
         source = role.trial.source()
         needs = [] if source is None else [source.trial_id]
-        return (*needs, *(trial.trial_id for trial in self._matched(role, roles)))
+        return (*needs, *(trial.trial_id for trial in self._matched(role)))
 
-    @staticmethod
-    def _matched(role: Role, roles: list[Role]) -> list[TrialSpec]:
+    def _matched(self, role: Role) -> list[TrialSpec]:
         match = getattr(role.trial.arm, "match", None)
-        if match is None:
+        if match is None or role.matches is None:
             return []
-        trials = [r.trial for r in roles if r.label == role.matches and r.task == role.task]
-        return [t for t in trials if match == "mean" or t.seed == role.trial.seed]
+        of_row = self.trials_of[role.task, role.matches]  # by seed
+        return list(of_row.values()) if match == "mean" else [of_row[role.trial.seed]]
 
     def _resolve(self, row: Planned) -> None:
         trial, arm = row.role.trial, row.role.trial.arm
@@ -182,7 +186,7 @@ class Plan:
         if getattr(arm, "match", None) is None:
             row.spec = trial.resolved()
             return
-        matched = self._matched(row.role, [r.role for r in self.rows])
+        matched = self._matched(row.role)
         results = [self.result(t.trial_id) for t in matched]
         if any(result is None for result in results):
             return

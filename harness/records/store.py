@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
-from harness.inputs import shown, user_path
+from harness.inputs import cut, shown, user_path
 from harness.records import locks
 from harness.records.files import is_plain_name, plain_name
 from harness.records.trial_dir import TrialDir
@@ -37,18 +37,24 @@ class Store:
         try:
             existing = next(p for p in (root, *root.parents) if p.exists() or p.is_symlink())
         except OSError as error:
-            raise ValueError(f"cannot use {root} as a store: {error.strerror}") from None
+            raise ValueError(f"cannot use {cut(str(root))} as a store: {error.strerror}") from None
         if not existing.exists():
-            raise ValueError(f"cannot use {root} as a store: the link {existing} leads nowhere")
+            raise ValueError(
+                f"cannot use {cut(str(root))} as a store: the link {cut(str(existing))} leads nowhere"
+            )
         if not existing.is_dir():
-            raise ValueError(f"cannot use {root} as a store: {existing} is not a folder")
+            raise ValueError(
+                f"cannot use {cut(str(root))} as a store: {cut(str(existing))} is not a folder"
+            )
         if create:
             try:
                 # Permission bits do not tell (read-only mounts, root, quotas): try it.
                 with tempfile.TemporaryFile(dir=existing):
                     pass
             except OSError as error:
-                raise ValueError(f"cannot write to the store {root}: {error.strerror}") from None
+                raise ValueError(
+                    f"cannot write to the store {cut(str(root))}: {error.strerror}"
+                ) from None
         return cls(root)
 
     def trial(self, trial_id: str) -> TrialDir:

@@ -33,7 +33,8 @@ def execute(file: Path) -> types.ModuleType:
     module = types.ModuleType(f"_suite_{file.stem}")
     module.__file__ = str(file.absolute())
     sys.modules[module.__name__] = module
-    with _left_as_it_was(file), _importing_from(file.absolute().parent), answering(file):
+    folder = os.getcwd()
+    with answering(file), _left_as_it_was(folder), _importing_from(file.absolute().parent):
         # Not by import: its cached bytecode would hide a change of the same second and size.
         code = compile(source, module.__file__, "exec", dont_inherit=True)
         exec(code, vars(module))
@@ -79,32 +80,33 @@ def _words(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _left_as_it_was(file: Path) -> Iterator[None]:
-    """Undo what would turn the rest of the command astray: another working folder, which a
+def _left_as_it_was(folder: str) -> Iterator[None]:
+    """Undo what would lead the rest of the command astray: another working folder, which a
     relative `--store` would follow, and other standard streams."""
-    streams, folder = (sys.stdout, sys.stderr), os.getcwd()
+    streams = sys.stdout, sys.stderr
     try:
         yield
     finally:
         sys.stdout, sys.stderr = streams
         os.chdir(folder)
     if any(getattr(stream, "closed", False) for stream in streams):
-        raise ValueError(f"{cut(str(file))} closes standard output or standard error")
+        raise ValueError("it has closed standard output or standard error")
 
 
 @contextlib.contextmanager
 def _importing_from(folder: Path) -> Iterator[None]:
     """Let modules in this folder be imported, and forget them afterwards; write no bytecode."""
-    before, writes_nothing = set(sys.modules), sys.dont_write_bytecode
-    sys.path.insert(0, str(folder))
+    before, path, writes_nothing = set(sys.modules), sys.path, sys.dont_write_bytecode
+    path.insert(0, str(folder))
     sys.dont_write_bytecode = True
     importlib.invalidate_caches()
     try:
         yield
     finally:
         sys.dont_write_bytecode = writes_nothing
+        sys.path = path
         with contextlib.suppress(ValueError):
-            sys.path.remove(str(folder))
+            path.remove(str(folder))
         fresh = [name for name in sys.modules if name not in before]
         own = {name for name in fresh if _lies_in(sys.modules[name], folder)}
         for name in fresh:

@@ -19,6 +19,7 @@ from .execute import answering, execute
 from .explain import explain
 from .suite import Suite
 
+LONGEST = 100  # characters of all settings together that a message repeats
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)?")
 
 
@@ -96,7 +97,7 @@ def override(suite: Suite, settings: Sequence[str]) -> Suite:
         said = re.sub(
             r"^comparisons\.(\d+)", lambda hit: suite.comparisons[int(hit[1])].key, explain(error)
         )
-        raise ValueError(f"--set {cut(' '.join(settings))}: {said}") from None
+        raise ValueError(f"--set {cut(' '.join(settings), LONGEST)}: {said}") from None
 
 
 def _parsed(suite: Suite, setting: str) -> tuple[str, Any]:
@@ -143,8 +144,10 @@ def _hint(suite: Suite, path: str) -> str:
     if same:
         return f"did you mean {', '.join(same[:3])}?"
 
+    longest = max(map(len, known)) + 1
+
     def parent(name: str) -> str:
-        name = name.rpartition(".")[0]
+        name = name[:longest].rpartition(".")[0]
         while name and name not in known:
             name = name.rpartition(".")[0]
         return name
@@ -176,6 +179,8 @@ def _assign(comparison: dict[str, Any], path: str, value: Any) -> None:
     for key in parents:
         node = node[key]
     node[last] = value
+    if not isinstance(comparison["arms"], dict):
+        return  # which validation refuses
     for label, arm in before.items():
         changed = comparison["arms"].get(label)
         if changed == arm:

@@ -43,7 +43,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
         twice = next(key for key, count in Counter(k for k, _ in pairs).items() if count > 1)
-        raise ValueError(f"{shown(twice)} stands there twice")
+        raise ValueError(f"{shown(twice, 60)} stands there twice")
     return content
 
 

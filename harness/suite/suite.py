@@ -15,11 +15,11 @@ from .names import checked_label, checked_name, checked_text
 from .specs import AnyArm, AnyModel, AnyTask, LRUSpec, TrainingSpec, TrialSpec
 
 # Every trial is a folder of its own.
-MOST_TRIALS, MOST_ROWS = 100_000, 10_000
+MOST_TRIALS, MOST_ROWS, MOST_SEEDS = 100_000, 10_000, 10_000
 
 Seeds = Annotated[
     tuple[Annotated[int, Field(ge=0, lt=2**32)], ...],
-    Field(strict=False, min_length=1, max_length=MOST_TRIALS),
+    Field(strict=False, min_length=1, max_length=MOST_SEEDS),
 ]
 
 

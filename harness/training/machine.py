@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from harness.inputs import cut
+
 from .environment import device_wish, threads_wish
 
 
@@ -26,10 +28,12 @@ def pick_device() -> torch.device:
     """
     name = device_wish() or ("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"HARNESS_DEVICE is {name}, but no GPU can be used here")
+        raise ValueError(f"HARNESS_DEVICE is {cut(name)}, but no GPU can be used here")
     device = torch.device(name)
     if device.index is not None and device.index >= torch.cuda.device_count():
-        raise ValueError(f"HARNESS_DEVICE is {name}; there are {torch.cuda.device_count()} GPUs")
+        raise ValueError(
+            f"HARNESS_DEVICE is {cut(name)}; there are {torch.cuda.device_count()} GPUs"
+        )
     return device
 
 
