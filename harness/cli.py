@@ -168,7 +168,7 @@ def run(
     cpus = cpus or default_cpus()
     wishes = Wishes(address, only, retry or (), cpus, gpus, concurrency, fork)
     account = run_suite(wanted, place, command, wishes)
-    if account.page.is_file():
+    if account.published:
         print(render(comparison_of(wanted.name, place), "text"))
         print(f"Tables, figures and page: {account.page}", file=sys.stderr)
     return _ended(account, command)
@@ -216,7 +216,7 @@ def tune(
     wishes = Wishes(address, None, (), cpus, gpus, concurrency, fork)
     account = run_study(wanted, place, command, wishes, storage)
     answer = account.page.with_name("answer.md")
-    if answer.is_file():
+    if account.published:
         print(answer.read_text("utf-8"), end="")
         print(f"Figures, candidates and page: {account.page}", file=sys.stderr)
     return _ended(account, command)

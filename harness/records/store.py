@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
-from harness.inputs import cut, shown, user_path
+from harness.inputs import cut, user_path
 from harness.records import locks
 from harness.records.files import is_plain_name, plain_name
 from harness.records.trial_dir import TrialDir
@@ -28,24 +28,19 @@ class Store:
         line) for a path that is no folder, or that cannot be written.
         """
         root = user_path(path, "the store")
+        refused = f"cannot use {cut(str(root))} as a store"
         try:
             root = root.absolute()
         except FileNotFoundError:
-            raise ValueError(
-                f"cannot use {shown(str(path))} as a store: the working directory is gone"
-            ) from None
+            raise ValueError(f"{refused}: the working directory is gone") from None
         try:
             existing = next(p for p in (root, *root.parents) if p.exists() or p.is_symlink())
         except OSError as error:
-            raise ValueError(f"cannot use {cut(str(root))} as a store: {error.strerror}") from None
+            raise ValueError(f"{refused}: {error.strerror}") from None
         if not existing.exists():
-            raise ValueError(
-                f"cannot use {cut(str(root))} as a store: the link {cut(str(existing))} leads nowhere"
-            )
+            raise ValueError(f"{refused}: the link {cut(str(existing))} leads nowhere")
         if not existing.is_dir():
-            raise ValueError(
-                f"cannot use {cut(str(root))} as a store: {cut(str(existing))} is not a folder"
-            )
+            raise ValueError(f"{refused}: {cut(str(existing))} is not a folder")
         if create:
             try:
                 # Permission bits do not tell (read-only mounts, root, quotas): try it.
