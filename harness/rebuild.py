@@ -5,16 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.plan_file import read_plan
 from harness.records.collect import collect
-from harness.records.files import read_json
 from harness.records.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def rebuild(name: str, store: Store) -> Path:
-    """Collect, report and mirror the suite of this name; returns the page's path.
+def rebuild(name: str, store: Store) -> tuple[Path, list[str]]:
+    """Collect, report and mirror the suite of this name.
+
+    Returns the page's path, and a line for each trial whose record is damaged and left out.
 
     Raises:
         ValueError: no record of it in this store.
@@ -23,10 +25,19 @@ def rebuild(name: str, store: Store) -> Path:
     from harness.report import write_report
 
     plan = planned(name, store)
-    collect(store, name, plan)
+    damaged = collect(store, name, plan)
     write_report(store.suite(name), name, plan.get("command", f"harness run {name}"))
     mirror(store, name, None)
-    return store.suite(name) / "index.html"
+    return store.suite(name) / "index.html", damaged
+
+
+def trials_of(name: str, store: Store) -> list[str]:
+    """Ids of the trials in a suite's plan, each once.
+
+    Raises:
+        ValueError: no record of it in this store.
+    """
+    return list(dict.fromkeys(entry["trial_id"] for entry in planned(name, store)["trials"]))
 
 
 def comparison_of(name: str, store: Store) -> pd.DataFrame:
@@ -54,7 +65,7 @@ def planned(name: str, store: Store) -> dict[str, Any]:
     path = store.suite(name) / "plan.json"
     if not path.is_file():
         raise ValueError(f"no record of suite {name} in {store.root}: run it first")
-    plan = read_json(path)
+    plan = read_plan(path, name)
     if not any(store.trial(entry["trial_id"]).ended() for entry in plan["trials"]):
         raise ValueError(f"suite {name} in {store.root} has no finished trial yet")
     return plan

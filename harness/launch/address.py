@@ -6,6 +6,8 @@ import os
 import socket
 from pathlib import Path
 
+from harness.inputs import shown
+
 PROBE_SECONDS = 3.0
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 _CALL = "/ray.rpc.NodeInfoGcsService/CheckAlive"  # what Ray's own health check asks
@@ -71,6 +73,15 @@ def _bootstrap() -> str | None:
         return None
 
 
+def _names_a_host(host: str) -> bool:
+    """Whether a host may have this name; IPv6 addresses may."""
+    try:
+        host.encode("idna")
+    except UnicodeError:  # an empty part, or one too long
+        return False
+    return bool(host) and "/" not in host
+
+
 def _split(address: str) -> tuple[str, int]:
     """Host and port of HOST:PORT or ray://HOST[:PORT]."""
     plain = address.removeprefix("ray://")
@@ -78,9 +89,10 @@ def _split(address: str) -> tuple[str, int]:
         plain += ":10001"
     host, _, port = plain.rpartition(":")
     host = host.strip("[]")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536 or "/" in host:
+    whole = port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536
+    if not whole or not _names_a_host(host):
         raise ValueError(
-            f"a Ray address is local, auto, HOST:PORT or ray://HOST:PORT, not {address!r}"
+            f"a Ray address is local, auto, HOST:PORT or ray://HOST:PORT, not {shown(address)}"
         )
     return host, int(port)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.inputs import shown
+from harness.tasks import data_folder
 from harness.training.environment import check_environment
 from harness.training.stops import Signals, stoppable
 
@@ -261,5 +262,5 @@ def _environment(address: str, data_dir: Path | None) -> dict[str, str]:
     if data_dir is not None:
         values["HARNESS_DATA"] = str(data_dir)
     if "HARNESS_DATA" in values or address == "local":
-        values["HARNESS_DATA"] = str(Path(values.get("HARNESS_DATA") or "data").absolute())
+        values["HARNESS_DATA"] = str(data_folder(values.get("HARNESS_DATA") or "data"))
     return values
