@@ -16,6 +16,7 @@ from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from harness.records.files import make_shared
 from harness.records.locks import Busy
 from harness.records.store import Store
 
@@ -160,6 +161,8 @@ def storage(url: URL) -> Iterator[optuna.storages.RDBStorage]:
         ValueError: it cannot be reached, or is no storage of this version of Optuna.
     """
     if url.get_backend_name() == "sqlite":
+        assert url.database is not None
+        make_shared(Path(url.database))
         kwargs: dict[str, Any] = {"connect_args": {"timeout": SQLITE_SECONDS}}
     else:
         kwargs = {"connect_args": _connect_args(), "pool_pre_ping": True}
