@@ -75,6 +75,11 @@ def _recorded(name: str, store: Any) -> tuple[str, bool]:
         found, is_study = _suite_or_study(name)
         return found.name, is_study
     except ValueError as error:
+        if store.has_lost(name):
+            raise ValueError(
+                f"{store.suite(name)} has lost its plan.json: run {name} again, which writes it "
+                "and keeps every trial that has ended"
+            ) from None
         known = store.suites()
         if not known:
             raise
@@ -142,7 +147,7 @@ def run(
     cpus = cpus or default_cpus()
     wishes = Wishes(address, only, retry or (), cpus, gpus, concurrency, fork)
     account = run_suite(wanted, place, command, wishes)
-    if account.page.is_file():
+    if account.published:
         print(render(comparison_of(wanted.name, place), "text"))
         print(f"Tables, figures and page: {account.page}", file=sys.stderr)
     return _ended(account, command)
@@ -190,7 +195,7 @@ def tune(
     wishes = Wishes(address, None, (), cpus, gpus, concurrency, fork)
     account = run_study(wanted, place, command, wishes, storage)
     answer = account.page.with_name("answer.md")
-    if answer.is_file():
+    if account.published:
         print(answer.read_text("utf-8"), end="")
         print(f"Figures, candidates and page: {account.page}", file=sys.stderr)
     return _ended(account, command)

@@ -7,7 +7,6 @@ it, a folder that cannot be written or a file cut short, may end a trial: it is 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserWideCacheLocator
 
 from harness.inputs import cut
+from harness.notes import say
 
 _said: list[str] = []  # the note of this process, at most one
 
@@ -69,11 +69,7 @@ class _Cache(FunctionCache):
 def _say(error: Exception) -> None:
     if not _said:
         _said.append(cut(f"{type(error).__name__}: {error}"))
-        print(
-            f"harness: what numba compiles cannot be kept on disk, so it is compiled again "
-            f"({_said[0]})",
-            file=sys.stderr,
-        )
+        say(f"what numba compiles cannot be kept on disk, so it is compiled again ({_said[0]})")
 
 
 __all__ = ["compiled"]

@@ -44,8 +44,8 @@ class Plan:
     rows: list[Planned] = field(default_factory=list)
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     forgotten: set[str] = field(default_factory=set)
-    trials_of: dict[tuple[str, str], dict[int, TrialSpec]] = field(default_factory=dict)
     damaged: dict[str, str] = field(default_factory=dict)  # by trial: what is wrong, what to do
+    trials_of: dict[tuple[str, str], dict[int, TrialSpec]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.suite = validated(self.suite, Suite)

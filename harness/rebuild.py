@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.plan_file import read_plan
 from harness.records.collect import collect
-from harness.records.sealed import read_sealed
 from harness.records.store import Store
 
 if TYPE_CHECKING:
@@ -52,8 +52,14 @@ def comparison_of(name: str, store: Store) -> pd.DataFrame:
     planned(name, store)
     path = store.suite(name) / "trials.parquet"
     if not path.is_file():
-        raise ValueError(f"suite {name} in {store.root} has no finished trial yet")
-    return compare(read_table(path, "trials").to_pandas())
+        raise ValueError(
+            f"suite {name} in {store.root} has no table of finished trials: "
+            f"harness report {name} makes it, if there are any"
+        )
+    try:
+        return compare(read_table(path, "trials").to_pandas())
+    except ValueError as error:
+        raise ValueError(f"{error}; harness report {name} makes the tables anew") from None
 
 
 def planned(name: str, store: Store) -> dict[str, Any]:
@@ -63,21 +69,9 @@ def planned(name: str, store: Store) -> dict[str, Any]:
         ValueError: there is none, or none of its trials has ended.
     """
     path = store.suite(name) / "plan.json"
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(f"no record of suite {name} in {store.root}: run it first")
     plan = read_plan(path, name)
     if not any(store.trial(entry["trial_id"]).ended() for entry in plan["trials"]):
         raise ValueError(f"suite {name} in {store.root} has no finished trial yet")
-    return plan
-
-
-def read_plan(path: Path, name: str) -> dict[str, Any]:
-    """The content of a plan.json. Raises ValueError, saying what to do, if it is damaged."""
-    again = f"run {name} again: that writes it anew, and keeps every trial that has ended"
-    plan = read_sealed(path, ("trials",), again, optional=("suite", "command"))
-    known = ("trial_id", "label", "role", "task", "seed")
-    entries = plan["trials"] if isinstance(plan["trials"], list) else [None]
-    for entry in entries:
-        if not isinstance(entry, dict) or not all(key in entry for key in known):
-            raise ValueError(f"{path} is no plan of trials; {again}")
     return plan

@@ -6,7 +6,7 @@ import secrets
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ from harness.launch.jobs import Jobs
 from harness.launch.memory import PeakMemory
 from harness.launch.progress import make_progress
 from harness.plan import Plan, Planned
+from harness.plan_file import can_show, write_plan
+from harness.plan_jobs import SuiteJobs
 from harness.records.collect import collect
-from harness.records.sealed import write_sealed
 from harness.records.states import Damaged
 from harness.records.store import Store
-from harness.sharing import arrange
-from harness.suite import Suite, TrialSpec
+from harness.suite import Suite
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Account:
     """What a run did and what it took."""
 
     page: Path
+    published: bool = False  # whether tables and page are of this run
     seconds: float = 0.0
     launched: int = 0
     seconds_launch: float | None = None  # a trial's, beyond its own seconds; the median
@@ -64,7 +65,7 @@ class Account:
     def lines(self) -> list[str]:
         """For a person to read."""
         if not self.launched and self.interrupted:
-            return ["interrupted before a trial had ended"]
+            return ["interrupted before a trial had ended", *self._older()]
         if not self.launched:
             return [f"nothing was missing; tables and page took {self.seconds_report:.1f} s"]
         said = f"{self.launched} trials in {self.seconds:.0f} s"
@@ -74,102 +75,12 @@ class Account:
             said += f"; peak memory of all processes {self.peak_memory_bytes / 2**30:.2f} GiB"
         if self.flops_spent < self.flops:
             said += f"; sharing saved {1 - self.flops_spent / self.flops:.0%} of the training FLOPs"
-        return [said]
+        return [said, *self._older()]
 
-
-class PlanJobs:
-    """A plan as the launcher sees it: what is ready, and what has ended."""
-
-    def __init__(
-        self,
-        plan: Plan,
-        only: str | None = None,
-        cpus: int = 1,
-        gpus: float = 0.0,
-        share: bool = True,
-        keep_at: Mapping[str, Iterable[int]] | None = None,
-        parents: Iterable[TrialSpec] = (),
-    ):
-        self.plan, self.cpus, self.gpus = plan, cpus, gpus
-        self.rows = plan.select(only)
-        specs = [row.spec for row in self.rows if row.spec is not None] + list(parents)
-        specs = specs if share else []
-        self.sharing = arrange(specs, plan.store, plan.ended, keep_at)
-        self.given: set[str] = set()
-        self.faulted: dict[str, str] = {}
-        self.begun: dict[str, float] = {}
-        for row in self.rows:
-            plan.state(row)  # so that `pending`, which is asked often, reads no file
-
-    def ready(self) -> list[Job]:
-        """Jobs that can start and were not handed out yet."""
-        self.plan.resolve()
-        missing = [row for row in self.plan.missing(self.rows) if self._can_begin(row)]
-        jobs = [self._job(row) for row in missing]
-        fresh = [job for job in jobs if job.trial_id not in self.given]
-        self.given |= {job.trial_id for job in fresh}
-        return fresh
-
-    def done(self, trial_id: str, outcome: Outcome) -> None:
-        """A trial has ended, or its machines gave up on it."""
-        if outcome.status != "faulted" and self.plan.result(trial_id) is not None:
-            self.sharing.ended(trial_id)
-            return
-        self.faulted[trial_id] = outcome.message or outcome.status
-        for row in self.plan.rows:
-            if trial_id in row.needs and row.blocked is None:
-                row.blocked = f"{trial_id}, which it needs, did not end"
-
-    def pending(self) -> int:
-        """Roles whose trial was not handed out yet and is not in the store."""
-        over = self.given | self.plan.results.keys() | self.plan.damaged.keys()
-        return sum(
-            row.spec is None or row.spec.trial_id not in over
-            for row in self.rows
-            if row.blocked is None
-        )
-
-    def note(self) -> str:
-        """Nothing beyond the counts."""
-        return ""
-
-    def unfinished(self) -> list[str]:
-        """What has no result that counts, one line each."""
-        lines = []
-        for row in self.rows:
-            state = self.plan.state(row)
-            if state in ("completed", "diverged"):
-                continue
-            trial_id = row.spec.trial_id if row.spec else ""
-            reason = row.blocked or self.faulted.get(trial_id)
-            result = self.plan.result(trial_id) if trial_id else None
-            reason = (result or {}).get("message") or self.plan.damaged.get(trial_id) or reason
-            said = f"{state} {row.name}, seed {row.role.trial.seed}"
-            lines.append(f"{said}: {reason}" if reason else said)
-        return lines
-
-    def _can_begin(self, row: Planned) -> bool:
-        """Whether all that the trial needs is there, or will never be."""
-        assert row.spec is not None
-        if not self.plan.ready(row):
-            return False
-        fork = self.sharing.forks.get(row.spec.trial_id)
-        if fork is None or self.sharing.is_there(row.spec.trial_id):
-            return True
-        return self.plan.ended(fork[0]) or fork[0] in self.faulted
-
-    def _job(self, row: Planned) -> Job:
-        assert row.spec is not None
-        trial_id = row.spec.trial_id
-        return Job(
-            trial_id,
-            row.spec.model_dump(mode="json"),
-            row.name,
-            cpus=self.cpus,
-            gpus=self.gpus,
-            fork=self.sharing.forks.get(trial_id),
-            keep_at=tuple(sorted(self.sharing.keep_at.get(trial_id, ()))),
-        )
+    def _older(self) -> list[str]:
+        if self.published or not self.page.is_file():
+            return []
+        return [f"{self.page} and its tables show what they showed before this run"]
 
 
 def run_suite(suite: Suite, store: Store, command: str, wishes: Wishes | None = None) -> Account:
@@ -183,7 +94,14 @@ def run_suite(suite: Suite, store: Store, command: str, wishes: Wishes | None = 
     wishes = wishes or Wishes()
     plan = Plan(suite, store)
     plan.forget(wishes.retry, plan.select(wishes.only))
-    jobs = PlanJobs(plan, wishes.only, wishes.cpus, wishes.gpus, wishes.share)
+    jobs = SuiteJobs(
+        plan,
+        command,
+        only=wishes.only,
+        cpus=wishes.cpus,
+        gpus=wishes.gpus,
+        share=wishes.share,
+    )
     account = Account(store.suite(suite.name) / "index.html")
     begun, start = time.time(), time.perf_counter()
     if jobs.pending():
@@ -191,23 +109,11 @@ def run_suite(suite: Suite, store: Store, command: str, wishes: Wishes | None = 
         todo = (row for row in jobs.rows if plan.state(row) in ("missing", "waiting"))
         trials = (row.spec or row.role.trial for row in todo)
         check_launch(trials, wishes.address, wishes.cpus, wishes.gpus)
-        _launch(jobs, wishes, command, account)
-    account.seconds_report = publish(plan, command, begun, account)
+        launch_and_account(jobs, store, wishes, account, jobs.begin)
+    account.seconds_report = publish(plan, command, begun, account, jobs.rows)
     account.seconds = time.perf_counter() - start
     account.unfinished = jobs.unfinished()
     return account
-
-
-def _launch(jobs: PlanJobs, wishes: Wishes, command: str, account: Account) -> None:
-    plan = jobs.plan
-
-    def begin() -> None:
-        """Nothing can be refused any more: write."""
-        plan.wipe()
-        jobs.sharing.sweep()
-        _write_plan(plan, command)
-
-    launch_and_account(jobs, plan.store, wishes, account, begin)
 
 
 def launch_and_account(
@@ -264,26 +170,26 @@ def _launch_seconds(
     return statistics.median(beyond) if beyond else None
 
 
-def _write_plan(plan: Plan, command: str) -> dict[str, Any]:
-    record = {**plan.record(), "command": command}
-    write_sealed(plan.store.suite(plan.suite.name) / "plan.json", record)
-    return record
+def publish(
+    plan: Plan, command: str, begun: float, account: Account, rows: Sequence[Planned]
+) -> float:
+    """Write the suite's tables, report and mirror from what has ended; returns the seconds.
 
-
-def publish(plan: Plan, command: str, begun: float, account: Account) -> float:
-    """Write the suite's tables, report and mirror from what has ended; returns the seconds."""
+    Nothing is written, and `account.published` stays as it is, while the stored plan has more to
+    show; `rows` are those that were asked for.
+    """
     from harness.records.mirror import mirror
     from harness.report import write_report
 
     start = time.perf_counter()
     plan.resolve()
     store, name = plan.store, plan.suite.name
-    record = plan.record()
-    if not any(plan.result(entry["trial_id"]) for entry in record["trials"]):
+    if not can_show(plan, rows):
         return 0.0
-    record = _write_plan(plan, command)
+    record = write_plan(plan, command)
     account.damaged += [one for one in collect(store, name, record) if one not in account.damaged]
     write_report(store.suite(name), name, command)
+    account.published = True
     facts = {
         "trials_launched": account.launched,
         "peak_memory_bytes": account.peak_memory_bytes,

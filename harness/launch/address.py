@@ -73,6 +73,15 @@ def _bootstrap() -> str | None:
         return None
 
 
+def _names_a_host(host: str) -> bool:
+    """Whether a host may have this name; IPv6 addresses may."""
+    try:
+        host.encode("idna")
+    except UnicodeError:  # an empty part, or one too long
+        return False
+    return bool(host) and "/" not in host
+
+
 def _split(address: str) -> tuple[str, int]:
     """Host and port of HOST:PORT or ray://HOST[:PORT]."""
     plain = address.removeprefix("ray://")
@@ -86,15 +95,6 @@ def _split(address: str) -> tuple[str, int]:
             f"a Ray address is local, auto, HOST:PORT or ray://HOST:PORT, not {shown(address)}"
         )
     return host, int(port)
-
-
-def _names_a_host(host: str) -> bool:
-    """Whether a host may have this name; IPv6 addresses may."""
-    try:
-        host.encode("idna")
-    except UnicodeError:  # an empty part, or one too long
-        return False
-    return bool(host) and "/" not in host
 
 
 __all__ = ["check_address"]

@@ -37,18 +37,6 @@ def explain(error: ValidationError) -> str:
     return distinct[0] + more
 
 
-def _telling(items: list[Any]) -> list[Any]:
-    """Without those that say of a list that it is no number, where it may be a list, too, and
-    another says what is wrong in it."""
-
-    def of_a_list(item: Any) -> bool:
-        return item["type"] == "int_type" and type(item["input"]) in (list, tuple)
-
-    places = (item["loc"] for item in items if not of_a_list(item))
-    within = {place[:end] for place in places for end in range(1, len(place))}
-    return [item for item in items if not of_a_list(item) or item["loc"][:-1] not in within]
-
-
 def validated(spec: Any, kind: type[AnySpec]) -> AnySpec:
     """The spec as one of this class, and validated again: `model_copy(update=...)` left that out.
 
@@ -59,6 +47,18 @@ def validated(spec: Any, kind: type[AnySpec]) -> AnySpec:
         return kind.model_validate(spec)
     except ValidationError as error:
         raise ValueError(explain(error)) from None
+
+
+def _telling(items: list[Any]) -> list[Any]:
+    """Without those that say of a list that it is no number, where it may be a list, too, and
+    another says what is wrong in it."""
+
+    def of_a_list(item: Any) -> bool:
+        return item["type"] == "int_type" and type(item["input"]) in (list, tuple)
+
+    places = (item["loc"] for item in items if not of_a_list(item))
+    within = {place[:end] for place in places for end in range(1, len(place))}
+    return [item for item in items if not of_a_list(item) or item["loc"][:-1] not in within]
 
 
 def _one(item: Any, whole: Any) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 
 from harness.launch import Job, Outcome
 from harness.plan import Plan
+from harness.plan_jobs import PlanJobs
 from harness.records.store import Store
-from harness.run import PlanJobs, Wishes
+from harness.run import Wishes
 
 from .rounds import Stage
 

@@ -53,6 +53,8 @@ class Ledger:
     finalists: list[int] = field(default_factory=list)
     state: str = "searching"
     recommendation: dict[str, Any] | None = None
+    known: int = 0  # candidates of the study.json of before
+    earlier: tuple[list[int], dict[str, Any]] | None = None  # finalists and answer of before
     _results: dict[str, dict[str, Any]] = field(default_factory=dict)
     _keep: set[int] = field(default_factory=set)
 
@@ -249,6 +251,8 @@ class Ledger:
         )
         if not chosen:
             raise ValueError(f"no candidate of {study.name} completed: there is nothing to confirm")
+        if self.recommendation is not None:  # it stands until this confirmation has results
+            self.earlier = self.finalists, self.recommendation
         self.finalists, self.state, self.recommendation = chosen, "confirming", None
         self.write()
 
@@ -258,6 +262,7 @@ class Ledger:
 
     def content(self) -> dict[str, Any]:
         """The content of study.json."""
+        finalists, recommendation = self.earlier or (self.finalists, self.recommendation)
         return {
             "study": self.study.model_dump(mode="json"),
             "command": self.command,
@@ -276,10 +281,16 @@ class Ledger:
                 }
                 for c in self.candidates.values()
             ],
-            "finalists": self.finalists,
-            "recommendation": self.recommendation,
+            "finalists": finalists,
+            "recommendation": recommendation,
         }
 
+    def has_less(self) -> bool:
+        """Whether the search knows less yet than study.json says: it was stopped on its way."""
+        return self.state == "searching" and len(self.candidates) < max(1, self.known)
+
     def write(self) -> None:
-        """Write STORE/suites/<study>/study.json."""
+        """Write STORE/suites/<study>/study.json, unless that would hide candidates of before."""
+        if self.has_less():
+            return
         write_sealed(self.store.suite(self.study.name) / "study.json", self.content())

@@ -56,6 +56,7 @@ def run_study(
     before = check_name(study, store)
     account = Account(store.suite(study.name) / "index.html")
     ledger = Ledger(study, store, command)
+    ledger.known = len(before.get("candidates", []))
     if before.get("recommendation"):  # it stands until another takes its place
         ledger.finalists, ledger.recommendation = before["finalists"], before["recommendation"]
     begun, start = time.time(), time.perf_counter()
@@ -66,8 +67,8 @@ def run_study(
             launch_and_account(jobs, store, wishes, account)
         except Halted as halted:
             account.unfinished = [str(halted)]
-        if ledger.state == "searching" and not ledger.candidates:
-            return account  # not even the full model is there yet
+        if ledger.has_less():
+            return account
         account.seconds_report = conclude(ledger, begun, account)
     account.seconds = time.perf_counter() - start
     return account
@@ -116,15 +117,20 @@ def conclude(ledger: Ledger, begun: float, account: Account) -> float:
     arms: dict[str, Any] = {"full": FullSpec(kind="full")}
     arms |= {c.label: c.arm for c in ledger.candidates.values() if c.state == "complete"}
     searched = suite_of(study, study.name, arms, study.seeds)
-    publish(Plan(searched, store), ledger.command, begun, account)
+    plan = Plan(searched, store)
+    publish(plan, ledger.command, begun, account, plan.rows)
     mirror_stopped(ledger)
     if ledger.finalists and set(ledger.finalists) <= set(ledger.candidates):
         fresh = Plan(confirmation(study, ledger.finalists, ledger.arms()), store)
-        publish(fresh, ledger.command, begun, account)
+        account.published = False
+        publish(fresh, ledger.command, begun, account, fresh.rows)
+        if account.published:
+            ledger.earlier = None
         if ledger.state == "done":
             ledger.recommendation = recommendation(ledger)
     ledger.write()
     report_study(study.name, store)
+    account.published = True
     return time.perf_counter() - start
 
 

@@ -132,8 +132,10 @@ def test_what_diverged_is_a_result_and_can_be_asked_for_again(tmp_path, ran):
 
 
 def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(tmp_path, ran):
-    shutil.copy(ran[0] / "tiny.py", tmp_path)
+    shutil.copytree(ran[0], tmp_path, dirs_exist_ok=True)
+    before = times(tmp_path)
     slow = ["run", "tiny.py", "--set", f"training.steps={SLOW_STEPS}", "--set", "seeds=[0]"]
+    known = set((tmp_path / "results" / "local" / "trials").glob("*/manifest.json"))
     running = subprocess.Popen(
         [*HARNESS, *slow],
         cwd=tmp_path,
@@ -144,7 +146,7 @@ def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(tmp_path, ran):
     )
     trials = tmp_path / "results" / "local" / "trials"
     deadline = time.monotonic() + 90
-    while not list(trials.glob("*/manifest.json")):
+    while set(trials.glob("*/manifest.json")) == known:
         assert time.monotonic() < deadline, "no trial began"
         assert running.poll() is None, running.communicate()
         time.sleep(0.1)
@@ -154,5 +156,7 @@ def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(tmp_path, ran):
     assert running.returncode == 130, err
     assert f"Go on with: {shlex.join(['harness', *slow])}" in err
     assert "Traceback" not in err
-    assert not times(tmp_path)
+    assert times(tmp_path) == before
     assert list(trials.glob("*/checkpoint/*"))
+    assert harness(tmp_path, "table", "tiny").stdout == ran[1].stdout  # the run before
+    assert harness(tmp_path, "report", "tiny").returncode == 0

@@ -20,8 +20,6 @@ from .folder import MARK, private_folder
 # their trials, so those that it would start ahead stay unused; and it is as patient as we are.
 SETTINGS = {"RAY_prestart_worker_first_driver": "0"}
 PATIENCE = {  # units in a second
-    "RAY_raylet_start_wait_time_s": 1,
-    "RAY_gcs_server_port_wait_time_s": 1,
     "RAY_worker_register_timeout_seconds": 1,
     "RAY_agent_register_timeout_ms": 1000,
 }
@@ -43,15 +41,17 @@ def own_ray(cpus: int) -> Iterator[Any]:
         os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(folder / "token"))
     before = _children()
     heads: list[Any] = []
+    up = False
     try:
         try:
             with _settings(str(folder), seconds), _deaf_to_hangups():
-                yield_to = _connected(cpus, str(folder / "ray"), seconds, heads)
+                ray = _connected(cpus, str(folder / "ray"), seconds, heads)
         except Exception as error:
             raise ValueError(f"Ray does not start on this machine: {_reason(error)}") from error
-        yield yield_to
+        up = True
+        yield ray
     finally:
-        _end(heads, before)
+        _end(heads, before, gracefully=up)
 
 
 def _connected(cpus: int, folder: str, seconds: float, heads: list[Any]) -> Any:
@@ -113,7 +113,7 @@ def _children() -> set[Any]:
     return set(psutil.Process().children(recursive=True))
 
 
-def _end(heads: list[Any], before: set[Any]) -> None:
+def _end(heads: list[Any], before: set[Any], gracefully: bool) -> None:
     """Disconnect, end the node, and see to it that all processes that came since are gone."""
     import psutil
 
@@ -122,7 +122,7 @@ def _end(heads: list[Any], before: set[Any]) -> None:
         import ray
 
         ray.shutdown()
-        heads[0].kill_all_processes(check_alive=False, allow_graceful=True)
+        heads[0].kill_all_processes(check_alive=False, allow_graceful=gracefully)
     _, alive = psutil.wait_procs(ours, timeout=3)
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -8,16 +8,20 @@ are long dead. So this is Ray's own class for a node, with those few of its step
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ray._private import node, services
+from ray._private import node
 from ray._private.parameter import RayParams
+
+from ..words import last_words
 
 OBJECT_STORE_BYTES = 100 * 1024**2  # specs and outcomes are all that goes through it
 LOOK_EVERY = 0.1  # seconds
+ANSWER = 5.0  # seconds that one question may take
 LAST_BYTES = 65536  # of a log, in which the reason of a death is looked for
 
 
@@ -33,7 +37,7 @@ class Head(node.Node):
         """Start its processes and wait until they answer.
 
         Raises:
-            RuntimeError: one of them died, or they did not answer in time.
+            ValueError: one of them died, or they did not answer in time.
             Exception: whatever else keeps Ray from starting.
         """
         self.deadline = time.monotonic() + self.seconds
@@ -51,10 +55,15 @@ class Head(node.Node):
     def start_api_server(self, **_: Any) -> None:
         """None: it serves the dashboard."""
 
+    def start_gcs_server(self) -> None:
+        """Start it and see that it can be reached; Ray would try for a quarter of an hour."""
+        super().start_gcs_server()
+        self._await(self._reach)
+
     def start_ray_processes(self) -> None:
-        """Start them, and wait longer than Ray itself does."""
+        """Start them, and wait for as long as we are told until the node is known."""
         super().start_ray_processes()
-        self._await(lambda: services.get_node(self.gcs_address, self._node_id))
+        self._await(self._ask)
 
     @contextlib.contextmanager
     def _patient_with_ports(self) -> Iterator[None]:
@@ -73,6 +82,20 @@ class Head(node.Node):
         finally:
             node.wait_for_persisted_port = original
 
+    def _reach(self) -> None:
+        host, _, port = self.gcs_address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER).close()
+        except (ConnectionRefusedError, TimeoutError) as error:
+            raise RuntimeError from error
+        except OSError as error:
+            raise OSError(error.errno, f"cannot reach itself, {host}: {error.strerror}") from None
+
+    def _ask(self) -> None:
+        known = self.get_gcs_client().get_all_node_info(timeout=ANSWER)
+        if self._node_id not in {one.hex() for one in known}:
+            raise RuntimeError
+
     def _await(self, ask: Callable[[], Any]) -> Any:
         """The answer, which is RuntimeError for as long as there is none."""
         while True:
@@ -86,21 +109,18 @@ class Head(node.Node):
         for kind, processes in self.all_processes.items():
             code = processes[0].process.poll()
             if code is not None:
-                said = self._last_error(kind)
-                raise RuntimeError(f"its {kind} ended with code {code}{said and f': {said}'}")
+                said = self._last_words(kind)
+                raise ValueError(f"its {kind} ended with code {code}{said and f' ({said})'}")
         if time.monotonic() > self.deadline:
-            raise RuntimeError(
+            raise ValueError(
                 f"it was not up after {self.seconds:g} s; HARNESS_RAY_START_SECONDS may allow more"
             )
 
-    def _last_error(self, kind: str) -> str:
-        """The last error or fatal line in the logs of a process; empty where there is none."""
-        found = ""
-        for file in sorted(Path(self._logs_dir).glob(f"{kind}*")):
-            text = file.read_bytes()[-LAST_BYTES:].decode(errors="replace")
-            marked = [line for line in text.splitlines() if " C " in line or " E " in line]
-            found = marked[-1] if marked else found
-        return found.rpartition("] ")[2].strip()
+    def _last_words(self, kind: str) -> str:
+        files = sorted(Path(self._logs_dir).glob(f"{kind}*"))
+        return last_words(
+            "\n".join(file.read_bytes()[-LAST_BYTES:].decode(errors="replace") for file in files)
+        )
 
 
 __all__ = ["Head"]

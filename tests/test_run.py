@@ -1,0 +1,136 @@
+"""What a suite shows while runs of it come and go: a launch without Ray, of trials that train."""
+
+import shlex
+
+import pandas as pd
+import pytest
+
+from harness import cli, run
+from harness.launch import Outcome
+from harness.rebuild import comparison_of, rebuild
+from harness.records.store import Store
+from tests.cli.conftest import TINY
+from tests.tune.playing import Killed, launching
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A working directory with the tiny suite in it, and a store."""
+    monkeypatch.setenv("HARNESS_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("HARNESS_DEVICE", "cpu")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.py").write_text(TINY)
+    return tmp_path
+
+
+@pytest.fixture
+def harness(here, monkeypatch, capsys):
+    """`harness(*arguments, stop=..., kill=..., end=...)`: a command line in this process, with
+    the launch of `launching`; (code, out, err)."""
+
+    def call(*arguments, stop=None, kill=None, end=None):
+        words = [str(word) for word in arguments]
+        monkeypatch.setattr(run, "launch", launching(stop, kill, end))
+        monkeypatch.setattr("harness.checks.check_launch", lambda *_: None)
+        monkeypatch.setattr("sys.argv", ["harness", *words])
+        code = cli.execute(words)
+        return code, *capsys.readouterr()
+
+    return call
+
+
+NEW = ("run", "tiny.py", "--set", "training.lr=0.02")
+
+
+def shows(store, names=("full", "in_training", "post_hoc", "small"), lr=0.01):
+    """What table and report show is the run of these rows."""
+    rebuild("tiny", store)
+    comparison = comparison_of("tiny", store)
+    trials = pd.read_parquet(store.suite("tiny") / "trials.parquet")
+    return set(comparison.label) == set(names) and set(trials["spec.training.lr"]) == {lr}
+
+
+@pytest.fixture
+def ran(here, harness):
+    """The store of a run that ended, and the table that it printed."""
+    code, out, _ = harness("run", "tiny.py")
+    assert code == 0
+    return Store(here / "store"), out
+
+
+def test_interrupted_before_a_trial_has_ended(ran, harness):
+    store, table = ran
+    code, out, err = harness(*NEW, stop=0)
+    assert (code, out) == (130, "")
+    assert "interrupted before a trial had ended" in err
+    assert "show what they showed before this run" in err
+    assert f"Go on with: {shlex.join(['harness', *NEW])}" in err
+    assert harness("table", "tiny") == (0, table, "")
+    assert shows(store)
+
+
+def test_interrupted_later_it_shows_what_is_new(ran, harness):
+    store, _ = ran
+    code, out, _ = harness(*NEW, stop=3)
+    assert code == 130
+    assert "full" in out
+    assert shows(store, ("full", "in_training"), 0.02)
+
+
+@pytest.mark.parametrize(("ended", "lr"), [(0, 0.01), (1, 0.02)])
+def test_killed_it_shows_what_there_is(ran, harness, ended, lr):
+    store, _ = ran
+    with pytest.raises(Killed):
+        harness(*NEW, kill=ended)
+    assert shows(store, ("full",) if ended else ("full", "in_training", "post_hoc", "small"), lr)
+
+
+def failed(job):
+    store = Store("store")
+    record = {
+        "trial_id": job.trial_id, "status": "failed", "task": "digits", "model": "lru",
+        "arm": job.spec["arm"]["kind"], "seed": job.spec["seed"], "protocol": "strict",
+        "metric": "accuracy", "higher_is_better": True, "train_flops": 0.0, "flops_spent": 0.0,
+        "seconds_spent": 0.0, "restarts": 0,
+    }  # fmt: skip
+    folder = store.trial(job.trial_id)
+    folder.begin(job.spec, {})
+    folder.finish({}, {"status": "failed", "message": "no", "record": record})
+    return Outcome("failed", "no", 0.0)
+
+
+@pytest.mark.parametrize("end", [failed, lambda job: Outcome("faulted", "lost", 0.0)])
+def test_when_nothing_came_of_it(ran, harness, end):
+    store, table = ran
+    code, out, err = harness(*NEW, end=end)
+    assert (code, out) == (3, "")
+    assert "show what they showed before this run" in err
+    assert harness("table", "tiny") == (0, table, "")
+    assert shows(store)
+
+
+def test_only_rows_that_both_runs_have_are_no_news(ran, harness):
+    """`full` is the same trial in both: that it has ended is nothing that this run has done."""
+    store, table = ran
+    new = ("run", "tiny.py", "--set", "arms.in_training.tau=0.2", "--only", "*/in_training")
+    code, _, _ = harness(*new, stop=0)
+    assert code == 130
+    assert harness("table", "tiny") == (0, table, "")
+    code, out, _ = harness(*new)
+    assert code == 0
+    assert "post_hoc" not in out
+    assert shows(store, ("full", "in_training"))
+
+
+def test_fewer_seeds_are_shown_when_asked_for(ran, harness):
+    _, table = ran
+    code, out, _ = harness("run", "tiny.py", "--set", "seeds=[0]")
+    assert code == 0
+    assert out != table
+    assert harness("table", "tiny") == (0, out, "")
+
+
+def test_in_a_new_store_a_run_that_failed_is_shown(here, harness):
+    code, out, err = harness("run", "tiny.py", end=failed)
+    assert code == 3, err
+    assert "full" in out

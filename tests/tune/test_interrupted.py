@@ -1,0 +1,83 @@
+"""What a study shows while it goes on: nothing that it showed before is lost on the way."""
+
+import json
+
+import pytest
+
+from harness import run
+from harness.launch import Interrupted
+from harness.records.store import Store
+from harness.tune.rebuild import rebuild_study
+from harness.tune.run import run_study
+from harness.tune.search import Search
+
+from .playing import Killed, launching, tiny_study
+from .playing import run as train
+
+FEW, MORE = {"candidates": 4}, {"candidates": 8}
+
+
+@pytest.fixture
+def tune(tmp_path, monkeypatch):
+    """`tune(budget, stop=..., kill=...)`: run the tiny study, which may be cut short."""
+    monkeypatch.setenv("HARNESS_DEVICE", "cpu")
+    store = Store.open(tmp_path / "store")
+
+    def call(budget, finalists=1, **cut):
+        monkeypatch.setattr(run, "launch", launching(**cut))
+        study = tiny_study(budget=budget, finalists=finalists)
+        return run_study(study, store, "harness tune tiny")
+
+    call.store = store
+    return call
+
+
+def shown(store):
+    """What study.json and the answer say, after a report from records alone."""
+    rebuild_study("tiny", store)
+    content = json.loads((store.suite("tiny") / "study.json").read_text())
+    return content, (store.suite("tiny") / "answer.md").read_text()
+
+
+def test_an_answer_stands_until_there_is_another(tune):
+    assert tune(FEW).published
+    before, answer = shown(tune.store)
+    assert before["recommendation"]
+    with pytest.raises(Killed):
+        tune(MORE, kill=0)
+    assert shown(tune.store)[1] == answer
+    account = tune(MORE, stop=0)
+    assert account.interrupted
+    after, _ = shown(tune.store)
+    assert after["recommendation"] == before["recommendation"]
+
+    def until_the_confirmation(job):
+        if job.spec["seed"] >= 10:
+            raise Interrupted([])
+        return train(job, tune.store)
+
+    assert tune(MORE, finalists=2, end=until_the_confirmation).interrupted
+    after, _ = shown(tune.store)
+    assert len(after["candidates"]) == 8
+    assert after["state"] == "confirming"
+    assert after["recommendation"] == before["recommendation"]
+    tune(MORE, finalists=2)
+    after, _ = shown(tune.store)
+    assert (after["state"], len(after["finalists"])) == ("done", 2)
+    assert len(after["recommendation"]["rows"]) > len(before["recommendation"]["rows"])
+
+
+def test_a_walk_over_known_candidates_hides_none(tune, monkeypatch):
+    tune(MORE)
+    before, answer = shown(tune.store)
+
+    def killed_on_the_way(search, k):
+        if k == 1:
+            raise Killed
+        return batch(search, k)
+
+    batch = Search.batch
+    monkeypatch.setattr(Search, "batch", killed_on_the_way)
+    with pytest.raises(Killed):
+        tune(MORE)
+    assert shown(tune.store) == (before, answer)
