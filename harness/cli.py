@@ -101,6 +101,11 @@ def _recorded(name: str, store: Any) -> tuple[str, bool]:
         found, is_study = _suite_or_study(name)
         return found.name, is_study
     except ValueError as error:
+        if store.has_lost(name):
+            raise ValueError(
+                f"{store.suite(name)} has lost its plan.json: run {name} again, which writes it "
+                "and keeps every trial that has ended"
+            ) from None
         known = store.suites()
         if not known:
             raise

@@ -52,8 +52,14 @@ def comparison_of(name: str, store: Store) -> pd.DataFrame:
     planned(name, store)
     path = store.suite(name) / "trials.parquet"
     if not path.is_file():
-        raise ValueError(f"suite {name} in {store.root} has no finished trial yet")
-    return compare(read_table(path, "trials").to_pandas())
+        raise ValueError(
+            f"suite {name} in {store.root} has no table of finished trials: "
+            f"harness report {name} makes it, if there are any"
+        )
+    try:
+        return compare(read_table(path, "trials").to_pandas())
+    except ValueError as error:
+        raise ValueError(f"{error}; harness report {name} makes the tables anew") from None
 
 
 def planned(name: str, store: Store) -> dict[str, Any]:
@@ -63,7 +69,7 @@ def planned(name: str, store: Store) -> dict[str, Any]:
         ValueError: there is none, or none of its trials has ended.
     """
     path = store.suite(name) / "plan.json"
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(f"no record of suite {name} in {store.root}: run it first")
     plan = read_plan(path, name)
     if not any(store.trial(entry["trial_id"]).ended() for entry in plan["trials"]):

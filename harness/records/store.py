@@ -68,9 +68,13 @@ class Store:
         """What is recorded under this name, if anything is."""
         if not is_plain_name(name):
             return None
-        if (self.suite(name) / "study.json").is_file():
+        if (self.suite(name) / "study.json").exists():
             return "study"
-        return "suite" if (self.suite(name) / "plan.json").is_file() else None
+        return "suite" if (self.suite(name) / "plan.json").exists() else None
+
+    def has_lost(self, name: str) -> bool:
+        """Whether there is a folder of that suite or study, but nothing that says what it is."""
+        return is_plain_name(name) and self.suite(name).is_dir() and self.kind_of(name) is None
 
     def trials(self) -> list[str]:
         """Ids of all trials that were begun, sorted."""

@@ -17,6 +17,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from harness.inputs import cut, user_path
+from harness.records.files import make_shared
 from harness.records.locks import Busy
 from harness.records.store import Store
 
@@ -162,6 +163,8 @@ def storage(url: URL) -> Iterator[optuna.storages.RDBStorage]:
         ValueError: it cannot be reached, or is no storage of this version of Optuna.
     """
     if url.get_backend_name() == "sqlite":
+        assert url.database is not None
+        make_shared(Path(url.database))
         kwargs: dict[str, Any] = {"connect_args": {"timeout": SQLITE_SECONDS}}
     else:
         kwargs = {"connect_args": _connect_args(), "pool_pre_ping": True}
