@@ -154,5 +154,6 @@ def test_a_killed_driver_leaves_neither_process_nor_folder(under_way):
     driver.kill()
     driver.wait()
     _, alive = psutil.wait_procs(children, timeout=30)
-    assert not alive
+    # Who adopts the dead may leave them in the table for a while.
+    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
     assert not folder.exists()
