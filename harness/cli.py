@@ -274,11 +274,10 @@ def ui(
     place = _store(store, create=False)
     if not (place.root / "mlflow.db").is_file():
         raise ValueError(f"{place.root} has no mirror yet: harness run or harness report makes it")
-    from harness.records.mlflow_io import artifact_root, tracking_uri
+    from harness.records.mlflow_io import server_arguments
 
-    arguments = ["--backend-store-uri", tracking_uri(place)]
-    arguments += ["--default-artifact-root", str(artifact_root(place))]
-    arguments += ["--host", "127.0.0.1", "--port", str(port)]
+    arguments = [*server_arguments(), "--host", "127.0.0.1", "--port", str(port)]
+    os.chdir(place.root)
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *arguments])
 
 

@@ -19,13 +19,13 @@ def rebuild(name: str, store: Store) -> Path:
     Raises:
         ValueError: no record of it in this store.
     """
-    from harness.records.mirror import mirror
+    from harness.records.mirror import update
     from harness.report import write_report
 
     plan = planned(name, store)
     collect(store, name, plan)
     write_report(store.suite(name), name, plan.get("command", f"harness run {name}"))
-    mirror(store, name, None)
+    update(store, name)
     return store.suite(name) / "index.html"
 
 

@@ -13,8 +13,8 @@ from harness.estimate import state_bytes
 from harness.launch import Job, Outcome
 from harness.models import build
 from harness.plan import Plan
-from harness.records.store import Store
 from harness.plan_jobs import PlanJobs
+from harness.records.store import Store
 from harness.sharing import arrange
 from harness.suite import Comparison, InTrainingSpec, PostHocSpec, SmallSpec, Suite, TrialSpec
 from harness.suite.prefix import family, shared_steps

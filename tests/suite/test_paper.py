@@ -10,8 +10,8 @@ from tasks import miniature, miniature_media, miniature_text
 
 from harness.launch import Outcome
 from harness.plan import Plan
-from harness.records.store import Store
 from harness.plan_jobs import PlanJobs
+from harness.records.store import Store
 from harness.suite import TrialSpec, load, override
 from harness.tasks import sources
 from harness.training.trial import Fork, Setting, run_trial
