@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from harness.notes import waiting
 from harness.suite import TrialSpec
-from harness.training.environment import checkpoint_seconds, device_wish, threads_wish
+from harness.training.environment import check_environment, device_wish, threads_wish
+from harness.training.memory import check_memory
 
 
 def default_cpus() -> int:
@@ -21,10 +23,11 @@ def check_launch(trials: Iterable[TrialSpec], address: str, cpus: int, gpus: flo
 
     Raises:
         ValueError: a `HARNESS_*` variable that says nothing, or asks for a device that is not
-            here; fewer CPUs than threads; a backend that cannot run here; data that cannot be had.
+            here; fewer CPUs than threads; a trial that needs more memory than there is; a backend
+            that cannot run here; data that cannot be had.
     """
     trials = list(trials)
-    checkpoint_seconds()
+    check_environment()
     threads = threads_wish()
     if threads is not None and cpus < threads:
         raise ValueError(
@@ -45,6 +48,7 @@ def check_launch(trials: Iterable[TrialSpec], address: str, cpus: int, gpus: flo
         from harness.training.machine import pick_device
 
         pick_device()
+    _check_memory(trials, device)
     if any(trial.model.backend == "triton" for trial in trials):
         import torch
 
@@ -54,6 +58,17 @@ def check_launch(trials: Iterable[TrialSpec], address: str, cpus: int, gpus: flo
         if reason is not None:
             raise ValueError(f"model.backend triton cannot run here: {reason}")
     _bring_data(trials)
+
+
+def _check_memory(trials: list[TrialSpec], device: str) -> None:
+    gpu_bytes = None
+    if device != "cpu":
+        import torch
+
+        there = range(torch.cuda.device_count())
+        gpu_bytes = max(torch.cuda.get_device_properties(i).total_memory for i in there)
+    for trial in trials:
+        check_memory(trial, gpu_bytes)
 
 
 def _bring_data(trials: list[TrialSpec]) -> None:
@@ -66,7 +81,8 @@ def _bring_data(trials: list[TrialSpec]) -> None:
     for task in wanted:
         from harness import tasks
 
-        tasks.build(task)
+        with waiting(f"the data of {task.name} are made ready"):
+            tasks.build(task)
 
 
 __all__ = ["check_launch", "default_cpus"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.inputs import shown
 from harness.records.store import Store
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def verdicts(claims: Claims, store: Store, only: str | None = None) -> list[Judg
         same = [name for name, one in suites.items() if one.name == own]
         if not same:
             listed = ", ".join(suites) or "none"
-            raise ValueError(f"no claim is tested by a suite {only!r}; they name {listed}")
+            raise ValueError(f"no claim is tested by a suite {shown(only)}; they name {listed}")
         only = same[0]
     return judge(claims, evidence, only)
 

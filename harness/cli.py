@@ -13,6 +13,8 @@ import typer
 
 from harness.bench.commands import app as bench
 from harness.data_commands import app as data
+from harness.inputs import shown
+from harness.refusals import plain, say, unusable
 
 app = typer.Typer(
     add_completion=False,
@@ -22,6 +24,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Compare the ways to a small state-space model, at equal size and by counted cost.",
 )
+
+INTERRUPTED = 130
 
 StoreOption = Annotated[
     str | None, typer.Option("--store", help="Folder of records [HARNESS_STORE or results/local].")
@@ -33,13 +37,31 @@ SetOption = Annotated[
 
 AddressOption = Annotated[str, typer.Option(help="local, or a Ray cluster's HOST:PORT.")]
 CpusOption = Annotated[
-    int | None, typer.Option(min=1, help="CPU cores of one trial [HARNESS_THREADS or 1].")
+    int | None,
+    typer.Option(min=1, max=2**20, help="CPU cores of one trial [HARNESS_THREADS or 1]."),
 ]
-GpusOption = Annotated[float, typer.Option(min=0.0, help="GPUs of one trial, or a part.")]
-ConcurrencyOption = Annotated[int | None, typer.Option(min=1, help="Trials at a time.")]
+GpusOption = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        max=1024.0,
+        callback=lambda value: _gpus(value),
+        help="GPUs of one trial, or a part.",
+    ),
+]
+ConcurrencyOption = Annotated[int | None, typer.Option(min=1, max=2**20, help="Trials at a time.")]
 ForkOption = Annotated[
     bool, typer.Option("--fork/--no-fork", help="Train what trials have in common once.")
 ]
+
+
+def _gpus(value: float) -> float:
+    """What Ray can count: whole GPUs, or so many ten-thousandths of one."""
+    if not (value.is_integer() or 1e-4 <= value < 1.0):
+        raise ValueError(
+            f"--gpus takes 0, a part of one from 0.0001, or a whole number, not {value}"
+        )
+    return value
 
 
 def _store(path: str | None, create: bool) -> Any:
@@ -79,6 +101,11 @@ def _recorded(name: str, store: Any) -> tuple[str, bool]:
         found, is_study = _suite_or_study(name)
         return found.name, is_study
     except ValueError as error:
+        if store.has_lost(name):
+            raise ValueError(
+                f"{store.suite(name)} has lost its plan.json: run {name} again, which writes it "
+                "and keeps every trial that has ended"
+            ) from None
         known = store.suites()
         if not known:
             raise
@@ -134,7 +161,7 @@ def run(
     """Plan, launch, record, report. Running it again resumes; ended trials are kept."""
     for status in retry or ():
         if status not in ("failed", "diverged"):
-            raise ValueError(f"--retry takes failed or diverged, not {status!r}")
+            raise ValueError(f"--retry takes failed or diverged, not {shown(status)}")
     wanted = _suite(suite, settings)
     place = _store(store, create=True)
     from harness.checks import default_cpus
@@ -204,25 +231,49 @@ def _ended(account: Any, command: str) -> int:
     """Say what a run took and what is left; the exit code."""
     for line in (*account.lines(), *account.unfinished):
         print(line, file=sys.stderr)
+    said = "\n".join(account.unfinished)
+    left_out = _left_out([line for line in account.damaged if line not in said])
     if account.interrupted:
         print(f"What was done is kept. Go on with: {command}", file=sys.stderr)
         raise KeyboardInterrupt
-    return 3 if account.unfinished else 0
+    return 3 if account.unfinished else left_out
+
+
+def _left_out(damaged: list[str]) -> int:
+    """Say which records are damaged; the exit code: the rest is kept and reported."""
+    for line in damaged:
+        print(line, file=sys.stderr)
+    return 3 if damaged else 0
 
 
 @app.command()
-def report(suite: SuiteArgument, store: StoreOption = None) -> None:
+def report(
+    suite: SuiteArgument,
+    store: StoreOption = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare every file of its trials with its checksum.")
+    ] = False,
+) -> int:
     """Rebuild tables, figures and page, of a suite or a study, from records alone."""
     place = _store(store, create=True)
     name, is_study = _recorded(suite, place)
     if is_study:
-        from harness.tune.rebuild import rebuild_study
+        from harness.tune.rebuild import rebuild_study, trials_of_study
 
-        print(rebuild_study(name, place))
-        return
-    from harness.rebuild import rebuild
+        page, damaged = rebuild_study(name, place)
+    else:
+        from harness.rebuild import rebuild, trials_of
 
-    print(rebuild(name, place))
+        page, damaged = rebuild(name, place)
+    print(page)
+    if verify:
+        from harness.records.verify import verify as compare
+
+        trials = trials_of_study(name, place) if is_study else trials_of(name, place)
+        found, said = compare(place, trials)
+        damaged += [line for line in found if line not in damaged]
+        print(said, file=sys.stderr)
+    return _left_out(damaged)
 
 
 @app.command()
@@ -297,38 +348,27 @@ def main() -> None:
 
 def execute(arguments: list[str]) -> int:
     """The exit code of a command line; bad input is one line on standard error."""
+    refused = unusable(arguments)
+    if refused is not None:
+        return _refuse(refused)
     command = typer.main.get_command(app)
     try:
         code = command.main(arguments, prog_name="harness", standalone_mode=False)
     except KeyboardInterrupt:
-        return _say("interrupted", 130)
+        return _refuse("interrupted", INTERRUPTED)
     except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
+            return 2
         message = plain(error)
         if message is None:
             raise
-        return _say(message, getattr(error, "exit_code", 2))
+        return _refuse(message, getattr(error, "exit_code", 2))
+    if code == INTERRUPTED:  # typer's answer to Ctrl-C, which says nothing
+        return _refuse("interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0
 
 
-def plain(error: Exception) -> str | None:
-    """One line for what the user can mend; None for a fault of ours, which keeps its traceback."""
-    from pydantic import ValidationError
-
-    if isinstance(error, ValidationError):
-        from harness.suite import explain
-
-        return explain(error)
-    if hasattr(error, "format_message"):  # click's usage errors
-        return error.format_message()
-    if isinstance(error, OSError):
-        from harness.inputs import os_reason
-
-        return os_reason(error)
-    if isinstance(error, ValueError) or type(error).__name__ == "Busy":
-        return " ".join(str(error).split())
-    return None
-
-
-def _say(message: str, code: int) -> int:
-    print(f"harness: {message}", file=sys.stderr)
+def _refuse(message: str, code: int = 2) -> int:
+    say(message)
     return code

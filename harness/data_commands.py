@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from harness.inputs import os_reason, shown
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Data sets.")
 
@@ -21,10 +24,10 @@ Settings = Annotated[
 @app.command("list")
 def list_tasks(data_dir: DataDir = None) -> None:
     """List the tasks: family, metric, shapes; where their data come from, and what is here."""
-    from harness.tasks import default_data_dir
+    from harness.tasks import data_folder
     from harness.tasks.inventory import data_lines
 
-    print("\n".join(data_lines(data_dir or default_data_dir())))
+    print("\n".join(data_lines(data_folder(data_dir))))
 
 
 @app.command()
@@ -36,13 +39,21 @@ def fetch(name: str, data_dir: DataDir = None, settings: Settings = None) -> Non
 
 @app.command()
 def check(name: str, data_dir: DataDir = None, settings: Settings = None) -> None:
-    """Verify a task's data, describe them, write a sample to look at or listen to."""
-    from harness.tasks import default_data_dir
+    """Verify a task's data, describe them, write a sample to look at or listen to.
+
+    Data that are there need not be writable: without a sample, they are verified all the same.
+    """
+    from harness.tasks import data_folder
+    from harness.tasks.base import SampleError
 
     task = _task(name, data_dir, settings)
     task.verify()
     print(json.dumps(task.summary(), indent=1))
-    print(task.sample((data_dir or default_data_dir()) / "samples"))
+    try:
+        print(task.sample(data_folder(data_dir) / "samples"))
+    except (SampleError, OSError) as error:
+        why = os_reason(error) if isinstance(error, OSError) else error
+        print(f"{name}: the data are verified; no sample was written: {why}", file=sys.stderr)
 
 
 def _task(name: str, data_dir: Path | None, settings: list[str] | None) -> Any:
@@ -50,7 +61,7 @@ def _task(name: str, data_dir: Path | None, settings: list[str] | None) -> Any:
     from harness.suite import TaskSpec
 
     if name not in tasks.names():
-        raise ValueError(f"no task {name!r}; there are {', '.join(tasks.names())}")
+        raise ValueError(f"no task {shown(name)}; there are {', '.join(tasks.names())}")
     return tasks.build(TaskSpec(name=name, **_fields(settings or [])), data_dir)
 
 
@@ -60,11 +71,13 @@ def _fields(settings: list[str]) -> dict[str, Any]:
     for setting in settings:
         field, equals, text = setting.partition("=")
         if not (field and equals):
-            raise ValueError(f"--set needs FIELD=VALUE, such as time_channel=true; got {setting!r}")
+            raise ValueError(
+                f"--set needs FIELD=VALUE, such as time_channel=true; got {shown(setting)}"
+            )
         if field == "name":
             raise ValueError("the task's name comes first, without --set")
         try:
             fields[field] = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             fields[field] = text
     return fields

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.plan import Plan, Planned
+from harness.records.states import Damaged
 from harness.records.store import Store
 from harness.sharing import arrange
 from harness.suite import TrialSpec
 from harness.training.flops import forward_flops, step_flops
+from harness.training.memory import FLOAT, parameters
 
 STAGES = ("trained from scratch", "after another trial of its seed")
 DONE = ("completed", "diverged", "failed")
@@ -43,7 +45,7 @@ def summary(plan: Plan) -> dict[str, Any]:
                 "state": plan.state(row),
                 "trial_id": row.spec.trial_id if row.spec else None,
                 "needs": list(row.needs),
-                "blocked": row.blocked,
+                "blocked": row.blocked or plan.damaged.get(row.spec.trial_id if row.spec else ""),
             }
             for row in plan.rows
         ],
@@ -82,7 +84,7 @@ def shared(plan: Plan) -> dict[str, Any]:
     those of all states that are kept for it, as if all were there at one time.
     """
     trials = {row.spec.trial_id: row.spec for row in plan.rows if row.spec is not None}
-    sharing = arrange(trials.values(), plan.store, lambda i: plan.result(i) is not None)
+    sharing = arrange(trials.values(), plan.store, plan.ended)
     saved = 0.0
     for trial_id, (_, step) in sharing.forks.items():
         trial = trials[trial_id]
@@ -94,16 +96,9 @@ def shared(plan: Plan) -> dict[str, Any]:
 
 def state_bytes(trial: TrialSpec) -> int:
     """Bytes of a resumable state: weights, two moments and the selected weights, float32."""
-    model, info = trial.model, trial.task.info
-    H = model.width
-    mixer = 2 * H * (H + 1) if model.mixer == "glu" else H * H
-    numbers = sum(3 * n + 4 * n * H + H + mixer + 2 * H for n in model.state_dims)
-    numbers += H * (info.vocabulary or (info.inputs or 1) + 1)
-    if info.paired:
-        numbers += H * (2 * H + 1) + H // 2 * (H + 1) + info.outputs * (H // 2 + 1)
-    else:
-        numbers += info.outputs * (H + 1)
-    return 4 * 4 * numbers
+    model = trial.model
+    statistics = 2 * model.width * model.blocks  # running ones, of the norms
+    return 4 * FLOAT * (parameters(model, trial.task.info, model.state_dims) + statistics)
 
 
 def estimated_flops(trial: TrialSpec) -> float:
@@ -132,7 +127,10 @@ def measured_rates(store: Store) -> dict[str, dict[str, float]]:
     """Training FLOPs per second of the completed trials in a store, by device and task."""
     totals: dict[str, dict[str, tuple[float, float]]] = {}
     for trial_id in store.ended_trials():
-        result = store.trial(trial_id).result()
+        try:
+            result = store.trial(trial_id).result()
+        except Damaged:  # it tells nothing; who needs it will say so
+            continue
         if result is None or result["status"] != "completed":
             continue
         record = result["record"]

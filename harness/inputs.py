@@ -36,6 +36,29 @@ def os_reason(error: OSError) -> str:
     return f"{' -> '.join(paths)}: {said}" if paths else said
 
 
+def user_path(given: object, what: str) -> Path:
+    """The path that a user gives for `what`, with `~` resolved.
+
+    Raises:
+        ValueError: it is empty, no text that a file system of UTF-8 knows, or the home of nobody.
+    """
+    name = str(given)
+    if not name.strip():
+        raise ValueError(f"{what}'s path is empty")
+    try:
+        sound = b"\0" not in name.encode()
+    except UnicodeEncodeError:
+        sound = False
+    if not sound:
+        raise ValueError(f"{what}'s path {shown(name)} is not text in UTF-8 without NUL characters")
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise ValueError(
+            f"{what}'s path {shown(name)}: there is no such user, or no home folder"
+        ) from None
+
+
 def read_bounded(path: Path, at_most: int = LARGEST_JSON) -> bytes:
     """The bytes of a file, which may be one that never ends.
 
@@ -65,7 +88,18 @@ def parse_json(data: bytes, what: object, **hooks: Any) -> Any:
         said = "it is nested too deeply"
     except ValueError as error:
         said = cut(str(error))
+        if said.startswith("Exceeds the limit"):
+            said = "a number in it has thousands of digits"
     raise ValueError(f"{cut(str(what))} is not valid JSON: {said}")
 
 
-__all__ = ["LARGEST_JSON", "LONGEST", "cut", "os_reason", "parse_json", "read_bounded", "shown"]
+__all__ = [
+    "LARGEST_JSON",
+    "LONGEST",
+    "cut",
+    "os_reason",
+    "parse_json",
+    "read_bounded",
+    "shown",
+    "user_path",
+]

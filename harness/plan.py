@@ -8,8 +8,11 @@ from fnmatch import fnmatch
 from statistics import mean
 from typing import Any
 
+from harness.inputs import cut
+from harness.records.states import Damaged
 from harness.records.store import Store
 from harness.suite import Role, Suite, TrialSpec
+from harness.suite.explain import validated
 
 
 @dataclass
@@ -41,10 +44,16 @@ class Plan:
     rows: list[Planned] = field(default_factory=list)
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     forgotten: set[str] = field(default_factory=set)
+    damaged: dict[str, str] = field(default_factory=dict)  # by trial: what is wrong, what to do
+    trials_of: dict[tuple[str, str], dict[int, TrialSpec]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.suite = validated(self.suite, Suite)
         roles = list(self.suite.roles())
-        self.rows = [Planned(role, self._needs(role, roles)) for role in roles]
+        for role in roles:
+            of_row = self.trials_of.setdefault((role.task, role.label), {})
+            of_row[role.trial.seed] = role.trial
+        self.rows = [Planned(role, self._needs(role)) for role in roles]
         self.resolve()
 
     def resolve(self) -> None:
@@ -54,13 +63,26 @@ class Plan:
                 self._resolve(row)
 
     def result(self, trial_id: str) -> dict[str, Any] | None:
-        """A trial's result in the store, or None. It is final, so it is read once."""
+        """A trial's result in the store, or None. It is final, so it is read once.
+
+        One that is damaged is none, and is kept in `damaged`.
+        """
+        if trial_id in self.damaged:
+            return None
         if trial_id not in self.results and trial_id not in self.forgotten:
-            found = self.store.trial(trial_id).result()
+            try:
+                found = self.store.trial(trial_id).result()
+            except Damaged as error:
+                self.damaged[trial_id] = str(error)
+                return None
             if found is None:
                 return None
             self.results[trial_id] = found
         return self.results.get(trial_id)
+
+    def ended(self, trial_id: str) -> bool:
+        """Whether the trial has ended, be its record damaged."""
+        return self.result(trial_id) is not None or trial_id in self.damaged
 
     def forget(self, statuses: Collection[str], among: Iterable[Planned]) -> None:
         """Take the trials among rows that ended so as missing; `wipe` then makes it true."""
@@ -80,12 +102,15 @@ class Plan:
         self.forgotten.clear()
 
     def state(self, row: Planned) -> str:
-        """`completed`, `diverged`, `failed`, `blocked`, `waiting` (for sizes) or `missing`."""
+        """`completed`, `diverged`, `failed`, `damaged`, `blocked`, `waiting` (for sizes) or
+        `missing`."""
         if row.blocked is not None:
             return "blocked"
         if row.spec is None:
             return "waiting"
         result = self.result(row.spec.trial_id)
+        if row.spec.trial_id in self.damaged:
+            return "damaged"
         return "missing" if result is None else result["status"]
 
     def select(self, glob: str | None) -> list[Planned]:
@@ -99,7 +124,7 @@ class Plan:
         chosen = [row for row in self.rows if fnmatch(row.name, glob)]
         if not chosen:
             names = ", ".join(dict.fromkeys(row.name for row in self.rows))
-            raise ValueError(f"--only {glob}: no row matches; there are {names}")
+            raise ValueError(f"--only {cut(glob)}: no row matches; there are {cut(names, 1_000)}")
         needed = {trial_id for row in chosen for trial_id in row.needs}
         return [r for r in self.rows if r in chosen or r.role.trial.trial_id in needed]
 
@@ -110,7 +135,7 @@ class Plan:
             if row.spec is None or row.spec.trial_id in seen:
                 continue
             seen.add(row.spec.trial_id)
-            if self.result(row.spec.trial_id) is None and row.blocked is None:
+            if self.state(row) == "missing":
                 yield row
 
     def ready(self, row: Planned) -> bool:
@@ -136,18 +161,17 @@ class Plan:
             ],
         }
 
-    def _needs(self, role: Role, roles: list[Role]) -> tuple[str, ...]:
+    def _needs(self, role: Role) -> tuple[str, ...]:
         source = role.trial.source()
         needs = [] if source is None else [source.trial_id]
-        return (*needs, *(trial.trial_id for trial in self._matched(role, roles)))
+        return (*needs, *(trial.trial_id for trial in self._matched(role)))
 
-    @staticmethod
-    def _matched(role: Role, roles: list[Role]) -> list[TrialSpec]:
+    def _matched(self, role: Role) -> list[TrialSpec]:
         match = getattr(role.trial.arm, "match", None)
-        if match is None:
+        if match is None or role.matches is None:
             return []
-        trials = [r.trial for r in roles if r.label == role.matches and r.task == role.task]
-        return [t for t in trials if match == "mean" or t.seed == role.trial.seed]
+        of_row = self.trials_of[role.task, role.matches]  # by seed
+        return list(of_row.values()) if match == "mean" else [of_row[role.trial.seed]]
 
     def _resolve(self, row: Planned) -> None:
         trial, arm = row.role.trial, row.role.trial.arm
@@ -156,10 +180,13 @@ class Plan:
             if result is not None and result["status"] != "completed":
                 row.blocked = f"{trial_id}, which it needs, has {result['status']}"
                 return
+            if trial_id in self.damaged:
+                row.blocked = f"{trial_id}, which it needs, is damaged"
+                return
         if getattr(arm, "match", None) is None:
             row.spec = trial.resolved()
             return
-        matched = self._matched(row.role, [r.role for r in self.rows])
+        matched = self._matched(row.role)
         results = [self.result(t.trial_id) for t in matched]
         if any(result is None for result in results):
             return

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from harness.plan import Plan, Planned
-from harness.records.files import read_json, write_json
+from harness.records.sealed import read_sealed, write_sealed
 from harness.records.store import Store
 
 RESULTS = {"completed", "diverged"}  # what a table has numbers or a verdict for
@@ -15,17 +16,28 @@ RESULTS = {"completed", "diverged"}  # what a table has numbers or a verdict for
 def write_plan(plan: Plan, command: str) -> dict[str, Any]:
     """Make the plan what its suite shows; returns what was written."""
     record = {**plan.record(), "command": command}
-    write_json(plan.store.suite(plan.suite.name) / "plan.json", record)
+    write_sealed(plan.store.suite(plan.suite.name) / "plan.json", record)
     return record
+
+
+def read_plan(path: Path, name: str) -> dict[str, Any]:
+    """The content of a plan.json. Raises ValueError, saying what to do, if it is damaged."""
+    again = f"run {name} again: that writes it anew, and keeps every trial that has ended"
+    plan = read_sealed(path, ("trials",), again, optional=("suite", "command"))
+    known = ("trial_id", "label", "role", "task", "seed")
+    entries = plan["trials"] if isinstance(plan["trials"], list) else [None]
+    for entry in entries:
+        if not isinstance(entry, dict) or not all(key in entry for key in known):
+            raise ValueError(f"{path} is no plan of trials; {again}")
+    return plan
 
 
 def stored_plan(store: Store, name: str) -> dict[str, Any]:
     """The stored plan of a suite; empty where there is none, or none that can be read."""
     try:
-        found = read_json(store.suite(name) / "plan.json")
+        return read_plan(store.suite(name) / "plan.json", name)
     except (ValueError, OSError):
         return {}
-    return found if isinstance(found, dict) and isinstance(found.get("trials"), list) else {}
 
 
 def shown(store: Store, name: str) -> list[Mapping[str, Any]]:
@@ -41,14 +53,11 @@ def can_show(plan: Plan, rows: Iterable[Planned]) -> bool:
     asked for has ended. A run that was stopped before, or whose trials have all failed, has
     nothing to put in the place of what another run found.
     """
-    ended: dict[str, str] = {}
-    for row in plan.rows:
-        result = plan.result(row.spec.trial_id) if row.spec is not None else None
-        if row.spec is not None and result is not None:
-            ended[row.spec.trial_id] = result["status"]
+    states = {row.spec.trial_id: plan.state(row) for row in plan.rows if row.spec is not None}
+    ended = {trial_id for trial_id in states if plan.ended(trial_id)}
     before = {entry["trial_id"] for entry in shown(plan.store, plan.suite.name)}
-    if before <= ended.keys():
+    if before <= ended:
         return bool(ended)
-    results = {trial_id for trial_id, status in ended.items() if status in RESULTS}
+    results = {trial_id for trial_id in ended if states[trial_id] in RESULTS}
     over = all(plan.state(row) not in ("missing", "waiting") for row in rows)
     return bool(results - before) or bool(results and over)

@@ -29,7 +29,7 @@ class PlanJobs:
         self.rows = plan.select(only)
         specs = [row.spec for row in self.rows if row.spec is not None] + list(parents)
         specs = specs if share else []
-        self.sharing = arrange(specs, plan.store, lambda i: plan.result(i) is not None, keep_at)
+        self.sharing = arrange(specs, plan.store, plan.ended, keep_at)
         self.given: set[str] = set()
         self.faulted: dict[str, str] = {}
         self.begun: dict[str, float] = {}
@@ -57,8 +57,9 @@ class PlanJobs:
 
     def pending(self) -> int:
         """Roles whose trial was not handed out yet and is not in the store."""
+        over = self.given | self.plan.results.keys() | self.plan.damaged.keys()
         return sum(
-            row.spec is None or row.spec.trial_id not in self.given | self.plan.results.keys()
+            row.spec is None or row.spec.trial_id not in over
             for row in self.rows
             if row.blocked is None
         )
@@ -77,7 +78,7 @@ class PlanJobs:
             trial_id = row.spec.trial_id if row.spec else ""
             reason = row.blocked or self.faulted.get(trial_id)
             result = self.plan.result(trial_id) if trial_id else None
-            reason = (result or {}).get("message") or reason
+            reason = (result or {}).get("message") or self.plan.damaged.get(trial_id) or reason
             said = f"{state} {row.name}, seed {row.role.trial.seed}"
             lines.append(f"{said}: {reason}" if reason else said)
         return lines
@@ -90,7 +91,7 @@ class PlanJobs:
         fork = self.sharing.forks.get(row.spec.trial_id)
         if fork is None or self.sharing.is_there(row.spec.trial_id):
             return True
-        return self.plan.result(fork[0]) is not None or fork[0] in self.faulted
+        return self.plan.ended(fork[0]) or fork[0] in self.faulted
 
     def _job(self, row: Planned) -> Job:
         assert row.spec is not None

@@ -20,6 +20,7 @@ from harness.plan import Plan, Planned
 from harness.plan_file import can_show, write_plan
 from harness.plan_jobs import SuiteJobs
 from harness.records.collect import collect
+from harness.records.states import Damaged
 from harness.records.store import Store
 from harness.suite import Suite
 
@@ -51,6 +52,7 @@ class Account:
     flops: float = 0.0  # training FLOPs that the ended trials stand for
     flops_spent: float = 0.0  # those that were done here: less where beginnings were shared
     unfinished: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)  # records that are left out, and what to do
     interrupted: bool = False
 
     @property
@@ -103,7 +105,9 @@ def run_suite(suite: Suite, store: Store, command: str, wishes: Wishes | None = 
     account = Account(store.suite(suite.name) / "index.html")
     begun, start = time.time(), time.perf_counter()
     if jobs.pending():
-        trials = (row.spec or row.role.trial for row in jobs.rows)
+        # What has ended may have needed more than this machine has.
+        todo = (row for row in jobs.rows if plan.state(row) in ("missing", "waiting"))
+        trials = (row.spec or row.role.trial for row in todo)
         check_launch(trials, wishes.address, wishes.cpus, wishes.gpus)
         launch_and_account(jobs, store, wishes, account, jobs.begin)
     account.seconds_report = publish(plan, command, begun, account, jobs.rows)
@@ -133,7 +137,7 @@ def launch_and_account(
         except Interrupted as interrupted:
             ended = interrupted.outcomes
             account.interrupted = True
-    results = {job.trial_id: store.trial(job.trial_id).result() for job, _ in ended}
+    results = {job.trial_id: _result(store, job.trial_id) for job, _ in ended}
     records = {trial_id: one["record"] for trial_id, one in results.items() if one is not None}
     account.launched = len(ended)
     account.flops = sum(record["train_flops"] for record in records.values())
@@ -141,6 +145,14 @@ def launch_and_account(
     account.seconds_launch = _launch_seconds(records, ended)
     if wishes.address == "local":
         account.peak_memory_bytes = memory.bytes
+
+
+def _result(store: Store, trial_id: str) -> dict[str, Any] | None:
+    """A trial's result; None for one that has not ended, or whose record is damaged."""
+    try:
+        return store.trial(trial_id).result()
+    except Damaged:
+        return None
 
 
 def _launch_seconds(
@@ -175,7 +187,7 @@ def publish(
     if not can_show(plan, rows):
         return 0.0
     record = write_plan(plan, command)
-    collect(store, name, record)
+    account.damaged += [one for one in collect(store, name, record) if one not in account.damaged]
     write_report(store.suite(name), name, command)
     account.published = True
     facts = {

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+import sys
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, model_validator
+
+from harness.inputs import cut
 
 
 class Spec(BaseModel):
-    """A frozen value; a wrong field, type or range raises pydantic's `ValidationError`."""
+    """A frozen value; a wrong field, type or range raises pydantic's `ValidationError`.
+
+    So does an instance of a subclass where its parent is asked for: see `_is_no_other_class`.
+    """
 
     # Instances are validated, too: `model_copy(update=...)` makes them without.
     model_config = ConfigDict(
@@ -16,3 +25,22 @@ class Spec(BaseModel):
         allow_inf_nan=False,
         revalidate_instances="always",
     )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _is_no_other_class(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        # Validation would make the parent of it, without what it overrides and without a word.
+        if isinstance(value, cls) and type(value) is not cls:
+            raise ValueError(
+                f"class {_where(type(value))} stands where {cls.__name__} should: a spec is "
+                "stored and sent to its worker as JSON, so a class of your own would run as "
+                "its parent"
+            )
+        return handler(value)
+
+
+def _where(kind: type) -> str:
+    """`NAME (FILE.py)` of a class."""
+    module = sys.modules.get(kind.__module__)
+    file = getattr(module, "__file__", None)
+    return f"{cut(kind.__name__, 60)} ({cut(Path(file).name if file else kind.__module__, 60)})"

@@ -28,7 +28,7 @@ MATCHING = {("sized", "in_training")} | {
 # Besides records, which keeps the store: tasks keep data, the cluster keeps its own Ray's folder,
 # and the machine's memory counter is reset by writing to the kernel.
 WRITERS = {"records", "tasks"}
-WRITING_FILES = {"launch/cluster.py", "training/machine.py"}
+WRITING_FILES = {"launch/local/folder.py", "launch/local/keeper.py", "training/machine.py"}
 WRITES = {"write_text", "write_bytes", "mkdir", "unlink", "rmdir", "rename", "touch", "symlink_to"}
 
 

@@ -14,8 +14,13 @@ from pydantic import Field
 
 from harness.spec import Spec
 
-StateDim = Annotated[int, Field(ge=1)]
-StateDims = Annotated[tuple[StateDim, ...], Field(strict=False, min_length=1)]
+# Bounds far beyond any machine, so that a slip of the pen is refused before it costs anything.
+MOST_STATES, MOST_BLOCKS, MOST_STEPS = 65_536, 1_000, 1_000_000_000
+
+StateDim = Annotated[int, Field(ge=1, le=MOST_STATES)]
+StateDims = Annotated[
+    tuple[StateDim, ...], Field(strict=False, min_length=1, max_length=MOST_BLOCKS)
+]
 
 
 class Training(Protocol):

@@ -36,7 +36,7 @@ class InTrainingSpec(Arm):
     tau: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     start: Fraction = 0.0
     end: Fraction = 0.1
-    count: Annotated[int, Field(ge=1)] = 4
+    count: Annotated[int, Field(ge=1, le=100_000)] = 4
     gate: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     keep: Literal["largest", "smallest", "random"] = "largest"
     moments: Literal["transport", "slice", "reset"] = "transport"

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from .base import Turn
+from .base import MOST_STATES, MOST_STEPS, Turn
 from .sized import SizedArm
 
 
@@ -30,12 +30,12 @@ class PostHocSpec(SizedArm):
 
     kind: Literal["post_hoc"]
     tau: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
-    mean_dim: Annotated[float, Field(ge=1.0)] | None = None
+    mean_dim: Annotated[float, Field(ge=1.0, le=MOST_STATES)] | None = None
     method: Literal["balanced", "singular_perturbation", "last", "aire", "modal", "random"] = (
         "balanced"
     )
     scope: Literal["layer", "global"] = "layer"
-    finetune_steps: Annotated[int, Field(ge=0)] = 0
+    finetune_steps: Annotated[int, Field(ge=0, le=MOST_STEPS)] = 0
     finetune_share: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
     finetune_lr_factor: Annotated[float, Field(gt=0.0)] = 0.1
 

@@ -14,6 +14,7 @@ from typing import Any
 from harness.records.store import Store
 from harness.run import Account, Wishes, run_suite
 from harness.suite import Comparison, FullSpec, LRUSpec, Suite, TaskSpec, TrainingSpec
+from harness.suite.suite import MOST_SEEDS
 from harness.training.machine import pick_device, thread_count
 
 from .machine import describe, machine_lines
@@ -33,6 +34,8 @@ def count(trials: int | None, quick: bool) -> int:
     given = trials if trials is not None else QUICK_TRIALS if quick else TRIALS
     if given < FEWEST:
         raise ValueError(f"trials must be at least {FEWEST}, not {given}")
+    if given > MOST_SEEDS:
+        raise ValueError(f"trials must be at most {MOST_SEEDS}, not {given}")
     return given
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from harness.inputs import shown
+from harness.training.environment import MOST_THREADS
 from harness.training.machine import manifest, prepare
 
 from .text import paragraph
@@ -22,8 +24,10 @@ def open_device(name: str, threads: int) -> torch.device:
     """
     if threads < 1:
         raise ValueError(f"threads must be at least 1, not {threads}")
+    if threads > MOST_THREADS:
+        raise ValueError(f"threads must be at most {MOST_THREADS}, not {threads}")
     if name not in ("cpu", "cuda"):
-        raise ValueError(f"device is {name!r}; use cpu or cuda")
+        raise ValueError(f"device is {shown(name)}; use cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("device is 'cuda', but no GPU can be used here")
     device = torch.device(name)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Call = Callable[[], Any]
+MOST_ROUNDS = 100_000
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ def check_rounds(rounds: int) -> None:
     """Raise `ValueError` unless there is a round."""
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1, not {rounds}")
+    if rounds > MOST_ROUNDS:
+        raise ValueError(f"rounds must be at most {MOST_ROUNDS}, not {rounds}")
 
 
 def seconds_of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.inputs import shown
 from harness.suite.specs import LRUSpec
 from harness.tasks.base import TaskInfo
 from harness.training.flops import step_flops
@@ -96,5 +97,5 @@ def picked(text: str | None, known: tuple[str, ...], what: str) -> list[str]:
     names = list(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:
         if name not in known:
-            raise ValueError(f"no {what} {name!r}; there are {', '.join(known)}")
+            raise ValueError(f"no {what} {shown(name)}; there are {', '.join(known)}")
     return names

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from harness.inputs import shown
+from harness.tasks import data_folder
+from harness.training.environment import check_environment
+from harness.training.stops import Signals, stoppable
+
 from . import cluster
+from .address import check_address
 from .jobs import Interrupted, Job, Jobs, Outcome
 from .pool import Pool, Slot
 from .progress import Ended, ProgressSink, Snapshot
 from .progress_estimate import running_trial, time_left
 from .worker import usable_cores
 
-TICK = 0.2  # seconds between looks at signals and progress
+TICK = 0.25  # seconds between looks at signals
 GRACE = 10.0  # seconds that trials get to take a checkpoint after Ctrl-C
-ECHO = 1.0  # seconds in which further signals count as the same one
+SHOW_EVERY = 0.5  # seconds between snapshots
 JOBS_EVERY = 0.5  # seconds between looks at what has become ready
+SHARE = 0.01  # of a core, which such looks may take: they go through the whole plan
+MOST_AT_A_TIME = 10_000  # trials
 NODES_EVERY = 5.0  # seconds between looks at which nodes live
 NODES_WAIT = 300.0  # seconds in which a lost node may be replaced
 FORWARDED = (
@@ -52,26 +57,56 @@ def launch(
         ValueError: nobody answers at the address, or a job asks for more than any node has.
         Interrupted: Ctrl-C or SIGTERM; everything is stopped and what ended is kept.
     """
-    if concurrency is not None and concurrency < 1:
-        raise ValueError(f"concurrency must be at least 1, not {concurrency}")
+    if concurrency is not None and not 1 <= concurrency <= MOST_AT_A_TIME:
+        raise ValueError(
+            f"concurrency must be from 1 to {MOST_AT_A_TIME}, not {shown(concurrency)}"
+        )
+    check_environment()
     first = jobs.ready()
     if not first:
         return []
     cpus = max(job.cpus for job in first)
     if address == "local" and cpus > usable_cores():
         raise ValueError(f"a trial asks for {cpus} CPUs; this machine has {usable_cores()}")
-    with _signals() as signals, cluster.connected(address, cpus * (concurrency or 1)) as ray:
-        signals.install()  # Ray has put its own in place
-        signals.watched = True
-        pool = Pool(ray, concurrency, _environment(address, data_dir))
-        for job in first:
-            pool.check(job)
-        begin()
-        run = Launch(pool, jobs, Path(store_root).absolute(), retries, progress, signals)
-        try:
+    check_address(address)
+    local = address == "local"
+    progress.say("starting Ray on this machine" if local else f"connecting to Ray at {address}")
+    try:
+        with (
+            stoppable(Signals()) as signals,
+            cluster.connected(address, cpus * (concurrency or 1)) as ray,
+        ):
+            signals.install()  # Ray has put its own in place
+            signals.watched, signals.answer = True, None
+            pool = Pool(ray, concurrency, _environment(address, data_dir))
+            for job in first:
+                pool.check(job)
+            begin()
+            run = Launch(pool, jobs, Path(store_root).absolute(), retries, progress, signals)
             return run.all(first)
-        finally:
-            progress.close()
+    except KeyboardInterrupt:  # before there was anything to wind down
+        raise Interrupted([]) from None
+    finally:
+        progress.close()
+
+
+class Cadence:
+    """How often something is done: every so many seconds, or less often where it takes long.
+
+    Looking through a plan of thousands of trials takes a good part of a second.
+    """
+
+    def __init__(self, every: float):
+        self.every, self.next = every, time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time."""
+        return time.monotonic() >= self.next
+
+    def done(self, begun: float) -> None:
+        """It was begun then, and has just been done."""
+        now = time.monotonic()
+        self.next = now + max(self.every, (now - begun) / SHARE)
 
 
 class Launch:
@@ -95,7 +130,10 @@ class Launch:
         self.ended: list[tuple[Job, Outcome]] = []
         self.shown: list[Ended] = []
         self.start = signals.since
-        self.looked = self.asked = self.busy_at = time.monotonic()
+        self.busy_at = time.monotonic()
+        self.nodes, self.asking = Cadence(NODES_EVERY), Cadence(JOBS_EVERY)
+        self.showing = Cadence(SHOW_EVERY)
+        self.why: dict[str, str] = {}  # why a queued job waits
 
     def all(self, first: list[Job]) -> list[tuple[Job, Outcome]]:
         """Run until nothing is left, or until asked to stop."""
@@ -104,10 +142,11 @@ class Launch:
             if self.signals.asked:
                 self._wind_down()
                 raise Interrupted(self.ended)
-            self._look_at_nodes()
-            self._look_for_jobs()
+            self._do(self.nodes, self.pool.look_again)
+            # A job may become ready while the one that it waits for still runs.
+            self._do(self.asking, lambda: self._take(self.jobs.ready()))
             self._dispatch()
-            self._show()
+            self._do(self.showing, self._show)
             self._collect(self.pool.wait(TICK))
         self._show()
         return self.ended
@@ -129,25 +168,22 @@ class Launch:
                 self._no_place(job, now)
                 return
             self.queue.remove(job)
+            self.why.pop(job.trial_id, None)
             self.begun.setdefault(job.trial_id, now)
             self.attempts[job.trial_id] = self.attempts.get(job.trial_id, 0) + 1
             self.pool.start(slot, job, str(self.root))
 
-    def _look_at_nodes(self) -> None:
-        now = time.monotonic()
-        if now - self.looked >= NODES_EVERY:
-            self.looked = now
-            self.pool.look_again()
-
-    def _look_for_jobs(self) -> None:
-        """A job may become ready while the one that it waits for still runs."""
-        now = time.monotonic()
-        if now - self.asked >= JOBS_EVERY:
-            self.asked = now
-            self._take(self.jobs.ready())
+    @staticmethod
+    def _do(cadence: Cadence, action: Callable[[], None]) -> None:
+        if cadence.due():
+            begun = time.monotonic()
+            action()
+            cadence.done(begun)
 
     def _no_place(self, job: Job, now: float) -> None:
         """With nothing running, only another node can help: wait for one, but not for ever."""
+        asked = f"{job.cpus} CPUs and {job.gpus:g} GPUs"
+        self.why[job.trial_id] = f"no node has room for {asked}; given up after {NODES_WAIT:.0f} s"
         if not self.pool.busy and now - self.busy_at > NODES_WAIT:
             self.queue.remove(job)
             self._end(job, "faulted", f"no node could hold it for {NODES_WAIT:.0f} s")
@@ -167,7 +203,9 @@ class Launch:
         if attempt > self.retries:
             self._end(job, "faulted", f"{message} (attempt {attempt} of {attempt})")
             return
-        self.not_before[job.trial_id] = time.monotonic() + 2.0 ** (attempt - 2)
+        pause = 2.0 ** (attempt - 2)
+        self.not_before[job.trial_id] = time.monotonic() + pause
+        self.why[job.trial_id] = f"{job.label} is tried again in {pause:g} s: {message}"
         self.queue.insert(0, job)
 
     def _note_failure(self, job: Job, message: str, attempt: int) -> None:
@@ -186,6 +224,11 @@ class Launch:
 
     def _wind_down(self) -> None:
         """Ask the trials to take a checkpoint and stop, and wait a little for it."""
+        self.progress.say(
+            f"stopping: trials take a checkpoint (up to {GRACE:.0f} s); again to stop at once"
+            if self.pool.busy
+            else "stopping"
+        )
         self.pool.ask_to_stop()
         self.queue.clear()
         deadline = time.monotonic() + GRACE
@@ -205,54 +248,12 @@ class Launch:
         )
         waiting = len(self.queue) + self.jobs.pending()
         eta = time_left(self.shown, running, waiting, len(self.pool.busy))
+        # While something runs, a job without a place waits its turn.
+        reasons = [self.why.get(job.trial_id, "") for job in self.queue]
+        reason = next((why for why in reasons if why and not (running and "no node" in why)), "")
         elapsed, note = now - self.start, self.jobs.note()
-        self.progress.update(Snapshot(tuple(self.shown), running, waiting, elapsed, eta, note))
-
-
-class Signals:
-    """Ctrl-C and SIGTERM ask to stop; a second one, `ECHO` seconds later or more, at once.
-
-    Earlier ones are echoes: `timeout` sends each signal twice, and so do hasty fingers. Only
-    flags are set, since an exception in the middle of Ray could leave its processes behind. While
-    nobody looks at the flags yet, and Ray is being started, the second raises KeyboardInterrupt.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-        self.urgent = False
-        self.watched = False
-        self.since = self.asked_at = time.monotonic()
-
-    def install(self) -> None:
-        """Handle them from here on. Only the main thread may; elsewhere they stay as they are."""
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, self._handle)
-
-    def _handle(self, number: int, frame: Any) -> None:
-        now = time.monotonic()
-        if not self.asked:
-            self.asked, self.asked_at = True, now
-        elif now - self.asked_at >= ECHO and not self.urgent:
-            self.urgent = True
-            if not self.watched:
-                raise KeyboardInterrupt
-
-
-@contextmanager
-def _signals() -> Iterator[Signals]:
-    """Signals handled by a flag, and the handlers from before put back at the end."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signals = Signals()
-    signals.install()
-    try:
-        yield signals
-    except KeyboardInterrupt:
-        raise Interrupted([]) from None
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        ended = tuple(self.shown)
+        self.progress.update(Snapshot(ended, running, waiting, elapsed, eta, note, reason))
 
 
 def _environment(address: str, data_dir: Path | None) -> dict[str, str]:
@@ -261,5 +262,5 @@ def _environment(address: str, data_dir: Path | None) -> dict[str, str]:
     if data_dir is not None:
         values["HARNESS_DATA"] = str(data_dir)
     if "HARNESS_DATA" in values or address == "local":
-        values["HARNESS_DATA"] = str(Path(values.get("HARNESS_DATA") or "data").absolute())
+        values["HARNESS_DATA"] = str(data_folder(values.get("HARNESS_DATA") or "data"))
     return values

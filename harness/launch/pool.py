@@ -9,9 +9,10 @@ from typing import Any
 
 from . import cluster
 from .jobs import Job
+from .words import told
 from .worker import TrialWorker
 
-POLL_EVERY = 0.5  # seconds
+POLL_EVERY = 1.0  # seconds
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -114,10 +115,12 @@ class Pool:
         assert job is not None
         try:
             status, message = self.ray.get(slot.run_ref)
+            lost = status == "fault"
         except self.ray.exceptions.RayError as error:
-            status, message = "fault", _first_line(error)
+            status, message = told(error)
+            lost = True
         slot.job, slot.run_ref, slot.poll_ref = None, None, None
-        if status == "fault":
+        if lost:
             self.discard(slot)
         return job, status, message
 
@@ -183,8 +186,3 @@ def _times(cpus: float, gpus: float, asked_cpus: int, asked_gpus: float) -> int:
     # A share of a GPU cannot straddle two.
     by_gpus = gpus // asked_gpus if asked_gpus >= 1 else gpus * (1 / asked_gpus + 1e-9) // 1
     return min(by_cpus, int(by_gpus))
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+from harness.notes import mute_what_is_closed
 
 from .jobs import Outcome
 
@@ -54,7 +57,7 @@ class Ended:
 @dataclass(frozen=True)
 class Snapshot:
     """Where the launch stands. `ended` holds every ended trial, oldest first; `eta` is seconds;
-    `note` is what the jobs say of the whole."""
+    `note` is what the jobs say of the whole; `reason` is what a trial that could run waits for."""
 
     ended: tuple[Ended, ...]
     running: tuple[Running, ...]
@@ -62,6 +65,7 @@ class Snapshot:
     elapsed: float
     eta: float | None
     note: str = ""
+    reason: str = ""
     counts: Counter[str] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -91,6 +95,10 @@ class Snapshot:
 class ProgressSink(Protocol):
     """Where progress goes. `close` is called once, however the launch ends."""
 
+    def say(self, text: str) -> None:
+        """Say what happens now, at once."""
+        ...
+
     def update(self, snapshot: Snapshot) -> None:
         """Show where the launch stands; called a few times a second."""
         ...
@@ -101,13 +109,18 @@ class ProgressSink(Protocol):
 
 
 class LineProgress:
-    """A line when a trial starts or ends, and a summary every 15 seconds."""
+    """A line when a trial starts or ends or waits, and a summary every 15 seconds."""
 
     def __init__(self, stream: TextIO, every: float = LINES_EVERY):
         self.stream, self.every = stream, every
+        self.reason = ""
         self.started: set[tuple[str, int]] = set()
         self.shown = 0
         self.last = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """Print it."""
+        self._print(text)
 
     def update(self, snapshot: Snapshot) -> None:
         """Print what is new."""
@@ -125,6 +138,10 @@ class LineProgress:
                 self.started.add(key)
                 again = f" again (attempt {trial.attempt})" if trial.attempt > 1 else ""
                 self._print(f"started{again} {trial.label}, seed {trial.seed}")
+        if snapshot.reason != self.reason:
+            self.reason = snapshot.reason
+            if self.reason:
+                self._print(f"waiting: {self.reason}")
         if time.monotonic() - self.last >= self.every:
             self.last = time.monotonic()
             self._print(f"[{duration(snapshot.elapsed)}] {snapshot.summary()}")
@@ -148,9 +165,14 @@ class LiveProgress:
         from rich.live import Live
 
         self.console = Console(file=stream)
-        self.live = Live(console=self.console, refresh_per_second=4, transient=True)
+        # Drawn when there is something new, and not by a thread of its own as well.
+        self.live = Live(console=self.console, auto_refresh=False, transient=True)
         self.open = False
         self.shown = 0
+
+    def say(self, text: str) -> None:
+        """Print it, above the table if there is one."""
+        self.console.print(text, markup=False, highlight=False)
 
     def update(self, snapshot: Snapshot) -> None:
         """Redraw."""
@@ -163,7 +185,7 @@ class LiveProgress:
                 message = f": {ended.outcome.message}" if ended.outcome.message else ""
                 self.console.print(line + message, markup=False, highlight=False)
         self.shown = len(snapshot.ended)
-        self.live.update(_table(snapshot))
+        self.live.update(_table(snapshot), refresh=True)
 
     def close(self) -> None:
         """Take the table away."""
@@ -183,7 +205,8 @@ def _table(snapshot: Snapshot) -> RenderableType:
     for trial in snapshot.running:
         table.add_row(*map(Text, _cells(trial)))
     head = Text(f"{duration(snapshot.elapsed)}  {snapshot.summary()}")
-    lines = [head, *([Text(snapshot.note)] if snapshot.note else [])]
+    waits = f"waiting: {snapshot.reason}" if snapshot.reason else ""
+    lines = [head, *(Text(line) for line in (snapshot.note, waits) if line)]
     return Group(*lines, table) if snapshot.running else Group(*lines)
 
 
@@ -208,9 +231,37 @@ def duration(seconds: float) -> str:
     return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
 
 
+class Unbroken:
+    """A sink that falls silent where its stream breaks: a closed terminal ends no launch."""
+
+    def __init__(self, sink: ProgressSink):
+        self.sink: ProgressSink | None = sink
+
+    def say(self, text: str) -> None:
+        """As the sink does."""
+        self._try(lambda sink: sink.say(text))
+
+    def update(self, snapshot: Snapshot) -> None:
+        """As the sink does."""
+        self._try(lambda sink: sink.update(snapshot))
+
+    def close(self) -> None:
+        """As the sink does."""
+        self._try(lambda sink: sink.close())
+
+    def _try(self, show: Callable[[ProgressSink], None]) -> None:
+        if self.sink is None:
+            return
+        try:
+            show(self.sink)
+        except OSError:
+            self.sink = None
+            mute_what_is_closed()
+
+
 def make_progress(stream: TextIO) -> ProgressSink:
     """The sink that suits the stream."""
-    return LiveProgress(stream) if stream.isatty() else LineProgress(stream)
+    return Unbroken(LiveProgress(stream) if stream.isatty() else LineProgress(stream))
 
 
 __all__ = [
@@ -220,6 +271,7 @@ __all__ = [
     "ProgressSink",
     "Running",
     "Snapshot",
+    "Unbroken",
     "duration",
     "make_progress",
 ]

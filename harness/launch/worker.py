@@ -6,9 +6,12 @@ and `stop`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from typing import Any
+
+from harness.inputs import cut
 
 
 def usable_cores() -> int:
@@ -25,15 +28,23 @@ def usable_cores() -> int:
 
 
 class TrialWorker:
-    """A warm process for trials: torch is imported once, and the tasks' data stay in memory."""
+    """A warm process for trials: torch is imported once, and the tasks' data stay in memory.
+
+    One that cannot get ready says so of every trial: what it raised here, Ray would take for the
+    worker's death, without the reason.
+    """
 
     def __init__(self) -> None:
-        import harness.training.trial  # noqa: F401  pays for torch before the first trial
-        from harness.models.scans import warm_up
-
-        warm_up()
         self.told: dict[str, Any] = {}
         self.halt = threading.Event()
+        self.unfit: tuple[str, str] | None = None
+        try:
+            import harness.training.trial  # noqa: F401  pays for torch before the first trial
+            from harness.models.scans import warm_up
+
+            warm_up()
+        except Exception as error:
+            self.unfit = _unfit(error)
 
     def run(
         self,
@@ -50,10 +61,12 @@ class TrialWorker:
         failing), `busy` (another process runs it) and `interrupted` come back. On a CPU the
         trial is exclusive if all that Ray may place on this node fits its cores.
         """
+        if self.unfit is not None:
+            return self.unfit
         from harness.records.locks import Busy
         from harness.records.store import Store
         from harness.suite.specs import TrialSpec
-        from harness.training.faults import described, is_fault
+        from harness.training.faults import described, is_passing
         from harness.training.trial import Fork, Interrupted, Setting, run_trial
 
         self.told = {}
@@ -78,7 +91,7 @@ class TrialWorker:
         except ValueError as error:
             return "refused", " ".join(str(error).split())
         except Exception as error:
-            return ("fault" if is_fault(error) else "refused"), described(error)
+            return ("fault" if is_passing(error) else "refused"), described(error)
         return result["status"], result.get("message")
 
     def poll(self) -> dict[str, Any]:
@@ -91,6 +104,17 @@ class TrialWorker:
 
     def _tell(self, told: dict[str, Any]) -> None:
         self.told = told
+
+
+def _unfit(error: Exception) -> tuple[str, str]:
+    """`fault` for what another attempt or node may mend, else `refused`; with the reason."""
+    status = "fault" if isinstance(error, MemoryError | OSError) else "refused"
+    with contextlib.suppress(ImportError):  # torch itself may be what is broken
+        from harness.training.faults import is_passing
+
+        status = "fault" if is_passing(error) else "refused"
+    said = cut(f"{type(error).__name__}: {error}")
+    return status, f"no worker can start on node {os.uname().nodename}: {said}"
 
 
 def _reserved(node_cpus: dict[str, float]) -> float:

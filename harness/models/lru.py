@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -23,6 +24,10 @@ class LRU(nn.Module):
     `gain` (H, H) adds gain u_k to the output. It is None until a reduction by singular perturbation
     has need of it (`add_gain`), and no part of `system`: what has no memory has no Hankel energy.
     """
+
+    # What becomes of an optimizer's moments where states change their basis (harness.reduction).
+    transports: ClassVar = ("B_re", "B_im", "C_re", "C_im")
+    restarts: ClassVar = ("nu_log", "theta_log", "gamma_log")
 
     gain: nn.Parameter | None
 

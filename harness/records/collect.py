@@ -9,7 +9,10 @@ from typing import Any
 import pyarrow as pa
 
 from harness.records import schemas
-from harness.records.store import Store
+from harness.records.checksums import KEY, RESULT
+from harness.records.files import sweep
+from harness.records.states import Damaged
+from harness.records.store import Store, TrialDir
 
 
 @dataclass(frozen=True)
@@ -21,56 +24,101 @@ class _Ended:
     tables: dict[str, pa.Table]
 
 
-def collect(store: Store, suite_name: str, plan: Mapping[str, Any]) -> None:
+def collect(store: Store, suite_name: str, plan: Mapping[str, Any]) -> list[str]:
     """Write STORE/suites/<suite>/{trials,curves,truncations,spectra}.parquet from ended trials.
 
     `plan["trials"]` lists `{trial_id, label, role, matches, comparison, task, seed}`, one entry per
     role: a trial with two roles has two rows in `trials` and one copy of its curves. Plans from
-    before `comparison` leave it null. Trials that have not ended are left out. Raises ValueError
-    (one line) for a damaged trial, naming its folder, and for trials of one row that saw different
-    data.
+    before `comparison` leave it null. Trials that have not ended are left out.
+
+    Returns one line for each trial whose record is damaged: which file, why, and what to do. Its
+    row has `status` damaged and no numbers. Raises ValueError (one line) for trials of one row that
+    saw different data.
     """
     entries = list(plan["trials"])
     ended: dict[str, _Ended] = {}
+    lost: dict[str, str] = {}
     for trial_id in dict.fromkeys(entry["trial_id"] for entry in entries):
-        found = _read(store, trial_id)
+        try:
+            found = _read(store, trial_id)
+        except Damaged as error:
+            lost[trial_id] = str(error)
+            continue
         if found is not None:
             ended[trial_id] = found
-    entries = [entry for entry in entries if entry["trial_id"] in ended]
-    _refuse_mixed_data(entries, ended)
+    whole = [entry for entry in entries if entry["trial_id"] in ended]
+    _refuse_mixed_data(whole, ended)
 
     folder = store.suite(suite_name)
+    sweep(folder)
     specs = {schemas.SPECS_KEY: schemas.canonical({key: one.spec for key, one in ended.items()})}
     for name in schemas.TRIAL_TABLES:
         table = _concat(name, [one.tables[name] for one in ended.values()])
         schemas.write_table(folder / f"{name}.parquet", schemas.stamp(table, name, specs))
-    trials = schemas.trials_table(
-        [(ended[e["trial_id"]].record, ended[e["trial_id"]].spec, _roles(e)) for e in entries]
-    )
+    rows = [
+        (ended[e["trial_id"]].record, ended[e["trial_id"]].spec, _roles(e))
+        if e["trial_id"] in ended
+        else (_stand_in(e, whole, ended), {}, _roles(e))
+        for e in entries
+        if e["trial_id"] in ended or e["trial_id"] in lost
+    ]
+    trials = schemas.trials_table(rows)
     # Last: who finds `trials` finds the others at least as new.
     schemas.write_table(folder / "trials.parquet", schemas.stamp(trials, "trials", specs))
+    return list(lost.values())
 
 
 def _read(store: Store, trial_id: str) -> _Ended | None:
+    """What an ended trial brings; None before its end. Raises Damaged."""
     trial = store.trial(trial_id)
+    result = trial.result()
+    if result is None:
+        return None
+    trial.tidy()
+    spec = trial.spec()
+    if spec is None:
+        raise trial.damaged("spec.json is missing")
     try:
-        result, spec = trial.result(), trial.spec()
-        if result is None:
-            return None
-        if spec is None:
-            raise ValueError("spec.json is missing")
-        record = result.get("record")
-        if not isinstance(record, dict) or record.get("trial_id") != trial_id:
-            raise ValueError("result.json has no record of this trial")
-        schemas.make_table("trials", [record])
-        return _Ended(record, spec, {name: trial.table(name) for name in schemas.TRIAL_TABLES})
-    except (ValueError, OSError) as error:
-        reason = str(error).replace(f"{trial.path}/", "")
-        if isinstance(error, FileNotFoundError):
-            reason = f"{str(error.filename).rpartition('/')[2]} is missing"
-        raise ValueError(
-            f"the record in {trial.path} is damaged ({reason}); remove that folder to run it again"
-        ) from None
+        schemas.make_table("trials", [result["record"]])
+    except ValueError as error:
+        raise trial.damaged(f"{RESULT}: {error}") from None
+    if "spec.json" not in result.get(KEY, {}):
+        _refuse_other_spec(trial, spec)
+    tables = {name: trial.table(name) for name in schemas.TRIAL_TABLES}
+    return _Ended(result["record"], spec, tables)
+
+
+def _refuse_other_spec(trial: TrialDir, spec: Mapping[str, Any]) -> None:
+    """Raise Damaged unless a spec without a checksum is the one that the trial's id is made of.
+
+    A newer harness, whose spec may have fields that are unknown here and so no id, writes
+    checksums.
+    """
+    from harness.suite.specs import TrialSpec
+
+    try:
+        identity = TrialSpec.model_validate_json(schemas.canonical(spec)).trial_id
+    except ValueError:  # pydantic's own is one
+        raise trial.damaged("spec.json is no spec of this version, and has no checksum") from None
+    if identity != trial.trial_id:
+        raise trial.damaged(f"spec.json is that of trial {identity}")
+
+
+def _stand_in(
+    entry: Mapping[str, Any], whole: Iterable[Mapping[str, Any]], ended: Mapping[str, _Ended]
+) -> dict[str, Any]:
+    """The record of a trial whose own is damaged: what its plan knows, so that its row shows it."""
+    place = entry.get("comparison"), entry["task"]
+    beside = (e["trial_id"] for e in whole if (e.get("comparison"), e["task"]) == place)
+    model = next((ended[trial_id].record.get("model") for trial_id in beside), None)
+    return {
+        "trial_id": entry["trial_id"],
+        "task": entry["task"],
+        "model": model or "unknown",
+        "arm": entry["role"],
+        "seed": entry["seed"],
+        "status": "damaged",
+    }
 
 
 def _roles(entry: Mapping[str, Any]) -> dict[str, Any]:

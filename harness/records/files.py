@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from harness.inputs import parse_json, read_bounded, shown
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 TEMPORARY_PREFIX = ".tmp-"  # no record begins like this
+STALE_SECONDS = 3600.0
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes, durable: bool = True) -> None:
     """Write `data` to `path` so that a reader sees the old file or the new one, never a part.
 
     Creates the parent folders. Raises OSError when the disk refuses; the old file then stays.
+    What is not `durable` is not waited for: a power cut may take it, whole or in part.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,14 +32,35 @@ def write_atomic(path: Path, data: bytes) -> None:
     try:
         with open(temporary, "xb") as handle:
             handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
+            if durable:
+                handle.flush()
+                os.fsync(handle.fileno())
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    sync_folder(path.parent)
+    if durable:
+        sync_folder(path.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in a folder of several writers.
+
+    Whoever writes one takes seconds, so those that are an hour old are nobody's.
+    """
+    for leftover in folder.glob(f"**/{TEMPORARY_PREFIX}*"):
+        with contextlib.suppress(OSError):  # another process was faster
+            if leftover.stat().st_mtime < time.time() - STALE_SECONDS:
+                leftover.unlink()
+
+
+def make_shared(path: Path) -> None:
+    """Make an empty file where there is none, with the permissions that the umask leaves.
+
+    SQLite makes its files 0644 whatever the umask; an empty one it takes for a new database.
+    """
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666))
 
 
 def sync_folder(folder: Path) -> None:
@@ -53,8 +77,13 @@ def write_json(path: Path, obj: Any) -> None:
 
     Raises ValueError on NaN or infinity (JSON has neither), TypeError on what JSON cannot hold.
     """
+    write_atomic(path, json_bytes(obj))
+
+
+def json_bytes(obj: Any) -> bytes:
+    """What `write_json` writes."""
     text = json.dumps(obj, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False)
-    write_atomic(path, (text + "\n").encode())
+    return (text + "\n").encode()
 
 
 def read_json(path: Path) -> Any:

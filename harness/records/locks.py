@@ -1,4 +1,9 @@
-"""Locks between processes: one trial, one runner; one mirror, one writer."""
+"""Locks between processes: one trial, one runner; one mirror, one writer.
+
+Whoever may write to a store may hold its locks: a lock file has the permissions that the umask
+leaves, and the group of its folder, and one of another user that cannot be written to is locked as
+it is.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,9 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+from harness.inputs import cut
+from harness.notes import waiting
 
 
 class Busy(RuntimeError):
@@ -21,15 +29,22 @@ def exclusive(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
     remove it would let two processes hold two different files of the same name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        descriptor, writable = os.open(path, os.O_RDWR | os.O_CREAT, 0o666), True
+    except PermissionError:
+        descriptor, writable = os.open(path, os.O_RDONLY), False
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.read(descriptor, 200).decode(errors="replace").strip()
-            raise Busy(f"{what} is being run by {holder or 'another process'}") from None
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"process {os.getpid()} on {os.uname().nodename}\n".encode())
+            holder = cut(os.read(descriptor, 200).decode(errors="replace")) or "another process"
+            if not wait:
+                raise Busy(f"{what} is being run by {holder}") from None
+            with waiting(f"{what} is being run by {holder}"):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if writable:
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"process {os.getpid()} on {os.uname().nodename}\n".encode())
         yield
     finally:
         # Said aloud: closing alone leaves the lock with any child forked meanwhile.

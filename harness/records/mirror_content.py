@@ -57,7 +57,8 @@ def _trials(store: Store, folder: Path) -> dict[str, MirroredTrial]:
     curves = _thinned(folder)
     rows: dict[str, list[dict[str, Any]]] = {}
     for row in table.to_pylist():
-        rows.setdefault(row["trial_id"], []).append(row)
+        if row["status"] != "damaged":  # nothing is known of it
+            rows.setdefault(row["trial_id"], []).append(row)
     return {key: _trial(store, roles, curves.get(key, [])) for key, roles in rows.items()}
 
 

@@ -7,6 +7,7 @@ leaves it alone, and files from before then read as null in that column.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harness.inputs import cut, shown
 from harness.records.files import write_atomic
 
 SCHEMA_VERSION = 1
 VERSION_KEY = b"schema_version"
 TABLE_KEY = b"table"
 SPEC_KEY = b"spec"  # a trial's own tables: its spec as JSON
+_VERSION = re.compile(r"[0-9]{1,9}")
 SPECS_KEY = b"specs"  # a suite's tables: {trial_id: spec} as JSON
 
 _TEXT, _FLAG, _COUNT, _REAL = pa.string(), pa.bool_(), pa.int64(), pa.float64()
@@ -34,7 +37,7 @@ _TRIALS: list[_Column] = [
     ("arm", _TEXT, "", "kind of arm; a resolved `small` is a `full` (see role)"),
     ("seed", _COUNT, "", "draws initial weights, batch order and dropout; never the split"),
     ("protocol", _TEXT, "", "how the model was selected: strict, published or release"),
-    ("status", _TEXT, "", "completed, diverged or failed"),
+    ("status", _TEXT, "", "completed, diverged or failed; in a suite's table damaged, too"),
     ("metric", _TEXT, "", "name of the task's metric"),
     ("higher_is_better", _FLAG, "", "direction of the metric"),
     ("val_metric", _REAL, "metric", "validation metric of the selected model"),
@@ -206,9 +209,14 @@ def stamp(table: pa.Table, name: str, metadata: Mapping[bytes, str]) -> pa.Table
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a parquet file, whole or not at all."""
+    write_atomic(path, table_bytes(table))
+
+
+def table_bytes(table: pa.Table) -> bytes:
+    """What `write_table` writes."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    write_atomic(path, sink.getvalue().to_pybytes())
+    return sink.getvalue().to_pybytes()
 
 
 def read_table(path: Path, name: str) -> pa.Table:
@@ -218,24 +226,27 @@ def read_table(path: Path, name: str) -> pa.Table:
     Raises FileNotFoundError, or ValueError in one line for a file that is damaged, holds another
     table, or was written by a newer harness.
     """
-    path = Path(path)
+    return parse_table(Path(path).read_bytes(), name, path)
+
+
+def parse_table(data: bytes, name: str, what: object) -> pa.Table:
+    """The table in the bytes of a file that messages call `what`; see `read_table`."""
     try:
-        # Bytes, not the path: no dataset discovery, and a missing file is FileNotFoundError.
-        table = pq.read_table(pa.BufferReader(path.read_bytes()))
-    except (pa.ArrowException, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise ValueError(f"{path} cannot be read: {_first_line(error)}") from None
-    metadata = table.schema.metadata or {}
-    found = metadata.get(TABLE_KEY, b"").decode()
-    if found != name:
-        raise ValueError(f"{path} holds the table {found or '(none of ours)'!r}, not {name!r}")
-    version = int(metadata[VERSION_KEY])
-    if version > SCHEMA_VERSION:
-        raise ValueError(
-            f"{path} has schema version {version}; this harness reads up to {SCHEMA_VERSION}"
-        )
-    return _upgrade(table, SCHEMAS[name])
+        table = pq.read_table(pa.BufferReader(data))  # no path: no discovery of data sets
+        metadata = table.schema.metadata or {}
+        found = cut(metadata.get(TABLE_KEY, b"").decode(errors="replace"))
+        if found != name:
+            raise ValueError(f"{what} holds the table {found or '(none of ours)'!r}, not {name!r}")
+        version = metadata.get(VERSION_KEY, b"").decode(errors="replace")
+        if not _VERSION.fullmatch(version):
+            raise ValueError(f"{what} has no schema version, but {shown(version)}")
+        if int(version) > SCHEMA_VERSION:
+            raise ValueError(
+                f"{what} has schema version {version}; this harness reads up to {SCHEMA_VERSION}"
+            )
+        return _upgrade(table, SCHEMAS[name])
+    except (pa.ArrowException, OSError, OverflowError, KeyError) as error:
+        raise ValueError(f"{what} cannot be read: {_first_line(error)}") from None
 
 
 def file_spec(table: pa.Table) -> dict[str, Any] | None:
@@ -282,4 +293,4 @@ def _typed(values: Sequence[Any]) -> pa.Array:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return cut((str(error).splitlines() or [type(error).__name__])[0])

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
+from harness.inputs import cut, user_path
 from harness.records import locks
 from harness.records.files import is_plain_name, plain_name
 from harness.records.trial_dir import TrialDir
@@ -26,22 +27,29 @@ class Store:
         first record. With `create` it must be possible to write there. Raises ValueError (one
         line) for a path that is no folder, or that cannot be written.
         """
-        if not str(path).strip():
-            raise ValueError("the store's path is empty")
-        root = Path(path).expanduser().absolute()
+        root = user_path(path, "the store")
+        refused = f"cannot use {cut(str(root))} as a store"
         try:
-            existing = next(p for p in (root, *root.parents) if p.exists())
+            root = root.absolute()
+        except FileNotFoundError:
+            raise ValueError(f"{refused}: the working directory is gone") from None
+        try:
+            existing = next(p for p in (root, *root.parents) if p.exists() or p.is_symlink())
         except OSError as error:
-            raise ValueError(f"cannot use {root} as a store: {error.strerror}") from None
+            raise ValueError(f"{refused}: {error.strerror}") from None
+        if not existing.exists():
+            raise ValueError(f"{refused}: the link {cut(str(existing))} leads nowhere")
         if not existing.is_dir():
-            raise ValueError(f"cannot use {root} as a store: {existing} is not a folder")
+            raise ValueError(f"{refused}: {cut(str(existing))} is not a folder")
         if create:
             try:
                 # Permission bits do not tell (read-only mounts, root, quotas): try it.
                 with tempfile.TemporaryFile(dir=existing):
                     pass
             except OSError as error:
-                raise ValueError(f"cannot write to the store {root}: {error.strerror}") from None
+                raise ValueError(
+                    f"cannot write to the store {cut(str(root))}: {error.strerror}"
+                ) from None
         return cls(root)
 
     def trial(self, trial_id: str) -> TrialDir:
@@ -60,9 +68,13 @@ class Store:
         """What is recorded under this name, if anything is."""
         if not is_plain_name(name):
             return None
-        if (self.suite(name) / "study.json").is_file():
+        if (self.suite(name) / "study.json").exists():
             return "study"
-        return "suite" if (self.suite(name) / "plan.json").is_file() else None
+        return "suite" if (self.suite(name) / "plan.json").exists() else None
+
+    def has_lost(self, name: str) -> bool:
+        """Whether there is a folder of that suite or study, but nothing that says what it is."""
+        return is_plain_name(name) and self.suite(name).is_dir() and self.kind_of(name) is None
 
     def trials(self) -> list[str]:
         """Ids of all trials that were begun, sorted."""

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
+import errno
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.records import schemas
+from harness.inputs import parse_json
+from harness.records import checksums, schemas
 from harness.records.files import (
     TEMPORARY_PREFIX,
-    plain_name,
-    read_json,
+    json_bytes,
     write_atomic,
     write_json,
 )
-from harness.records.tensors import Tensors, pack, pack_state, unpack, unpack_state
+from harness.records.locks import Busy
+from harness.records.states import Damaged, States
+from harness.records.tensors import Tensors, pack, unpack
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,16 +27,26 @@ if TYPE_CHECKING:
 
     from harness.records.store import Store
 
-_HELD = "held-by-"
+RECORDED = (  # the files of an ended trial whose checksums stand in its result
+    "spec.json", "manifest.json", "model.safetensors", "model.json",
+    *(f"{name}.parquet" for name in schemas.TRIAL_TABLES),
+)  # fmt: skip
+# What stands where a file belongs is no file: no machine can mend that, so it is damage.
+_NO_FILE = {errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
 
 
-class TrialDir:
-    """One trial's folder. It has ended if and only if `result.json` exists."""
+class TrialDir(States):
+    """One trial's folder. It has ended if and only if `result.json` exists.
+
+    Whatever reads a file of an ended trial compares it with its checksum, and raises `Damaged`.
+    """
 
     def __init__(self, store: Store, trial_id: str) -> None:
         self.store = store
         self.trial_id = trial_id
-        self.path = store.root / "trials" / trial_id
+        super().__init__(store.root / "trials" / trial_id)
+        self._written: dict[str, str] = {}  # checksums of what this object wrote
+        self._sums: dict[str, str] | None = None  # those of the result, once it was read
 
     # What was asked, and where it runs
 
@@ -57,16 +68,16 @@ class TrialDir:
             if not equal and not (is_same and is_same(known)):
                 raise ValueError(f"{self.path} holds the record of another spec")
         if known is None:
-            write_json(self.path / "spec.json", spec)
+            self._put("spec.json", json_bytes(spec))
         if self.manifest() is None:
-            write_json(self.path / "manifest.json", manifest)
+            self._put("manifest.json", json_bytes(manifest))
 
     def spec(self) -> dict[str, Any] | None:
-        """The trial's spec, or None before `begin`. Raises ValueError if it is damaged."""
+        """The trial's spec, or None before `begin`. Raises Damaged."""
         return self._read("spec.json")
 
     def manifest(self) -> dict[str, Any] | None:
-        """Where and with what the trial began, or None. Raises ValueError if it is damaged."""
+        """Where and with what the trial began, or None. Raises Damaged."""
         return self._read("manifest.json")
 
     @contextlib.contextmanager
@@ -82,6 +93,12 @@ class TrialDir:
                 self.drop_checkpoint()
             yield self
 
+    def tidy(self) -> None:
+        """Clear away the checkpoint that a process left which was killed right after the end."""
+        if self.ended() and self._checkpoint.parent.exists():
+            with contextlib.suppress(Busy), self.claim():
+                pass
+
     # How it ended
 
     def ended(self) -> bool:
@@ -89,11 +106,22 @@ class TrialDir:
         return (self.path / "result.json").exists()
 
     def result(self) -> dict[str, Any] | None:
-        """The result, or None while the trial has not ended. Raises ValueError if damaged."""
-        return self._read("result.json")
+        """The result, or None while the trial has not ended. Raises Damaged."""
+        content = self._read(checksums.RESULT)
+        if content is None:
+            return None
+        try:
+            self._sums = checksums.check(content, self.trial_id)
+            if not self._sums:
+                schemas.make_table("trials", [content["record"]])
+        except ValueError as error:
+            raise self.damaged(f"{checksums.RESULT}: {error}") from None
+        return content
 
-    def finish(self, tables: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+    def finish(self, tables: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
         """End the trial: write its tables, then `result.json`, then drop the checkpoint.
+
+        Returns the result as it was written, with the checksums of the trial's files.
 
         `tables` maps `curves`, `truncations` and `spectra` to rows (dicts); a missing one is
         written empty. `result["record"]` holds the fixed columns of `trials`. Raises ValueError,
@@ -114,13 +142,56 @@ class TrialDir:
             for name in schemas.TRIAL_TABLES
         }
         for name, table in ready.items():
-            schemas.write_table(self.path / f"{name}.parquet", table)
-        write_json(self.path / "result.json", result)
+            self._put(f"{name}.parquet", schemas.table_bytes(table))
+        sealed = checksums.seal(result, self._digests())
+        write_json(self.path / checksums.RESULT, sealed)
         self.drop_checkpoint()
+        return sealed
 
     def table(self, name: str) -> pa.Table:
-        """One of the trial's tables. Raises FileNotFoundError, or ValueError if damaged."""
-        return schemas.read_table(self.path / f"{name}.parquet", name)
+        """One of the trial's tables. Raises Damaged, for one that is missing too."""
+        data = self._whole(f"{name}.parquet")
+        try:
+            return schemas.parse_table(data, name, f"{name}.parquet")
+        except ValueError as error:
+            raise self.damaged(str(error)) from None
+
+    def checksums(self) -> dict[str, str]:
+        """Checksums by file name, as the result has them; empty before the end, and for a result
+        from before there were any. Raises Damaged."""
+        if self._sums is None and self.ended():
+            self.result()
+        return self._sums or {}
+
+    def damage(self) -> list[str]:
+        """Every file of an ended trial that is not as it was written, one line each.
+
+        All of its recorded files are read. Those of a result from before there were checksums are
+        compared with nothing, so only what cannot be read is found there.
+        """
+        try:
+            sums = self.checksums()
+        except Damaged as error:
+            return [str(error)]
+        if not self.ended():
+            return []
+        found = []
+        for name in RECORDED:
+            try:
+                if name in sums:
+                    self._whole(name)
+                elif name.endswith(".parquet"):
+                    self.table(name.removesuffix(".parquet"))
+            except Damaged as error:
+                found.append(str(error))
+        return found
+
+    def damaged(self, reason: str) -> Damaged:
+        """The error to raise where a file of this record is not what it should be."""
+        return Damaged(
+            f"the record in {self.path} is damaged ({reason}); "
+            "remove that folder to run the trial again"
+        )
 
     def write_failure(self, failure: Mapping[str, Any]) -> None:
         """Note the last fault of the machine; the trial has not ended by it."""
@@ -132,121 +203,93 @@ class TrialDir:
 
     def wipe(self) -> None:
         """Forget everything but the spec, so that the trial can be run again from its start."""
+        self._sums = None
         # First the file that says it has ended: a kill in between leaves an unfinished trial.
-        (self.path / "result.json").unlink(missing_ok=True)
+        _remove(self.path / checksums.RESULT)
         if not self.path.exists():
             return
         for path in self.path.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != "spec.json":
-                path.unlink()
+            if path.name != "spec.json":
+                _remove(path)
 
-    # What it needs to go on, and the model it leaves
-
-    def save_checkpoint(self, tensors: Tensors, state: Mapping[str, Any]) -> None:
-        """Replace the checkpoint by this one: tensors and JSON state in one file, in one step.
-
-        `state` may hold NaN and infinities, which come back as they were.
-        """
-        write_atomic(self._checkpoint, pack_state(tensors, state))
-
-    def load_checkpoint(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-        """(tensors on the CPU, state) of the newest checkpoint, or None if there is none.
-
-        A torn file cannot come from us, so a damaged one is not taken for an absent one: raises
-        ValueError in one line.
-        """
-        return unpack_state(self._checkpoint)
-
-    def note_spent(self, seconds: float, restarts: int) -> None:
-        """Note what the trial has taken so far, beyond its checkpoint too, should it be killed.
-
-        Whole or not at all, but not durable: a power cut may take the newest note, and a number
-        is all that is lost with it.
-        """
-        path = self._spent
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-spent")
-        temporary.write_text(json.dumps({"seconds": seconds, "restarts": restarts}))
-        os.replace(temporary, path)
-
-    def spent(self) -> tuple[float, int] | None:
-        """(seconds, restarts) as last noted, or None. A note that cannot be read is none."""
-        try:
-            noted = read_json(self._spent)
-            return float(noted["seconds"]), int(noted["restarts"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def drop_checkpoint(self) -> None:
-        """Remove the checkpoint, if any, and the note beside it."""
-        shutil.rmtree(self._checkpoint.parent, ignore_errors=True)
-
-    def save_fork(self, step: int, tensors: Tensors, state: Mapping[str, Any]) -> None:
-        """Keep the state right after optimizer step `step` for the trials that part there."""
-        write_atomic(self._fork(step), pack_state(tensors, state))
-
-    def load_fork(self, step: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-        """(tensors on the CPU, state) as `save_fork` was given them, or None if it is not there.
-
-        Raises ValueError, in one line, for a damaged file.
-        """
-        return unpack_state(self._fork(step))
-
-    def forks(self) -> list[int]:
-        """The steps behind which a state is kept, ascending."""
-        return sorted(int(path.stem) for path in self.path.glob("forks/*.safetensors"))
-
-    def drop_forks(self, but: Collection[int] = ()) -> None:
-        """Remove the kept states, except behind the steps in `but`, unless a study holds them."""
-        if any(self.path.glob(f"forks/{_HELD}*")):
-            return
-        for step in self.forks():
-            if step not in but:
-                self._fork(step).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # not empty, or not there
-            (self.path / "forks").rmdir()
-
-    def hold_forks(self, study: str) -> None:
-        """Have `drop_forks` remove nothing until `release_forks`: the study may part anywhere."""
-        write_atomic(self.path / "forks" / f"{_HELD}{plain_name(study, 'study name')}", b"")
-
-    def release_forks(self, study: str) -> None:
-        """The study is over, as far as this trial goes."""
-        (self.path / "forks" / f"{_HELD}{study}").unlink(missing_ok=True)
+    # The model it leaves
 
     def save_model(self, tensors: Tensors, description: Mapping[str, Any]) -> None:
         """Write the selected model and what is needed to rebuild it (`model.json`, last)."""
-        write_atomic(self.path / "model.safetensors", pack(tensors))
-        write_json(self.path / "model.json", description)
+        self._put("model.safetensors", pack(tensors))
+        self._put("model.json", json_bytes(description))
 
     def load_model(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """(tensors on the CPU, description) of the selected model.
 
-        Raises FileNotFoundError if the trial left none, ValueError if it is damaged.
+        Raises FileNotFoundError if the trial has none (it left none, or somebody removed it),
+        Damaged if it is not as it was written.
         """
         description = self._read("model.json")
-        if description is None:
-            raise FileNotFoundError(f"trial {self.trial_id} has no stored model in {self.path}")
-        return unpack(self.path / "model.safetensors"), description
+        weights = self._bytes("model.safetensors")
+        if description is None or weights is None:
+            missing = "model.json" if description is None else "model.safetensors"
+            raise FileNotFoundError(
+                errno.ENOENT, f"no stored model of trial {self.trial_id}", str(self.path / missing)
+            )
+        try:
+            return unpack(weights, "model.safetensors"), description
+        except ValueError as error:
+            raise self.damaged(str(error)) from None
 
-    @property
-    def _checkpoint(self) -> Path:
-        return self.path / "checkpoint" / "state.safetensors"
+    def _put(self, name: str, data: bytes) -> None:
+        write_atomic(self.path / name, data)
+        self._written[name] = checksums.digest(data)
 
-    @property
-    def _spent(self) -> Path:
-        return self.path / "checkpoint" / "spent.json"
-
-    def _fork(self, step: int) -> Path:
-        return self.path / "forks" / f"{step}.safetensors"
+    def _digests(self) -> dict[str, str]:
+        """Checksums of what is recorded so far: of what was written, if it was written here."""
+        there = {name: self.path / name for name in RECORDED if (self.path / name).is_file()}
+        return {
+            name: self._written.get(name) or checksums.digest(path.read_bytes())
+            for name, path in there.items()
+        }
 
     def _read(self, name: str) -> dict[str, Any] | None:
+        """A JSON object of the record, or None if it is not there."""
+        data = self._bytes(name)
+        if data is None:
+            return None
         try:
-            content = read_json(self.path / name)
+            content = parse_json(data, name)
+            if not isinstance(content, dict):
+                raise ValueError(f"{name} is not a JSON object")
+        except ValueError as error:
+            raise self.damaged(str(error)) from None
+        return content
+
+    def _whole(self, name: str) -> bytes:
+        data = self._bytes(name)
+        if data is None:
+            raise self.damaged(f"{name} is missing")
+        return data
+
+    def _bytes(self, name: str) -> bytes | None:
+        """A file of the record, compared with its checksum; None if it is not there."""
+        try:
+            data = (self.path / name).read_bytes()
         except FileNotFoundError:
             return None
-        if not isinstance(content, dict):
-            raise ValueError(f"{self.path / name} is not a JSON object")
-        return content
+        except OSError as error:
+            if error.errno == errno.ELOOP and name == checksums.RESULT:
+                return None  # as for `ended`
+            if error.errno not in _NO_FILE:
+                raise
+            raise self.damaged(f"{name}: {error.strerror}") from None
+        if name != checksums.RESULT:
+            wanted = self.checksums().get(name)
+            if wanted not in (None, checksums.digest(data)):
+                raise self.damaged(f"{name} is not as it was written: its checksum is another")
+        return data
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

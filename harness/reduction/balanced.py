@@ -8,10 +8,13 @@ from typing import Any
 
 import torch
 
-from .gramians import Array, give_back, to_complex128
+from .arrays import Array, give_back, to_complex128
+from .circle import distances
+from .gramians import check_shapes
 from .hankel import Decomposition, decompose
 
 ARRAYS = ("eigenvalues", "B", "C", "hsv", "T", "W")
+SLACK = 1e-9  # of the largest singular value: rounding that no error bound counts
 MARGIN = 1000  # above the numerical rank's floor, for states that are kept for being weak
 
 
@@ -48,6 +51,7 @@ class Truncation:
     modes: Array | None = None
 
 
+@torch.no_grad()
 def balanced_truncation(
     eigenvalues: Array, B: Array, C: Array, order: int, keep: str = "largest"
 ) -> Truncation:
@@ -63,17 +67,20 @@ def balanced_truncation(
 
     Returns:
         A `Truncation` in complex128, eigenvectors of unit 2-norm in balanced coordinates
-        with their largest entry real and positive. ||G - G_r||_inf <= error_bound.
+        with their largest entry real and positive. ||G - G_r||_inf <= error_bound, up to
+        rounding of at most 1e-9 of the largest Hankel singular value.
 
     Raises:
         ValueError: an order outside 1..N, an unstable or ill-shaped system, or more than one;
             another `keep`.
         TruncationError: eigenvectors so ill-conditioned that the diagonal form misses the
-            balanced one by more than the bound allows.
+            balanced one by more than the bound allows, or poles so near the unit circle that
+            rounding does.
     """
     system, as_numpy = to_complex128(eigenvalues, B, C)
+    check_shapes(*system)
     check_one(*system)
-    check_order(order, system[0].shape[-1] if system[0].ndim else 0)
+    check_order(order, system[0].shape[-1])
     if keep not in ("largest", "smallest"):
         raise ValueError(f"keep must be 'largest' or 'smallest', not {keep!r}")
     found = (reduce if keep == "largest" else reduce_smallest)(decompose(*system), order)
@@ -147,18 +154,24 @@ def keep_states(system: Decomposition, first: int, end: int) -> Truncation:
     T, W = T @ X, torch.linalg.solve(X, W)
     reduced = (poles, W @ b, c @ T)
     bound = 2.0 * float(S[:first].sum() + S[end:].sum())
-    allowed = max(bound, 1e-9 * float(S[0]))
+    allowed = max(bound, SLACK * float(S[0]))
     check_diagonal_form(balanced, reduced, X, float(1.0 / singular[-1]), allowed, condition)
+    check_near_circle((system.eigenvalues, b, c), reduced, allowed)
     energy = float(S[kept].sum() / S.sum())
     return Truncation(*reduced, S, end - first, bound, T, W, condition, energy)
 
 
 def numerical_rank(hsv: torch.Tensor, n: int) -> int:
     """How many descending singular values lie above N eps sigma_1, at least 1."""
+    check_not_zero(hsv)
     floor = n * torch.finfo(torch.float64).eps * float(hsv[0])
+    return max(1, int((hsv > floor).sum()))
+
+
+def check_not_zero(hsv: torch.Tensor) -> None:
+    """Raise `ValueError` where all of the descending singular values vanish."""
     if float(hsv[0]) == 0.0:
         raise ValueError("the system is zero: B or C maps everything to nothing")
-    return max(1, int((hsv > floor).sum()))
 
 
 def eigenvectors(A: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -200,6 +213,39 @@ def check_diagonal_form(
         )
 
 
+def check_near_circle(full: tuple, reduced: tuple, allowed: float, gain: Any = 0.0) -> None:
+    """Raise `TruncationError` if rounding has moved poles so near the unit circle that the reduced
+    system misses the full one by more than the bound.
+
+    Projection rounds a pole to about N eps. Where that is more than `SLACK` of its distance from
+    the circle, G(z) - G_r(z) is looked at, at the phases of such poles and at 16 others: just
+    outside of the circle, where z - pole is exact and nothing is larger than on it.
+
+    Args:
+        full: (eigenvalues (N,), B (N, H), C (H, N)); reduced: the same of order r, and `gain`,
+            (H, H), what is added to its output.
+        allowed: how much the transfer functions may differ, in the H-infinity norm.
+    """
+    eps = torch.finfo(torch.float64).eps
+    far = len(full[0]) * eps / SLACK
+    close = torch.cat([poles[distances(poles) < far] for poles in (full[0], reduced[0])])
+    if not len(close):
+        return
+    others = torch.arange(16, device=close.device, dtype=torch.float64) * (2 * math.pi / 16)
+    points = torch.cat([close / close.abs(), torch.polar(torch.ones_like(others), others)])
+    largest = close.new_zeros((), dtype=torch.float64)
+    for z in points * (1.0 + 4.0 * eps):
+        exact, found = ((c / (z - poles)) @ b for poles, b, c in (full, reduced))
+        miss = torch.linalg.matrix_norm(z * (exact - found) - gain, ord=2)
+        largest = torch.maximum(largest, miss)  # keeps what is not a number
+    if not float(largest) <= allowed:
+        nearest = float(distances(close).min())
+        raise TruncationError(
+            f"with a pole at {nearest:.3g} from the unit circle, rounding alone makes the reduced "
+            f"system miss the full one by {float(largest):.3g}, more than {allowed:.3g}"
+        )
+
+
 def miss_bound(balanced: tuple, reduced: tuple, X: torch.Tensor, inverse: float) -> float:
     """A bound, over all frequencies, on the 2-norm of G(z) - G_r(z), from residuals alone.
 
@@ -211,7 +257,7 @@ def miss_bound(balanced: tuple, reduced: tuple, X: torch.Tensor, inverse: float)
     A, b, c = balanced
     poles, b_r, c_r = reduced
     norm = torch.linalg.matrix_norm  # Frobenius, at least the 2-norm
-    gap = 1.0 - poles.abs()
+    gap = distances(poles)
     E, F, cX = A @ X - X * poles, b - X @ b_r, c @ X
     inputs, outputs = norm(b_r / gap[:, None]), norm(cX / gap)
     neumann = norm(E / gap) * inverse

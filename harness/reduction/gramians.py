@@ -11,39 +11,46 @@ from typing import Any
 import numpy as np
 import torch
 
-Array = Any  # a numpy array or a torch tensor; the answer is of the same family
+from harness.inputs import cut
+
+from .arrays import Array, give_back, to_complex128, to_numpy
+from .circle import gaps
+
+# Below it, a whole Gramian is so near the smallest double that its entries lose digits.
+UNDERFLOW = torch.finfo(torch.float64).tiny / torch.finfo(torch.float64).eps
 
 
 class UnusableSystem(ValueError):
     """A system without finite Gramians: NaN or infinite entries, unstable, or far too large."""
 
 
-def to_complex128(*arrays: Array) -> tuple[list[torch.Tensor], bool]:
-    """The arrays as complex128 tensors on their device, and whether numpy went in."""
-    from_numpy = not any(isinstance(a, torch.Tensor) for a in arrays)
-    return [torch.as_tensor(a).to(torch.complex128) for a in arrays], from_numpy
-
-
-def give_back(tensor: torch.Tensor, as_numpy: bool) -> Array:
-    """A tensor, or its numpy array when numpy went in."""
-    return tensor.detach().cpu().numpy() if as_numpy else tensor
-
-
-def check_system(eigenvalues: torch.Tensor, B: torch.Tensor, C: torch.Tensor) -> None:
-    """Raise `ValueError` unless (..., N), (..., N, H), (..., H', N) fit, `UnusableSystem` unless
-    all is finite and |eigenvalue| < 1."""
+def check_shapes(eigenvalues: torch.Tensor, B: torch.Tensor, C: torch.Tensor) -> None:
+    """Raise `ValueError` unless (..., N), (..., N, H), (..., H', N) fit."""
     n = eigenvalues.shape[-1] if eigenvalues.ndim else 0
-    if n == 0 or B.ndim < 2 or C.ndim < 2 or B.shape[-2] != n or C.shape[-1] != n:
-        shapes = f"{tuple(eigenvalues.shape)}, {tuple(B.shape)}, {tuple(C.shape)}"
+    shapes = f"{tuple(eigenvalues.shape)}, {tuple(B.shape)}, {tuple(C.shape)}"
+    if not eigenvalues.numel() or B.ndim < 2 or C.ndim < 2 or B.shape[-2] != n or C.shape[-1] != n:
         raise ValueError(
             f"eigenvalues, B, C must be (N,), (N, H), (H, N) with N >= 1, not {shapes}"
         )
+    try:
+        torch.broadcast_shapes(eigenvalues.shape[:-1], B.shape[:-2], C.shape[:-2])
+    except RuntimeError:
+        raise ValueError(
+            f"the leading dimensions of eigenvalues, B, C must agree, not be those of {shapes}"
+        ) from None
+
+
+def check_system(eigenvalues: torch.Tensor, B: torch.Tensor, C: torch.Tensor) -> float:
+    """The largest |eigenvalue|. Raises as `check_shapes`, and `UnusableSystem` unless all is
+    finite and |eigenvalue| < 1."""
+    check_shapes(eigenvalues, B, C)
     finite = all(bool(torch.isfinite(torch.view_as_real(a)).all()) for a in (eigenvalues, B, C))
     if not finite:
         raise UnusableSystem("eigenvalues, B and C must be finite")
-    largest = float(eigenvalues.abs().max())
+    largest = float(eigenvalues.detach().abs().max())
     if largest >= 1.0:
         raise UnusableSystem(f"every |eigenvalue| must be below 1, the largest is {largest:.17g}")
+    return largest
 
 
 def gramians(eigenvalues: Array, B: Array, C: Array) -> tuple[Array, Array]:
@@ -71,13 +78,26 @@ def gramians_of(
     lam: torch.Tensor, b: torch.Tensor, c: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`gramians` of complex128 tensors."""
-    check_system(lam, b, c)
-    gap = 1.0 - lam[..., :, None] * lam[..., None, :].conj()
+    gap = gaps(lam, check_system(lam, b, c))
     P, Q = (b @ b.mH) / gap, (c.mH @ c) / gap.conj()
     # Finite systems can still overflow; LAPACK's answer to that is no ValueError.
     if not all(bool(torch.isfinite(torch.view_as_real(gramian)).all()) for gramian in (P, Q)):
         raise UnusableSystem("the Gramians overflow double precision")
+    check_range(gap, (P, b), (Q, c.mT))
     return P, Q
+
+
+def check_range(gap: torch.Tensor, *gramians: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """Raise `UnusableSystem` for an eigenvalue that rounding alone had put within the unit circle,
+    or where a Gramian, given with its factor (..., N, H), vanishes and the factor does not."""
+    if float(gap.detach().diagonal(dim1=-2, dim2=-1).real.amin()) <= 0.0:
+        raise UnusableSystem("every |eigenvalue| must be below 1, the largest is not")
+    for gramian, factor in gramians:
+        largest = gramian.detach().diagonal(dim1=-2, dim2=-1).real.amax(-1)
+        if float(largest.amin()) < UNDERFLOW:
+            given = (factor.detach() != 0).flatten(-2).any(-1)
+            if bool((given & (largest < UNDERFLOW)).any()):
+                raise UnusableSystem("the Gramians underflow double precision: rescale B or C")
 
 
 def square_root(gramian: torch.Tensor) -> torch.Tensor:
@@ -113,17 +133,39 @@ def energy_rank(hsv: Array, tau: float) -> int:
         ValueError: an empty spectrum, NaN, infinite or negative values, a zero sum, a tau
             outside [0, 1).
     """
-    values = np.asarray(hsv.detach().cpu() if isinstance(hsv, torch.Tensor) else hsv, np.float64)
-    if values.ndim != 1 or values.size == 0:
-        raise ValueError(f"a spectrum must be a non-empty vector, not of shape {values.shape}")
-    if not np.isfinite(values).all() or (values < 0).any():
-        raise ValueError("Hankel singular values must be finite and not negative")
-    if not 0.0 <= tau < 1.0:
-        raise ValueError(f"tau must be in [0, 1), not {tau}")
-    total = values.sum()
+    values = _spectrum(hsv)
+    if not _is_share(tau):
+        raise ValueError(f"tau must be in [0, 1), not {cut(str(tau))}")
+    with np.errstate(over="ignore"):
+        total = values.sum()
+    if not np.isfinite(total):
+        values = values / values.max()
+        total = values.sum()
     if total == 0.0:
         raise ValueError("the Hankel singular values sum to zero: nothing to keep")
     if tau == 0.0:
         return values.size
     kept = np.cumsum(np.sort(values)[::-1]) / total
     return min(int(np.searchsorted(kept, 1.0 - tau)) + 1, values.size)
+
+
+def _spectrum(hsv: Array) -> np.ndarray:
+    try:
+        values = to_numpy(hsv)
+    except ValueError as error:
+        raise ValueError(f"a spectrum must be a non-empty vector: {error}") from None
+    if values.ndim != 1 or values.size == 0:
+        raise ValueError(f"a spectrum must be a non-empty vector, not of shape {values.shape}")
+    if values.dtype.kind == "c":
+        raise ValueError("Hankel singular values must be real")
+    values = values.astype(np.float64)
+    if not np.isfinite(values).all() or (values < 0).any():
+        raise ValueError("Hankel singular values must be finite and not negative")
+    return values
+
+
+def _is_share(tau: Any) -> bool:
+    try:
+        return bool(0.0 <= tau < 1.0)
+    except (TypeError, ValueError, RuntimeError):  # nothing that compares, or several numbers
+        return False

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
-from .gramians import Array, give_back, square_roots, to_complex128
+from .arrays import Array, give_back, to_complex128
+from .gramians import square_roots
 
 
 @dataclass(frozen=True)

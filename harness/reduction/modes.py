@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from .balanced import Truncation
+from .balanced import Truncation, check_not_zero
+from .circle import distances
 from .gramians import UnusableSystem
 from .hankel import Decomposition
 
@@ -20,14 +21,14 @@ def gains(system: Decomposition) -> torch.Tensor:
 def last_scores(system: Decomposition) -> torch.Tensor:
     """LAST (arXiv 2411.02824): |C_i|^2 |B_i|^2 / ((1 - |l_i|)^2 + 1e-8), a mode's squared
     H-infinity norm; (N,) float64."""
-    return gains(system).square() / ((1.0 - system.eigenvalues.abs()).square() + LAST_EPS)
+    return gains(system).square() / (distances(system.eigenvalues).square() + LAST_EPS)
 
 
 def aire_scores(system: Decomposition) -> torch.Tensor:
     """AIRE-Prune (ICLR 2026): |C_i|^2 |B_i|^2 / (1 - |l_i|^2), a mode's energy (squared H2 norm);
     (N,) float64."""
-    magnitude = system.eigenvalues.abs()
-    return gains(system).square() / ((1.0 - magnitude) * (1.0 + magnitude))
+    lam = system.eigenvalues
+    return gains(system).square() / (distances(lam) * (1.0 + lam.abs()))
 
 
 def modal_scores(system: Decomposition) -> torch.Tensor:
@@ -70,11 +71,15 @@ def select(system: Decomposition, modes: torch.Tensor) -> Truncation:
 
     Args:
         modes: (r,) different indices, ascending.
+
+    Raises:
+        ValueError: a system of no energy at all, of which nothing is a share.
     """
     modes = modes.to(system.hsv.device)
     removed = torch.ones_like(system.hsv, dtype=torch.bool)
     removed[modes] = False
-    peaks = gains(system) / (1.0 - system.eigenvalues.abs())
+    peaks = gains(system) / distances(system.eigenvalues)
+    check_not_zero(system.hsv)
     shares = system.mode_shares
     T = torch.eye(len(system.hsv), dtype=system.B.dtype, device=modes.device)[:, modes]
     return Truncation(

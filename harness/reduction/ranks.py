@@ -10,8 +10,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 
-from .balanced import is_order
-from .gramians import Array, energy_rank
+from .arrays import Array
+from .balanced import TruncationError, is_order
+from .gramians import UnusableSystem, energy_rank
 from .hankel import Decomposition
 from .modes import scores
 
@@ -107,7 +108,10 @@ def naming_block(i: int) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise type(error)(f"block {i}: {error}") from error
+        # Only our own kinds are known to be made from a message.
+        ours = isinstance(error, (UnusableSystem, TruncationError))
+        kind = type(error) if ours else ValueError
+        raise kind(f"block {i}: {error}") from error
 
 
 def rank_by_tau(i: int, system: Decomposition, tau: float, method: str) -> int:

@@ -32,6 +32,7 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
+from .circle import gaps
 from .gramians import gramians_of, square_root
 from .parallel import side_by_side, workers
 from .truncate import layers, naming_block
@@ -123,7 +124,7 @@ def nuclear_norms(eigenvalues: torch.Tensor, B: torch.Tensor, C: torch.Tensor) -
 
 def _kernel(lam: torch.Tensor) -> torch.Tensor:
     """K_ij = 1 / (1 - l_i conj(l_j))."""
-    return 1.0 / (1.0 - lam[..., :, None] * lam[..., None, :].conj())
+    return 1.0 / gaps(lam, float(lam.detach().abs().max()))
 
 
 def _unit_scale(gramian: torch.Tensor) -> torch.Tensor:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import torch
 
 from .balanced import (
+    SLACK,
     Truncation,
     TruncationError,
     check_diagonal_form,
+    check_near_circle,
     eigenvectors,
     numerical_rank,
 )
@@ -70,9 +72,10 @@ def residualise(system: Decomposition, order: int) -> Truncation:
     poles = 1.0 - 1.0 / values
     reduced = (poles, (torch.linalg.solve(X, into)) / values[:, None], (out @ X) / values)
     bound = 2.0 * float(system.hsv[r:].sum())
-    allowed = max(bound, 1e-9 * float(system.hsv[0]))
+    allowed = max(bound, SLACK * float(system.hsv[0]))
     check_diagonal_form(balanced, reduced, X, float(1.0 / singular[-1]), allowed, condition)
     B, C, gain = _after_the_input(*reduced, static=(c * slow) @ b)
+    check_near_circle((lam, b, c), (poles, B, C), allowed, gain)
     _check_single(poles, B, C, bound, float(system.hsv[0]))
     energy = float(system.hsv[:r].sum() / system.hsv.sum())
     return Truncation(

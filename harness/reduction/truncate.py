@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from .arrays import Array
 from .balanced import Truncation, TruncationError, reduce, reduce_smallest
-from .gramians import Array, gramians
+from .change import change
+from .gramians import gramians
 from .hankel import Decomposition, decompose
 from .modes import best, drawn, scores, select
-from .moments import Moments, carry_moments, check_moments, join
+from .moments import Moments, check_moments, check_optimizer
 from .parallel import side_by_side, workers
 from .ranks import Method, check_energy, check_method, given_orders, naming_block, rank_by_tau
 from .singular_perturbation import residualise
@@ -25,9 +27,15 @@ Keep = Literal["largest", "smallest", "random"]
 class StateSpaceLayer(Protocol):
     """What a layer must offer to be truncated.
 
-    It may also offer `keep_modes(modes)`, to slice its parameters where modes are selected, so that
-    they stay what they are to the bit; and `add_gain(gain)`, to add Re(gain) u to its output with a
-    parameter `gain` beside one named D.
+    After `assign`, `system` must be what was assigned. A layer may also offer
+
+    - `keep_modes(modes)`, to slice its parameters where modes are selected, so that they stay what
+      they are to the bit;
+    - `add_gain(gain)`, to add Re(gain) u to its output with a parameter `gain` beside one named D;
+    - `transports`, the names of those of its parameters B_re, B_im (N, H) and C_re, C_im (H, N)
+      whose moments follow a change of basis, where B = exp(gamma_log) (B_re + i B_im), or without
+      gamma_log if it has none, and C = C_re + i C_im; and `restarts`, the names of those whose
+      moments start again.
     """
 
     @property
@@ -128,9 +136,11 @@ def truncate(
     Raises:
         ValueError: not exactly one of tau and state_dims, or, naming the block, an order
             outside 1..N, an unusable system (`UnusableSystem`), a reduced system without a
-            usable diagonal form (`TruncationError`), a layer that takes no static gain; an
-            optimizer whose moments are not Adam's; decompositions of another model; a method or
-            `keep` that does not exist, or chance without a generator.
+            usable diagonal form (`TruncationError`), a layer that takes no static gain, that is
+            not what it was assigned, that shares a parameter with another module, or does not say
+            what becomes of its moments; an optimizer whose moments are not Adam's, or of another
+            model; decompositions of another model, or from before a step; a method or `keep` that
+            does not exist, or chance without a generator.
     """
     found = layers(model)
     how = _how(method, keep, generator)
@@ -139,6 +149,7 @@ def truncate(
         check_energy(method)
     if optimizer is not None:
         check_moments(optimizer, moments)
+        check_optimizer(optimizer, model, found)
     moving = {i: layer for i, layer in enumerate(found) if wanted[i] != layer.state_dim}
     systems = _decomposed(moving) if decomposed is None else _given(decomposed, found)
     orders = {i: _rank(i, systems[i], wanted[i], tau, method) for i in moving}
@@ -146,16 +157,21 @@ def truncate(
     if how == "singular_perturbation":
         _check_gains({i: found[i] for i in orders})
     truncations = _all_reduced(systems, orders, how, generator)
-    for layer, truncation in zip((found[i] for i in orders), truncations, strict=True):
-        _replace(layer, truncation, optimizer, moments)
+    change(model, found, dict(zip(orders, truncations, strict=True)), optimizer, moments)
     return truncations
 
 
 def _given(decomposed: Sequence[Decomposition], found: list[Any]) -> dict[int, Decomposition]:
-    """The caller's decompositions by block. Raises ValueError where they are of other sizes."""
-    if [len(one.hsv) for one in decomposed] != [layer.state_dim for layer in found]:
+    """The caller's decompositions by block. Raises ValueError where they are of other systems."""
+    if len(decomposed) != len(found) or not all(map(_is_of, decomposed, found)):
         raise ValueError("the decompositions are not those of the model as it is now")
     return dict(enumerate(decomposed))
+
+
+def _is_of(one: Decomposition, layer: Any) -> bool:
+    now = (array.detach().to(torch.complex128) for array in layer.system())
+    given = (one.eigenvalues, one.B, one.C)
+    return all(a.device == b.device and torch.equal(a, b) for a, b in zip(given, now, strict=True))
 
 
 def _all_reduced(
@@ -208,27 +224,6 @@ def _check_gains(changing: dict[int, Any]) -> None:
                 f"block {i}: method 'singular_perturbation' needs a static gain, and "
                 f"{type(layer).__name__} has no add_gain"
             )
-
-
-def _replace(
-    layer: Any, truncation: Truncation, optimizer: torch.optim.Optimizer | None, moments: Moments
-) -> None:
-    """Give the layer its reduced system, and the optimizer its new parameters."""
-    old = dict(layer.named_parameters(recurse=False))
-    sliced = truncation.modes is not None and hasattr(layer, "keep_modes")
-    if sliced:
-        layer.keep_modes(truncation.modes)
-    else:
-        layer.assign(truncation.eigenvalues, truncation.B, truncation.C)
-    if truncation.gain is not None:
-        layer.add_gain(truncation.gain)
-    if optimizer is None:
-        return
-    new = dict(layer.named_parameters(recurse=False))
-    changed = {name: p for name, p in old.items() if new[name] is not p}
-    carry_moments(optimizer, changed, new, truncation, moments, sliced)
-    if "gain" in new.keys() - old.keys():
-        join(optimizer, new["gain"], beside=new["D"])
 
 
 def _wanted(

@@ -30,6 +30,7 @@ SCHEMA = pa.schema(
         ("seed_list", pa.list_(pa.int64())),
         ("diverged", pa.int64()),
         ("failed", pa.int64()),
+        ("damaged", pa.int64()),  # seeds whose record cannot be read
         ("state_dim_mean", pa.float64()),  # complex states a block: mean over blocks and seeds
         ("state_dim_mean_sd", pa.float64()),  # over seeds
         ("state_dim_mean_min", pa.float64()),
@@ -127,6 +128,7 @@ def _names(row: Row) -> dict[str, object]:
         "seed_list": [int(seed) for seed in row.finished.index],
         "diverged": row.diverged,
         "failed": row.failed,
+        "damaged": row.damaged,
     }
 
 

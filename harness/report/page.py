@@ -108,7 +108,7 @@ def _lead(comparison: pd.DataFrame, trials: pd.DataFrame, plan: Mapping[str, Any
         f"Seeds: {seeds}.",
         f"Trials: {len(unique)} ended",
     ]
-    for status in ("diverged", "failed"):
+    for status in ("diverged", "failed", "damaged"):
         count = int((unique.status == status).sum())
         if count:
             parts[-1] += f", {count} of them {status}"

@@ -108,8 +108,8 @@ def state_dim(row: pd.Series) -> str:
 
 
 def seeds(row: pd.Series) -> str:
-    """How many seeds are in the mean, and how many diverged or failed."""
-    counts = [(row.diverged, "div."), (row.failed, "fail.")]
+    """How many seeds are in the mean, and how many diverged, failed or have a damaged record."""
+    counts = [(row.diverged, "div."), (row.failed, "fail."), (row.damaged, "damaged")]
     left_out = [f"{count} {what}" for count, what in counts if count]
     return f"{row.seeds} ({', '.join(left_out)})" if left_out else str(row.seeds)
 

@@ -36,6 +36,7 @@ class Row:
     finished: pd.DataFrame
     diverged: int
     failed: int
+    damaged: int
     every: pd.DataFrame
 
     @property
@@ -139,10 +140,10 @@ def _row(group: pd.DataFrame) -> Row:
     twice = every.seed[every.seed.duplicated()]
     if len(twice):
         raise ValueError(f"row {label!r} of task {task} has two trials of seed {twice.iloc[0]}")
-    failed = every.status == "failed"
+    failed, damaged = every.status == "failed", every.status == "damaged"
     # A test metric that is not a number is a divergence too, wherever it was noticed.
     numbers = np.isfinite(pd.to_numeric(every.test_metric, errors="coerce").astype(float))
-    diverged = ~failed & ((every.status == "diverged") | ~numbers)
+    diverged = ~failed & ~damaged & ((every.status == "diverged") | ~numbers)
     row = Row(
         comparison=_text_or_none(every.comparison.iloc[0]),
         task=task,
@@ -150,9 +151,10 @@ def _row(group: pd.DataFrame) -> Row:
         label=label,
         role=str(every.role.iloc[0]),
         matches=_text_or_none(every.matches.iloc[0]),
-        finished=every[~failed & ~diverged].set_index("seed"),
+        finished=every[~failed & ~damaged & ~diverged].set_index("seed"),
         diverged=int(diverged.sum()),
         failed=int(failed.sum()),
+        damaged=int(damaged.sum()),
         every=every,
     )
     for column in ("data_fingerprint", "metric", "higher_is_better", "protocol", "role"):

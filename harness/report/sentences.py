@@ -48,6 +48,11 @@ def result_notes(comparison: pd.DataFrame) -> list[str]:
         )
     if (comparison.failed > 0).any():
         found.append("Failed trials (their own error) are counted and not in any mean.")
+    if (comparison.damaged > 0).any():
+        found.append(
+            "Damaged trials have ended, but their records are not as they were written; they are "
+            "counted and not in any mean."
+        )
     for row in comparison[comparison.mixed != ""].itertuples():
         found.append(f"* {row.task}, {row.label}: its trials mix {row.mixed}.")
     return found

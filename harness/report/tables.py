@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from harness.inputs import shown
 from harness.report import presentation as show
 from harness.report.comparison import SCHEMA
 from harness.report.sentences import notes, result_notes, says
@@ -50,7 +51,7 @@ def render(comparison: pd.DataFrame, format: str = "text") -> str:
     Raises ValueError naming the allowed formats for any other.
     """
     if format not in FORMATS:
-        raise ValueError(f"unknown format {format!r}: use one of {', '.join(FORMATS)}")
+        raise ValueError(f"unknown format {shown(format)}: use one of {', '.join(FORMATS)}")
     return FORMATS[format](comparison).rstrip("\n") + "\n"
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import types
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from harness.arms import ARMS
+from harness.inputs import cut, shown
+from harness.spec import Spec
 from harness.tasks.specs import TASK_SPECS
 
 from .specs import MODELS, TrainingSpec, TrialSpec
 from .suite import Comparison, Suite
 
+AnySpec = TypeVar("AnySpec", bound=Spec)
 LONGEST = 60  # characters of a refused value that are shown
+LONGEST_MESSAGE = 1_000
 _PARTS: Any = Union[(*TASK_SPECS, *MODELS, *ARMS)]  # what may be validated by itself
 _NAMED = (Suite, Comparison, TrialSpec, TrainingSpec, *get_args(_PARTS))
 _WHOLES: dict[str, Any] = {m.__name__: m for m in _NAMED}
@@ -27,29 +31,57 @@ def known(*models: type[BaseModel]) -> None:
 def explain(error: ValidationError) -> str:
     """The first fault as one line, and how many more there are."""
     whole = _WHOLES.get(error.title, _PARTS)
-    said = [_one(item, whole) for item in error.errors()]
+    said = [_one(item, whole) for item in _telling(error.errors(include_url=False))]
     distinct = list(dict.fromkeys(said))
     more = f" (and {len(distinct) - 1} more)" if len(distinct) > 1 else ""
     return distinct[0] + more
 
 
+def validated(spec: Any, kind: type[AnySpec]) -> AnySpec:
+    """The spec as one of this class, and validated again: `model_copy(update=...)` left that out.
+
+    Raises:
+        ValueError: one line; the spec, or one within it, is of another class, or does not validate.
+    """
+    try:
+        return kind.model_validate(spec)
+    except ValidationError as error:
+        raise ValueError(explain(error)) from None
+
+
+def _telling(items: list[Any]) -> list[Any]:
+    """Without those that say of a list that it is no number, where it may be a list, too, and
+    another says what is wrong in it."""
+
+    def of_a_list(item: Any) -> bool:
+        return item["type"] == "int_type" and type(item["input"]) in (list, tuple)
+
+    places = (item["loc"] for item in items if not of_a_list(item))
+    within = {place[:end] for place in places for end in range(1, len(place))}
+    return [item for item in items if not of_a_list(item) or item["loc"][:-1] not in within]
+
+
 def _one(item: Any, whole: Any) -> str:
     path, model = _walk(item["loc"], whole)
     message = " ".join(item["msg"].removeprefix("Value error, ").split())
+    path = cut(path)
     if item["type"] == "extra_forbidden" and model is not None:
         message = f"no such field; there are {', '.join(model.model_fields)}"
     elif item["type"] == "union_tag_not_found":
         message = f"{item['ctx']['discriminator']} is missing"
+    elif item["type"] == "union_tag_invalid":  # whose message holds all of the tag
+        field, given = item["ctx"]["discriminator"].strip("'"), item["ctx"]["tag"]
+        message = f"no {field} {shown(given, LONGEST)}; there are {item['ctx']['expected_tags']}"
     else:
         message += _shown(item.get("input"))
+    message = cut(message, LONGEST_MESSAGE)
     return f"{path}: {message}" if path else message
 
 
 def _shown(value: Any) -> str:
     if not isinstance(value, str | int | float | None):
         return ""
-    text = repr(value)
-    return f" (got {text if len(text) <= LONGEST else text[:LONGEST] + '...'})"
+    return f" (got {shown(value, LONGEST)})"
 
 
 def _walk(location: tuple[int | str, ...], kind: Any) -> tuple[str, type[BaseModel] | None]:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import re
-import sys
-import traceback
-import types
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +12,14 @@ from typing import Any
 from pydantic import ValidationError
 
 import suites
+from harness.inputs import cut, shown
 from harness.spec import Spec
 
+from .execute import answering, execute
 from .explain import explain
 from .suite import Suite
 
+LONGEST = 100  # characters of all settings together that a message repeats
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)?")
 
 
@@ -39,16 +39,18 @@ def find(name_or_path: str, kinds: tuple[type[Spec], ...], what: str) -> Any:
         ValueError: as `load`.
     """
     file, attribute = _locate(name_or_path)
-    module = _execute(file)
-    found = getattr(module, attribute, None)
-    if not isinstance(found, kinds):
-        have = [k for k, v in vars(module).items() if isinstance(v, kinds)]
-        listed = ", ".join(have) or "none"
-        raise ValueError(f"{file} has no {what} {attribute!r}; it has {listed}")
-    try:
-        return type(found).model_validate(found)  # `model_copy(update=...)` leaves that out
-    except ValidationError as error:
-        raise ValueError(f"{file}, {attribute}: {explain(error)}") from None
+    module = execute(file)
+    with answering(file, attribute):
+        found: Any = getattr(module, attribute, None)
+        # Of the class: what an object says of itself may be anything, an exception too.
+        have = [k for k, v in vars(module).items() if issubclass(type(v), kinds)]
+        kind = next((kind for kind in kinds if issubclass(type(found), kind)), None)
+        if kind is not None:
+            return kind.model_validate(found)  # `model_copy(update=...)` leaves that out
+    listed = ", ".join(map(str, have[:20])) + (", ..." if len(have) > 20 else "")
+    raise ValueError(
+        f"{cut(str(file))} has no {what} {shown(attribute)}; it has {listed or 'none'}"
+    )
 
 
 def available() -> list[str]:
@@ -61,43 +63,16 @@ def _locate(text: str) -> tuple[Path, str]:
     path, _, attribute = text.partition(":")
     if path.endswith(".py"):
         if not Path(path).is_file():
-            raise ValueError(f"no suite file {path}")
+            raise ValueError(f"no suite file {cut(path)}")
         return Path(path), attribute or "suite"
     if not _NAME.fullmatch(text):
-        raise ValueError(f"{text!r} is neither a suite's name nor a path FILE.py[:NAME]")
+        raise ValueError(f"{shown(text)} is neither a suite's name nor a path FILE.py[:NAME]")
     module, _, attribute = text.partition(".")
     file = Path(suites.__path__[0]) / f"{module}.py"
     if module.startswith("_") or not file.is_file():
-        raise ValueError(f"no suite {text!r}; there are {', '.join(available())}, or FILE.py:NAME")
+        there = ", ".join(available())
+        raise ValueError(f"no suite {shown(text)}; there are {there}, or FILE.py:NAME")
     return file, attribute or "suite"
-
-
-def _execute(file: Path) -> Any:
-    module = types.ModuleType(f"_suite_{file.stem}")
-    module.__file__ = str(file.absolute())
-    sys.modules[module.__name__] = module
-    try:
-        # Not by import: its cached bytecode would hide a change of the same second and size.
-        code = compile(file.read_bytes(), module.__file__, "exec", dont_inherit=True)
-        exec(code, vars(module))
-    except (Exception, SystemExit) as error:
-        raise ValueError(_fault(file, error)) from None
-    return module
-
-
-def _fault(file: Path, error: BaseException) -> str:
-    """What is wrong with a suite's file, where, in one line."""
-    if isinstance(error, SyntaxError):
-        line, said = error.lineno, error.msg
-    else:
-        frames = traceback.extract_tb(error.__traceback__)
-        line = next(
-            (f.lineno for f in reversed(frames) if f.filename == str(file.absolute())), None
-        )
-        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    if isinstance(error, ValidationError):
-        said = explain(error)
-    return f"{file}, line {line}: {said}" if line else f"{file}: {said}"
 
 
 def override(suite: Suite, settings: Sequence[str]) -> Suite:
@@ -122,17 +97,18 @@ def override(suite: Suite, settings: Sequence[str]) -> Suite:
         said = re.sub(
             r"^comparisons\.(\d+)", lambda hit: suite.comparisons[int(hit[1])].key, explain(error)
         )
-        raise ValueError(f"--set {' '.join(settings)}: {said}") from None
+        raise ValueError(f"--set {cut(' '.join(settings), LONGEST)}: {said}") from None
 
 
 def _parsed(suite: Suite, setting: str) -> tuple[str, Any]:
     # Labels of arms may hold "=" themselves ("in_training tau=0.1").
     known = {name for c in suite.comparisons for name in _fields(c)}
     known |= {f"{c.key}.{name}" for c in suite.comparisons for name in _fields(c)}
-    ends = [hit.start() for hit in re.finditer("=", setting)]
-    end = next((i for i in ends if setting[:i] in known), ends[0] if ends else 0)
-    if end == 0:
-        raise ValueError(f"--set needs PATH=VALUE, not {setting!r}")
+    head = setting[: max(map(len, known)) + 1]
+    ends = [hit.start() for hit in re.finditer("=", head)]
+    end = next((i for i in ends if setting[:i] in known), setting.find("="))
+    if end <= 0:
+        raise ValueError(f"--set needs PATH=VALUE, not {shown(setting)}")
     path, text = setting[:end], setting[end + 1 :]
     try:
         return path, json.loads(text)
@@ -150,10 +126,12 @@ def _apply(suite: Suite, contents: list[dict[str, Any]], path: str, value: Any) 
         try:
             _assign(content, local, value)
         except (AttributeError, KeyError, TypeError, ValueError):
-            raise ValueError(f"--set {path}: an earlier --set replaced what it is in") from None
+            raise ValueError(
+                f"--set {cut(path)}: an earlier --set replaced what it is in"
+            ) from None
     if not found:
         raise ValueError(
-            f"--set {path}: no comparison of {suite.name} has it; {_hint(suite, path)}"
+            f"--set {cut(path)}: no comparison of {suite.name} has it; {_hint(suite, path)}"
         )
 
 
@@ -166,9 +144,13 @@ def _hint(suite: Suite, path: str) -> str:
     if same:
         return f"did you mean {', '.join(same[:3])}?"
 
+    longest = max(map(len, known)) + 1
+
     def parent(name: str) -> str:
-        name = name.rpartition(".")[0]
-        return name if name in known or not name else parent(name)
+        name = name[:longest].rpartition(".")[0]
+        while name and name not in known:
+            name = name.rpartition(".")[0]
+        return name
 
     above = parent(path)
     beside = [name.removeprefix(f"{above}.") for name in known if parent(name) == above]
@@ -197,6 +179,8 @@ def _assign(comparison: dict[str, Any], path: str, value: Any) -> None:
     for key in parents:
         node = node[key]
     node[last] = value
+    if not isinstance(comparison["arms"], dict):
+        return  # which validation refuses
     for label, arm in before.items():
         changed = comparison["arms"].get(label)
         if changed == arm:

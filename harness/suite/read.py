@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from harness.inputs import cut, os_reason, parse_json, read_bounded, shown
+
 from .explain import explain
 from .specs import TrialSpec
+
+LARGEST_SPEC = 16 * 2**20  # bytes; a spec has about a thousand
 
 
 def read_trial(path: Path) -> TrialSpec:
@@ -19,29 +23,27 @@ def read_trial(path: Path) -> TrialSpec:
         ValueError: one line naming the file and what is wrong in it.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text, parse_constant=_refuse, object_pairs_hook=_distinct)
+        data = read_bounded(path, LARGEST_SPEC)
     except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not a JSON spec: {error}") from None
+        raise ValueError(f"cannot read {os_reason(error)}") from None
+    name = cut(str(path))
+    content = parse_json(data, path, parse_constant=_refuse, object_pairs_hook=_distinct)
     if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold a JSON object, not {type(content).__name__}")
+        raise ValueError(f"{name} must hold a JSON object, not {type(content).__name__}")
     version = content.get("spec_version", 1)
     if version != 1 or isinstance(version, bool):
-        raise ValueError(f"{path}: spec_version {version!r} is unknown; this harness reads 1")
+        raise ValueError(f"{name}: spec_version {shown(version)} is unknown; this harness reads 1")
     try:
         return TrialSpec.model_validate(content)
     except ValidationError as error:
-        raise ValueError(f"{path}: {explain(error)}") from None
+        raise ValueError(f"{name}: {explain(error)}") from None
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"{twice!r} stands there twice")
+        twice = next(key for key, count in Counter(k for k, _ in pairs).items() if count > 1)
+        raise ValueError(f"{shown(twice, 60)} stands there twice")
     return content
 
 

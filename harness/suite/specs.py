@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, model_validator
 
 from harness.arms import ARMS, DistillSpec, FullSpec, PostHocSpec, SmallSpec
-from harness.arms.base import StateDim, StateDims
+from harness.arms.base import MOST_BLOCKS, MOST_STEPS, StateDim, StateDims
 from harness.protocols import PROTOCOLS, Name, Protocol
 from harness.spec import Spec
 from harness.tasks.specs import TASK_SPECS
+
+MOST_EVALUATIONS = 1_000_000  # of one trial: each is a row of its curve
 
 
 class LRUSpec(Spec):
@@ -27,8 +29,8 @@ class LRUSpec(Spec):
     """
 
     kind: Literal["lru"] = "lru"
-    blocks: Annotated[int, Field(ge=1)] = 2
-    width: Annotated[int, Field(ge=1)] = 32
+    blocks: Annotated[int, Field(ge=1, le=MOST_BLOCKS)] = 2
+    width: Annotated[int, Field(ge=1, le=65_536)] = 32
     state_dim: StateDim | StateDims = 64
     r_min: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     r_max: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.999
@@ -48,7 +50,8 @@ class LRUSpec(Spec):
             values = dict(values)
         if isinstance(values, dict) and isinstance(values.get("state_dim"), list | tuple):
             dims = list(values["state_dim"])
-            if dims and len(dims) == values.get("blocks", 2) and len(set(map(str, dims))) == 1:
+            same = all(type(n) is int and n == dims[0] for n in dims)
+            if dims and same and len(dims) == values.get("blocks", 2):
                 return {**values, "state_dim": dims[0]}
         return values
 
@@ -76,15 +79,25 @@ class TrainingSpec(Spec):
     `warmup` is a fraction of the steps.
     """
 
-    steps: Annotated[int, Field(ge=1)] = 600
-    batch_size: Annotated[int, Field(ge=1)] = 50
+    steps: Annotated[int, Field(ge=1, le=MOST_STEPS)] = 600
+    batch_size: Annotated[int, Field(ge=1, le=2**20)] = 50
     lr: Annotated[float, Field(gt=0.0)] = 0.004
     ssm_lr_factor: Annotated[float, Field(gt=0.0)] = 0.25
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.05
     schedule: Literal["warmup_cosine", "constant"] = "warmup_cosine"
     warmup: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
-    evaluate_every: Annotated[int, Field(ge=1)] = 100
+    evaluate_every: Annotated[int, Field(ge=1, le=MOST_STEPS)] = 100
     protocol: Name = "strict"
+
+    @model_validator(mode="after")
+    def _evaluations_can_be_kept(self) -> TrainingSpec:
+        count = self.steps // self.evaluate_every
+        if count > MOST_EVALUATIONS:
+            raise ValueError(
+                f"evaluate_every {self.evaluate_every} makes {count} evaluations in {self.steps} "
+                f"steps: at most {MOST_EVALUATIONS} can be kept"
+            )
+        return self
 
 
 MODELS: tuple[type[Spec], ...] = (LRUSpec,)
@@ -213,8 +226,12 @@ def with_dims(model: Any, dims: list[int]) -> Any:
 
 
 def canonical(spec: TrialSpec) -> str:
-    """Sorted keys, no spaces, and every field equal to its default left out."""
-    content = spec.model_dump(mode="json", exclude_defaults=True)
+    """Sorted keys, no spaces, and every field equal to its default left out.
+
+    Raises:
+        ValidationError: a copy with fields that do not validate, or of classes that are not ours.
+    """
+    content = TrialSpec.model_validate(spec).model_dump(mode="json", exclude_defaults=True)
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 

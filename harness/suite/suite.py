@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
 from harness.arms import Arm, InTrainingSpec
+from harness.inputs import cut, shown
 from harness.spec import Spec
 
+from .names import checked_label, checked_name, checked_text
 from .specs import AnyArm, AnyModel, AnyTask, LRUSpec, TrainingSpec, TrialSpec
 
+# Every trial is a folder of its own.
+MOST_TRIALS, MOST_ROWS, MOST_SEEDS = 100_000, 10_000, 10_000
+
 Seeds = Annotated[
-    tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(strict=False, min_length=1)
+    tuple[Annotated[int, Field(ge=0, lt=2**32)], ...],
+    Field(strict=False, min_length=1, max_length=MOST_SEEDS),
 ]
+
+
+def distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    """Seeds, each of which stands there once. Raises ValueError otherwise."""
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds repeat: {shown(list(seeds))}")
+    return seeds
 
 
 class Comparison(Spec):
@@ -29,23 +41,34 @@ class Comparison(Spec):
     task: AnyTask
     model: AnyModel = LRUSpec()
     training: TrainingSpec = TrainingSpec()
-    arms: dict[str, AnyArm] = Field(min_length=1)
+    arms: dict[str, AnyArm] = Field(min_length=1, max_length=MOST_ROWS)
     seeds: Seeds = (0,)
 
     @field_validator("seeds")
     @classmethod
     def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) < len(seeds):
-            raise ValueError(f"seeds repeat: {list(seeds)}")
-        return seeds
+        return distinct(seeds)
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_label(cls, name: str) -> str:
+        return checked_label(name, "comparison") if name else name
+
+    @field_validator("arms")
+    @classmethod
+    def _rows_have_labels(cls, arms: dict[str, Any]) -> dict[str, Any]:
+        for name in arms:
+            checked_label(name, "label")
+        return arms
 
     @model_validator(mode="after")
     def _arms_fit(self) -> Comparison:
-        for label, arm in self.arms.items():
-            self.matched_label(label, arm)
-            if arm.needs_full and not any(a.kind == "full" for a in self.arms.values()):
+        full = any(arm.kind == "full" for arm in self.arms.values())
+        for name, arm in self.arms.items():
+            self.matched_label(name, arm)
+            if arm.needs_full and not full:
                 does = "starts" if arm.from_full else "learns"
-                raise ValueError(f"arm {label!r} {does} from the full arm: add it")
+                raise ValueError(f"arm {name!r} {does} from the full arm: add it")
             TrialSpec(task=self.task, model=self.model, training=self.training, arm=arm)
         return self
 
@@ -92,22 +115,35 @@ class Suite(Spec):
 
     name: str
     description: str = ""
-    comparisons: Annotated[tuple[Comparison, ...], Field(strict=False, min_length=1)]
+    comparisons: Annotated[
+        tuple[Comparison, ...], Field(strict=False, min_length=1, max_length=MOST_ROWS)
+    ]
 
     @field_validator("name")
     @classmethod
     def _plain_name(cls, name: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.\-]*", name):
-            raise ValueError(f"a suite's name is letters, digits, '_', '.', '-', not {name!r}")
-        return name
+        return checked_name(name, "a suite")
+
+    @field_validator("description")
+    @classmethod
+    def _description_can_be_printed(cls, description: str) -> str:
+        return checked_text(description, "the description")
 
     @field_validator("comparisons")
     @classmethod
     def _keys_differ(cls, comparisons: tuple[Comparison, ...]) -> tuple[Comparison, ...]:
         keys = [c.key for c in comparisons]
         if len(set(keys)) < len(keys):
-            raise ValueError(f"comparisons share a name ({', '.join(keys)}): give each its own")
+            named = cut(", ".join(keys[:100]))
+            raise ValueError(f"comparisons share a name ({named}): give each its own")
         return comparisons
+
+    @model_validator(mode="after")
+    def _can_be_kept(self) -> Suite:
+        count = sum(len(c.arms) * len(c.seeds) for c in self.comparisons)
+        if count > MOST_TRIALS:
+            raise ValueError(f"the suite has {count} trials: at most {MOST_TRIALS}")
+        return self
 
     def roles(self) -> Iterator[Role]:
         """Every trial of the suite in every role, seeds innermost."""

@@ -7,8 +7,10 @@ import importlib
 import os
 from pathlib import Path
 
+from harness.inputs import shown, user_path
 from harness.tasks.base import SPLITS, Task, TaskInfo
 from harness.tasks.batches import step_indices
+from harness.tasks.room import check_memory
 from harness.tasks.specs import (
     TASK_SPECS,
     DigitsSpec,
@@ -29,6 +31,7 @@ __all__ = [
     "TaskSpecBase",
     "VowelsSpec",
     "build",
+    "data_folder",
     "default_data_dir",
     "names",
     "step_indices",
@@ -63,7 +66,21 @@ def names() -> list[str]:
 
 def default_data_dir() -> Path:
     """Where generated and downloaded data live: `HARNESS_DATA`, or `data` where that is unset."""
-    return Path(os.environ.get("HARNESS_DATA") or "data")
+    return user_path(os.environ.get("HARNESS_DATA") or "data", "HARNESS_DATA")
+
+
+def data_folder(given: str | Path | None) -> Path:
+    """The folder of data that a user gives, `default_data_dir()` for none: absolute, without `~`.
+
+    Raises ValueError for a path that is none.
+    """
+    folder = default_data_dir() if given is None else user_path(given, "the data folder")
+    try:
+        return folder.absolute()
+    except FileNotFoundError:
+        raise ValueError(
+            f"the working directory is gone, and so is the data folder {folder} below it"
+        ) from None
 
 
 def build(task_spec: TaskSpecBase, data_dir: str | Path | None = None) -> Task:
@@ -73,17 +90,20 @@ def build(task_spec: TaskSpecBase, data_dir: str | Path | None = None) -> Task:
     Raises ValueError where the data cannot be had, with one line that says why.
     """
     if not isinstance(task_spec, TaskSpecBase):
-        raise ValueError(f"build takes a task spec such as DigitsSpec; got {task_spec!r}")
-    directory = Path(data_dir) if data_dir is not None else default_data_dir()
-    return _build(task_spec, directory.absolute())
+        raise ValueError(f"build takes a task spec such as DigitsSpec; got {shown(task_spec)}")
+    return _build(task_spec, data_folder(data_dir))
 
 
 @functools.lru_cache(maxsize=2)
 def _build(task_spec: TaskSpecBase, data_dir: Path) -> Task:
     name = getattr(task_spec, "name", None)
     if name not in _CLASSES:
-        raise ValueError(f"no task named {name!r}; the tasks are {', '.join(names())}")
+        raise ValueError(f"no task named {shown(name)}; the tasks are {', '.join(names())}")
     module, class_name = _CLASSES[name]
-    task = getattr(importlib.import_module(module), class_name)(task_spec, data_dir)
+    check_memory(name, task_spec.data_bytes or 0)
+    try:
+        task = getattr(importlib.import_module(module), class_name)(task_spec, data_dir)
+    except MemoryError as error:
+        raise ValueError(f"{name}: there is not enough memory for its data") from error
     assert isinstance(task, Task)
     return task

@@ -81,21 +81,21 @@ class Aan(StoredTask):
 
 def _build(builder: Builder, data_dir: Path, kept: int) -> None:
     """pairs (pairs, 2) int32, numbers of documents, and labels (pairs,) uint8, split by split."""
-    collector = Collector(kept)
-    known: dict[bytes, int] = {}
-    split_of = {name: split for split, name in TABLES.items()}
-    parts = {
-        split_of[table.name]: _read(table, collector, known)
-        for table in tables(builder, data_dir, tuple(TABLES.values()), _only_ids)
-    }
-    pairs = np.concatenate([parts[split][0] for split in SPLITS])
+    copies: dict[str, tuple[Collector, dict[bytes, int]]] = {}  # by folder
+
+    def read(table: Table) -> tuple[np.ndarray, np.ndarray]:
+        return _read(table, *copies.setdefault(table.folder, (Collector(kept), {})))
+
+    folder, parts = tables(builder, data_dir, tuple(TABLES.values()), read, _only_ids)
+    collector, known = copies[folder]
+    pairs = np.concatenate([parts[TABLES[split]][0] for split in SPLITS])
     # Numbered as they occur in the splits' order, whatever order the tables came in.
     numbers, first = np.unique(pairs, return_index=True)
     order = numbers[np.argsort(first)]
     builder.put("pairs", np.argsort(order)[pairs].astype(np.int32))
-    builder.put("labels", np.concatenate([parts[split][1] for split in SPLITS]))
+    builder.put("labels", np.concatenate([parts[TABLES[split]][1] for split in SPLITS]))
     collector.store(builder, order)
-    builder.notes["pairs"] = {split: len(parts[split][1]) for split in SPLITS}
+    builder.notes["pairs"] = {split: len(parts[TABLES[split]][1]) for split in SPLITS}
     builder.notes["documents"] = len(known)
 
 

@@ -13,6 +13,7 @@ import torch
 from harness.tasks import vowel_synthesis as synthesis
 from harness.tasks.base import SPLITS, Task, class_counts, digest, sample_path
 from harness.tasks.cache import cached
+from harness.tasks.samples import write_sound
 from harness.tasks.specs import VowelsSpec
 
 
@@ -50,14 +51,12 @@ class Vowels(Task):
     def sample(self, directory: str | Path) -> Path:
         """A sound file: one training sample of each vowel and voice, in turn; beside it a picture
         (vowels.png) of waveforms and spectra. Returns the sound file's path."""
-        import soundfile
-
         chosen = self._one_of_each()
         gap = np.zeros(synthesis.SAMPLE_RATE // 5, dtype=np.int16)
         waves = self._data["train"]["waves"]
         sound = np.concatenate([part for row in chosen.values() for part in (waves[row], gap)])
         path = sample_path(directory, "vowels.wav")
-        soundfile.write(path, sound, synthesis.SAMPLE_RATE, subtype="PCM_16")
+        write_sound(path, sound, synthesis.SAMPLE_RATE)
         self._draw(chosen, path.with_suffix(".png"))
         return path
 
@@ -104,4 +103,5 @@ def _load(spec: VowelsSpec, split: str, data_dir: Path) -> dict[str, np.ndarray]
     }
     name = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:16]
     path = data_dir / "vowels" / name / f"{split}.npz"
-    return cached(path, lambda: synthesis.generate(spec, split))
+    size = int(getattr(spec, split)) * 2 * spec.length
+    return cached(path, lambda: synthesis.generate(spec, split), size)

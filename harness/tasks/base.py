@@ -101,7 +101,8 @@ class Task(ABC):
 
     @abstractmethod
     def sample(self, directory: str | Path) -> Path:
-        """Write what a person needs to see or hear what the model sees; return the path."""
+        """Write what a person needs to see or hear what the model sees; return the path. Raises
+        SampleError or OSError where it cannot be written."""
 
     @abstractmethod
     def _balance(self, split: str) -> dict[str, Any]:
@@ -137,10 +138,14 @@ def class_counts(labels: np.ndarray, classes: int) -> dict[str, Any]:
     return {"classes": counts.tolist(), "majority_share": float(counts.max() / counts.sum())}
 
 
+class SampleError(ValueError):
+    """A sample cannot be written where it was asked for; the data may be fine all the same."""
+
+
 def sample_path(directory: str | Path, filename: str) -> Path:
-    """`directory`/`filename`, the directory made; ValueError where it cannot be."""
+    """`directory`/`filename`, the directory made; SampleError where it cannot be."""
     try:
         Path(directory).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"cannot write a sample under {directory}: {error.strerror}") from error
+        raise SampleError(f"cannot write a sample under {directory}: {error.strerror}") from error
     return Path(directory) / filename

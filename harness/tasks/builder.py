@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-UNCHECKED = "unchecked"  # in the record of an archive whose known checksum was waived
+from harness.inputs import read_bounded
+from harness.tasks.archives import ArchiveError
+from harness.tasks.room import check_disk
+
+# In the record of an archive: its known checksum was waived; we got it ourselves.
+UNCHECKED, DOWNLOADED = "unchecked", "downloaded"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -41,7 +46,7 @@ class Builder:
         recorded = recorded_archive(name, self._data_dir)
         if recorded is not None:
             self.archives[name] = recorded
-        if UNCHECKED in _record(name, self._data_dir):
+        if UNCHECKED in read_record(name, self._data_dir):
             self.unchecked.append(name)
         return path
 
@@ -51,28 +56,38 @@ class Builder:
         self.archives[path.name] = sha256
         self.loose[path.name] = stamp(path)
 
-    def give_up(self) -> None:
-        """The archives could not be read: those that nothing known vouches for may be wrong, and a
-        better copy is not held to their checksums."""
+    def give_up(self, error: ValueError) -> ValueError:
+        """What to raise where `error` ended the building.
+
+        Archives that nothing known vouches for may be wrong, and a better copy is not held to their
+        checksums. One that we got ourselves and that is damaged is discarded, so that the next
+        fetch gets it again; one that was put there by hand is left alone, and the error says so.
+        """
         from harness.tasks.sources import SOURCES
 
         for name in self.archives:
             source = SOURCES.get(name)
-            if name in self.unchecked or (source is not None and source.known is None):
-                record_path(name, self._data_dir).unlink(missing_ok=True)
+            if name not in self.unchecked and (source is None or source.known is not None):
+                continue
+            ours = DOWNLOADED in read_record(name, self._data_dir)
+            record = record_path(name, self._data_dir)
+            record.unlink(missing_ok=True)
+            if isinstance(error, ArchiveError) and error.damaged and error.path.name == name:
+                advice = "remove it to have it fetched again"
+                if ours:
+                    error.path.unlink(missing_ok=True)
+                    advice = "it was downloaded, and is now discarded, to be fetched again"
+                return ValueError(f"{error}; {advice}")
+        return error
 
     def create(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.memmap:
         """A new array of zeros, to be written to; it is the file."""
         if 0 in shape:
             raise ValueError(f"{name} would be empty: shape {shape}")
         path, plain = self._path(name), _plain(name, dtype)
-        size, free = math.prod(shape) * plain.itemsize, shutil.disk_usage(self._folder).free
-        if size > free:  # the map would be made, and the process killed while writing to it
-            raise ValueError(
-                f"no room for {size / 1e6:.3g} MB under {self._folder.parent}: "
-                f"{free / 1e6:.3g} MB are free"
-            )
+        check_disk(self._folder.parent, math.prod(shape) * plain.itemsize)
         array = np.lib.format.open_memmap(path, mode="w+", dtype=plain, shape=shape)
+        _reserve(path)
         self._maps.append(array)
         return array
 
@@ -85,6 +100,19 @@ class Builder:
         growing = Growing(self._path(name), _plain(name, dtype))
         self._growing.append(growing)
         return growing
+
+    def drop(self, growing: Growing) -> None:
+        """Take back what `grow` gave."""
+        growing.abandon()
+        growing.path.unlink()
+        self._growing.remove(growing)
+        self._names.remove(growing.path.stem)
+
+    def rename(self, growing: Growing, name: str) -> None:
+        """Store what `grow` gave under another name, which is free."""
+        old = growing.path
+        self._names.remove(old.stem)
+        growing.path = old.rename(self._path(name))
 
     def close(self) -> dict[str, dict[str, Any]]:
         """Bring all to the disk; {name: shape, dtype, bytes of the file, SHA-256 of the data}."""
@@ -119,7 +147,7 @@ class Growing:
     """A vector on disk that grows; its header, written last, has room for any length."""
 
     def __init__(self, path: Path, dtype: np.dtype) -> None:
-        self._path, self._dtype, self.length = path, dtype, 0
+        self.path, self._dtype, self.length = path, dtype, 0
         self._file = path.open("wb")
         self._header(self._file)
         self._start = self._file.tell()
@@ -127,14 +155,18 @@ class Growing:
     def append(self, values: np.ndarray) -> None:
         """Add a vector of the same dtype at the end."""
         if values.ndim != 1 or values.dtype != self._dtype:
-            raise ValueError(f"{self._path.name} grows by vectors of {self._dtype}")
+            raise ValueError(f"{self.path.name} grows by vectors of {self._dtype}")
         self._file.write(np.ascontiguousarray(values).data)
         self.length += len(values)
 
+    def abandon(self) -> None:
+        """Let go of the file, which is of no use any more."""
+        self._file.close()
+
     def close(self) -> None:
         if self.length == 0:
-            self._file.close()
-            raise ValueError(f"{self._path.stem} would be empty")
+            self.abandon()
+            raise ValueError(f"{self.path.stem} would be empty")
         self._file.seek(0)
         self._header(self._file)
         assert self._file.tell() == self._start
@@ -146,6 +178,18 @@ class Growing:
         np.lib.format.write_array_header_1_0(file, header)
 
 
+def _reserve(path: Path) -> None:
+    """Give a file of zeros its blocks: a full disk is then an OSError here, and not a signal that
+    kills the process while it writes to the map."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # not on this file system
+                    raise
+
+
 def array_sha256(array: np.ndarray) -> str:
     """SHA-256, hex, of the bytes of a contiguous array."""
     return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).hexdigest()
@@ -153,14 +197,15 @@ def array_sha256(array: np.ndarray) -> str:
 
 def recorded_archive(name: str, data_dir: Path) -> str | None:
     """The SHA-256 recorded for an archive when it came; None where there is no record."""
-    words = _record(name, data_dir)
+    words = read_record(name, data_dir)
     return words[0] if words else None
 
 
-def _record(name: str, data_dir: Path) -> list[str]:
+def read_record(name: str, data_dir: Path) -> list[str]:
+    """The words of an archive's record, its SHA-256 first; [] where there is none."""
     try:
-        return record_path(name, data_dir).read_text(encoding="utf-8").split()
-    except (OSError, UnicodeError):
+        return read_bounded(record_path(name, data_dir), 1 << 16).decode(errors="replace").split()
+    except FileNotFoundError:
         return []
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.tasks.archives import members
+from harness.tasks.archives import below_one_root
 from harness.tasks.builder import Builder
 from harness.tasks.mapped import mapped
 from harness.tasks.pixels import PixelTask
@@ -17,6 +17,7 @@ _PIXELS = _SIDE**2
 _RECORD = 1 + 3 * _PIXELS  # bytes: the label, then the red, green and blue planes
 _TRAIN = tuple(f"data_batch_{k}.bin" for k in range(1, 6))
 _TEST = "test_batch.bin"
+_FILE = r"data_batch_[1-5]\.bin|test_batch\.bin"
 _MOST = 100_000 * _RECORD  # bytes of one file
 
 # Of the paper's code, on pixels in [0, 1]; that code takes them from others.
@@ -56,10 +57,7 @@ def _build(builder: Builder) -> None:
     """The pool: `images` (n, 1024, 3) and `labels` (n,), uint8, training part first."""
     path = builder.archive("cifar-10-binary.tar.gz")
     files = {
-        name.rsplit("/", 1)[-1]: content
-        for name, content in members(
-            path, lambda name: name.rsplit("/", 1)[-1] in (*_TRAIN, _TEST), _MOST, 6 * _MOST
-        )
+        match["key"]: file.read() for match, file in below_one_root(path, _FILE, _MOST, 6 * _MOST)
     }
     missing = [name for name in (*_TRAIN, _TEST) if name not in files]
     if missing:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
+from harness.compiling import compiled
 from harness.tasks.contour_rules import Layouts, Rules
 
 DRAWING_VERSION = 1  # part of the cache's name: raise it when images change
 SAMPLES = 4  # per pixel and axis: a pixel's value is the share of its samples that are covered
-
-_compile = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 
 def draw(rules: Rules, made: Layouts, images: np.ndarray) -> None:
@@ -22,7 +20,7 @@ def draw(rules: Rules, made: Layouts, images: np.ndarray) -> None:
 
 
 # (This calls nothing compiled in another file: numba would not see that file change.)
-@_compile
+@compiled
 def _draw(rules: Any, paddles: Any, counts: Any, markers: Any, images: Any) -> None:
     side = rules.resolution
     for k in range(len(counts)):
@@ -37,7 +35,7 @@ def _draw(rules: Any, paddles: Any, counts: Any, markers: Any, images: Any) -> N
                 images[k, i * side + j] = np.uint8(255.0 * image[i, j] + 0.5)
 
 
-@_compile
+@compiled
 def _cover(image: Any, line: Any, radius: float, contrast: float) -> None:
     """Brighten (by the maximum) what lies within `radius` of `line` (tail y, x, head y, x)."""
     y, x = line[0], line[1]

@@ -23,9 +23,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
+from harness.compiling import compiled
 from harness.tasks.contour_rules import Layouts, Rules
 
 GENERATOR_VERSION = 1  # part of the cache's name and of every seed: raise it when the draws change
@@ -36,8 +36,6 @@ DISTRACTOR_RETRIALS = 4
 QUICK_TURNS = 6  # draws before all of TURNS directions are weighed
 TURNS = 24
 SEED_DRAWS = 200  # places tried for a distractor's first paddle before there is none free
-
-_compile = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -60,7 +58,7 @@ def layouts(rules: Rules, key: int, first: int, count: int) -> Layouts:
     return made
 
 
-@_compile
+@compiled
 def _place_all(rules: Any, key: Any, first: int, made: Any) -> None:
     state = np.empty(1, np.uint64)
     for k in range(len(made.counts)):
@@ -85,7 +83,7 @@ def _place_all(rules: Any, key: Any, first: int, made: Any) -> None:
         made.markers[k, 1] = paddles[(terminal + 1) * rules.contour_length - 1, 2:]
 
 
-@_compile
+@compiled
 def _place_targets(rules: Any, margin: int, state: Any, paddles: Any, chains: Any) -> bool:
     """Both targets, in rows 0..2 contour_length - 1; False where one got stuck."""
     length = rules.contour_length
@@ -111,7 +109,7 @@ def _place_targets(rules: Any, margin: int, state: Any, paddles: Any, chains: An
     return True
 
 
-@_compile
+@compiled
 def _place_distractor(
     rules: Any, margin: int, state: Any, paddles: Any, chains: Any, count: int, chain: int
 ) -> bool:
@@ -131,7 +129,7 @@ def _place_distractor(
     return True
 
 
-@_compile
+@compiled
 def _extend(rules: Any, margin: int, state: Any, paddles: Any, row: int, before: int) -> bool:
     """Write to `row` a paddle that follows the one in row `before`; False where none fits."""
     tail_y, tail_x, head_y, head_x = paddles[before]
@@ -145,7 +143,7 @@ def _extend(rules: Any, margin: int, state: Any, paddles: Any, row: int, before:
     return False
 
 
-@_compile
+@compiled
 def _turn(
     rules: Any,
     margin: int,
@@ -185,7 +183,7 @@ def _turn(
     return True
 
 
-@_compile
+@compiled
 def _aim(rules: Any, margin: int, pivot: Any, angle: float, head: Any) -> None:
     """Set `head`, a line of no length, to the pixel in this direction from the pivot."""
     reach = margin + rules.paddle_length
@@ -193,7 +191,7 @@ def _aim(rules: Any, margin: int, pivot: Any, angle: float, head: Any) -> None:
     head[1] = head[3] = _centre(pivot[1] + reach * np.cos(angle))
 
 
-@_compile
+@compiled
 def _lead_to(rules: Any, pivot: Any, head: Any, paddle: Any) -> None:
     """Set a paddle by its head and the direction from the pivot to it."""
     angle = np.arctan2(head[0] - pivot[0], head[1] - pivot[1])
@@ -202,20 +200,20 @@ def _lead_to(rules: Any, pivot: Any, head: Any, paddle: Any) -> None:
     paddle[2:] = head[2:]
 
 
-@_compile
+@compiled
 def _centre(value: float) -> float:
     """The middle of the pixel that a coordinate lies in."""
     return np.floor(value) + 0.5
 
 
-@_compile
+@compiled
 def _point(rules: Any, paddle: Any, angle: float) -> None:
     """Set the head of a paddle whose tail is set."""
     paddle[2] = paddle[0] + rules.paddle_length * np.sin(angle)
     paddle[3] = paddle[1] + rules.paddle_length * np.cos(angle)
 
 
-@_compile
+@compiled
 def _free(rules: Any, margin: int, paddles: Any, count: int, before: int, line: Any) -> bool:
     """Whether `line` (tail, head) keeps its distance to the border and to paddles 0..count - 1,
     except to its predecessor, row `before` (-1: none)."""
@@ -237,7 +235,7 @@ def _free(rules: Any, margin: int, paddles: Any, count: int, before: int, line: 
     return True
 
 
-@_compile
+@compiled
 def _gap(a: Any, b: Any) -> float:
     """Squared distance of two lines, by their ends.
 
@@ -250,7 +248,7 @@ def _gap(a: Any, b: Any) -> float:
     )
 
 
-@_compile
+@compiled
 def _from_line(y: float, x: float, line: Any) -> float:
     """Squared distance of a point from a line (tail y, x, head y, x), of no length perhaps."""
     dy, dx = line[2] - line[0], line[3] - line[1]
@@ -260,7 +258,7 @@ def _from_line(y: float, x: float, line: Any) -> float:
     return (y - along * dy) ** 2 + (x - along * dx) ** 2
 
 
-@_compile
+@compiled
 def _mix(value: Any) -> Any:
     """SplitMix64's finaliser, a bijection of 64 bits."""
     value = (value ^ (value >> _S30)) * _MIX_1
@@ -268,19 +266,19 @@ def _mix(value: Any) -> Any:
     return value ^ (value >> _S31)
 
 
-@_compile
+@compiled
 def _uniform(state: Any) -> float:
     """The next number of 53 bits in [0, 1)."""
     state[0] += _GAMMA
     return np.float64(_mix(state[0]) >> _S11) * 2.0**-53
 
 
-@_compile
+@compiled
 def _angle(state: Any) -> float:
     return 2 * np.pi * _uniform(state)
 
 
-@_compile
+@compiled
 def _integer(state: Any, count: int) -> int:
     """The next integer in 0..count - 1."""
     return int(count * _uniform(state))

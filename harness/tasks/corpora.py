@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from harness.tasks.archives import members
+from harness.tasks.archives import below_one_root
 from harness.tasks.base import SPLITS, sample_path
 from harness.tasks.mapped import Builder, mapped
 from harness.tasks.specs import Enwik8Spec, Text8Spec, Wikitext103Spec
@@ -144,15 +145,13 @@ _SYMBOL_TOKENS[_SYMBOLS] = np.arange(len(_SYMBOLS))
 
 
 def _texts(builder: Builder, archive: str, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """{file name: its bytes, (n,) uint8}, in whatever folder; ValueError for what is missing."""
+    """{file name: its bytes, (n,) uint8}, all in one folder; ValueError for what is missing."""
     path = builder.archive(archive)
-    found = {}
-
-    def wanted(member: str) -> bool:
-        return member.rsplit("/", 1)[-1] in names
-
-    for member, content in members(path, wanted, _MAX_TEXT, 2 * _MAX_TEXT):
-        found[member.rsplit("/", 1)[-1]] = np.frombuffer(content, dtype=np.uint8)
+    pattern = "|".join(map(re.escape, names))
+    found = {
+        match["key"]: np.frombuffer(file.read(), dtype=np.uint8)
+        for match, file in below_one_root(path, pattern, _MAX_TEXT, 2 * _MAX_TEXT)
+    }
     for name in names:
         if name not in found or not found[name].size:
             state = "is empty" if name in found else "is missing"

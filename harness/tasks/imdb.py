@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness.tasks.archives import members
+from harness.inputs import shown
+from harness.tasks.archives import below_one_root
 from harness.tasks.characters import Collector, Documents, kept_characters
 from harness.tasks.mapped import Builder, mapped
 from harness.tasks.samples import write_documents
@@ -18,8 +19,10 @@ from harness.tasks.stored import StoredTask, drawn_split
 
 CLASSES = ("neg", "pos")  # in the order of their numbers
 
-# aclImdb/train/pos/0_9.txt: the number of the review and its rating. `unsup` has no labels.
-_REVIEW = re.compile(r"(?:^|/)(train|test)/(neg|pos)/(\d+)_\d+\.txt$")
+# aclImdb/train/pos/0_9.txt: the number of the review and its rating. `unsup` has no labels. What
+# begins with a dot is a file system's note, not the publisher's.
+_REVIEW = r"(?P<part>train|test)/(?P<label>neg|pos)/(?P<file>[^./][^/]*)"
+_NAME = re.compile(r"(\d{1,9})_\d{1,2}\.txt", re.ASCII)
 _MAX_REVIEW = 1 << 20  # bytes; the longest has 14 kB
 _MAX_REVIEWS = 1 << 30
 _LAYOUT = 1  # raise it when the arrays change
@@ -80,11 +83,7 @@ class Imdb(StoredTask):
 def _build(builder: Builder, kept: int) -> None:
     """Reviews of the training set, then of the test set, each in the order of their numbers."""
     path = builder.archive("aclImdb_v1.tar.gz")
-    found: dict[tuple[str, int, int], bytes] = {}
-    for name, content in members(path, _is_review, _MAX_REVIEW, _MAX_REVIEWS):
-        match = _REVIEW.search(name)
-        assert match is not None
-        found[match[1], int(match[3]), CLASSES.index(match[2])] = content
+    found = _reviews(path)
     collector = Collector(kept)
     labels: list[int] = []
     for part in ("train", "test"):
@@ -93,20 +92,35 @@ def _build(builder: Builder, kept: int) -> None:
             if not any(key[2] == label for key in keys):
                 raise ValueError(f"{path} holds no reviews under {part}/{name}")
         for key in keys:
-            collector.add(_decoded(path, key, found[key]))
+            collector.add(_decoded(path, *found[key]))
             labels.append(key[2])
         builder.notes[f"{part}_reviews"] = len(keys)
     collector.store(builder)
     builder.put("labels", np.array(labels, dtype=np.uint8))
 
 
-def _is_review(name: str) -> bool:
-    return _REVIEW.search(name) is not None
+def _reviews(path: Path) -> dict[tuple[str, int, int], tuple[str, bytes]]:
+    """{(train or test, number, class): (name in the archive, content)}.
+
+    Raises ValueError for a file among the reviews that has no review's name, and for a second one
+    of the same number.
+    """
+    found: dict[tuple[str, int, int], tuple[str, bytes]] = {}
+    for match, file in below_one_root(path, _REVIEW, _MAX_REVIEW, _MAX_REVIEWS):
+        name = _NAME.fullmatch(match["file"])
+        if name is None:
+            raise ValueError(
+                f"{path}: {shown(match[0])} lies among the reviews; expected NUMBER_RATING.txt"
+            )
+        key = match["part"], int(name[1]), CLASSES.index(match["label"])
+        if key in found:
+            raise ValueError(f"{path}: {match[0]} and {found[key][0]} are of the same number")
+        found[key] = match[0], file.read()
+    return found
 
 
-def _decoded(path: Path, key: tuple[str, int, int], content: bytes) -> str:
+def _decoded(path: Path, name: str, content: bytes) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        name = f"{key[0]}/{CLASSES[key[2]]}/{key[1]}_*.txt"
         raise ValueError(f"{path}: {name} is not UTF-8 at byte {error.start}") from error

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.inputs import parse_json, read_bounded
 from harness.tasks.cache import _DIGEST
 from harness.tasks.specs import TASK_SPECS, TaskSpecBase
 
@@ -55,18 +56,21 @@ def _origin(kind: type[TaskSpecBase], name: str, data_dir: Path) -> Iterator[str
 def _archive(archive: str, folder: Path) -> str:
     """Whether an archive is in the folder of downloads."""
     path = folder / archive
-    if path.is_file():
-        return f"here, {_megabytes(path.stat().st_size)}"
-    part = path.with_name(f"{archive}.part")
-    if part.is_file():
-        return f"{_megabytes(part.stat().st_size)} of it here"
+    try:
+        if path.is_file():
+            return f"here, {_megabytes(path.stat().st_size)}"
+        part = path.with_name(f"{archive}.part")
+        if part.is_file():
+            return f"{_megabytes(part.stat().st_size)} of it here"
+    except OSError as error:
+        return f"not readable: {error.strerror}"
     return "not here"
 
 
 def _here(folder: Path) -> Iterator[str]:
     """What a task's folder holds: generated files, and folders of mapped arrays."""
     for path in sorted(folder.glob("*/*.npz")):
-        yield f"{path}, {_megabytes(path.stat().st_size)}, {_checksum(path)}"
+        yield f"{path}, {_checksum(path)}"
     for index in sorted(folder.glob("[!.]*/index.json")):
         yield f"{index.parent}, {_described(index)}"
 
@@ -74,7 +78,7 @@ def _here(folder: Path) -> Iterator[str]:
 def _described(index: Path) -> str:
     """Size, checksum and options of mapped arrays, as their index tells them."""
     try:
-        content = json.loads(index.read_text(encoding="utf-8"))
+        content = parse_json(read_bounded(index), index)
         size = sum(int(entry["bytes"]) for entry in content["arrays"].values())
         first = min(content["arrays"])
         checksum = content["arrays"][first]["sha256"][:16]
@@ -89,10 +93,11 @@ def _name(kind: type[TaskSpecBase]) -> str:
 
 
 def _checksum(path: Path) -> str:
-    """The beginning of the checksum that a file was stored with."""
+    """The size of a file, and the beginning of the checksum that it was stored with."""
     try:
+        size = _megabytes(path.stat().st_size)
         with np.load(path, allow_pickle=False) as stored:
-            return f"sha256 {str(stored[_DIGEST])[:16]}"
+            return f"{size}, sha256 {str(stored[_DIGEST])[:16]}"
     except Exception:  # bits gone wrong make the readers raise almost anything
         return "damaged"
 

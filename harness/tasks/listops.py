@@ -50,7 +50,7 @@ class Listops(Task):
             f"2 to {spec.max_args} arguments); the original states no seed, so the expressions "
             "are not its own"
         )
-        arrays = cached(cache_path(spec, data_dir), lambda: _generate(spec))
+        arrays = cached(cache_path(spec, data_dir), lambda: _generate(spec), spec.data_bytes or 0)
         self._hold(arrays)
         self.fingerprint = digest(arrays, note=f"{self.sizes} {spec.length}")
         return self.sizes

@@ -49,17 +49,13 @@ def tokens_of(source: bytes) -> bytes:
 
 
 def _build(builder: Builder, data_dir: Path) -> None:
-    split_of = {name: split for split, name in TABLES.items()}
-    parts = {
-        split_of[table.name]: _read(table)
-        for table in tables(builder, data_dir, tuple(TABLES.values()))
-    }
-    in_order = [parts[split] for split in TABLES]
+    _, parts = tables(builder, data_dir, tuple(TABLES.values()), _read)
+    in_order = [parts[name] for name in TABLES.values()]
     lengths = np.concatenate([[len(t) for t in tokens] for tokens, _ in in_order])
     builder.put("tokens", np.frombuffer(b"".join(b"".join(t) for t, _ in in_order), dtype=np.uint8))
     builder.put("ends", np.cumsum(lengths, dtype=np.int64))
     builder.put("labels", np.concatenate([labels for _, labels in in_order]))
-    builder.notes["counts"] = {split: len(parts[split][1]) for split in TABLES}
+    builder.notes["counts"] = {split: len(parts[name][1]) for split, name in TABLES.items()}
 
 
 def _read(table: Table) -> tuple[list[bytes], np.ndarray]:

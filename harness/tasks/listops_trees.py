@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.tasks.said import Said
 from harness.tasks.specs import ListopsSpec
 
 PAD, UNKNOWN, END = 0, 1, 2
@@ -67,6 +68,7 @@ def generate(spec: ListopsSpec, count: int, workers: int | None = None) -> Expre
     tokens: list[np.ndarray] = []
     labels: list[int] = []
     idle = 0
+    said = Said("listops", "expressions", count)
     for chunk in _chunks(spec, workers or _cores()):
         before = len(labels)
         starts = np.concatenate([[0], chunk.ends[:-1]]).astype(np.int64)
@@ -80,6 +82,7 @@ def generate(spec: ListopsSpec, count: int, workers: int | None = None) -> Expre
             if len(labels) == count:
                 ends = np.cumsum([len(t) for t in tokens], dtype=np.int64)
                 return Expressions(np.concatenate(tokens), ends, np.array(labels, dtype=np.uint8))
+        said(len(labels) - before)
         idle = 0 if len(labels) > before else idle + 1
         if idle == _PATIENCE:
             break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import zlib
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,11 @@ def _load(split_seed: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]
 @functools.cache
 def _pool() -> tuple[np.ndarray, np.ndarray]:
     """All pixels, (1797, 64) float32 in [0, 1], and labels, (1797,) int64, in the file's order."""
-    table = np.loadtxt(_file(), delimiter=",")
+    path = _file()
+    try:
+        table = np.loadtxt(path, delimiter=",").reshape(sum(_SIZES.values()), 65)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise ValueError(f"{path} is damaged: scikit-learn is to be installed again") from error
     return (table[:, :-1] / _BRIGHTEST).astype(np.float32), table[:, -1].astype(np.int64)
 
 

@@ -10,23 +10,36 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from harness.inputs import os_reason, parse_json, read_bounded
 from harness.tasks.builder import Builder, array_sha256, recorded_archive, stamp, sync
 from harness.tasks.download import waived
+from harness.tasks.locks import locked
 
 FORMAT = 1
 INDEX = "index.json"
-_QUIET_WAIT = 2.0  # seconds for the lock, before a word is said
+# What a file that is not whole makes its readers raise.
+_BROKEN = (
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    SyntaxError,
+)
 
 
 class _UnusableError(Exception):
@@ -68,8 +81,6 @@ def mapped(
     or one built from archives that have since been replaced, is built again, with a warning.
     Raises ValueError where the folder can't be written, and what `build` raises.
     """
-    from filelock import FileLock
-
     folder = cache_folder(data_dir, task, options)
     try:
         return _open(folder, data_dir)
@@ -77,33 +88,19 @@ def mapped(
         pass
     except _UnusableError as error:
         print(f"{folder} {error}; building it again", file=sys.stderr)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.parent / f"{folder.name}.lock", mode=0o666)
-        with _held(lock, task):
+    except OSError as error:
+        raise ValueError(f"cannot read {folder}: {os_reason(error)}") from error
+    lock = folder.parent / f"{folder.name}.lock"
+    with locked(lock, f"{task}: another process is making its data"):
+        try:
             try:
                 return _open(folder, data_dir)  # another process may have built it meanwhile
             except (FileNotFoundError, _UnusableError):
                 _build(folder, data_dir, task, options, build)
             return _open(folder, data_dir)
-    except OSError as error:
-        raise ValueError(f"cannot write data under {folder.parent}: {error}") from error
-
-
-@contextmanager
-def _held(lock: Any, task: str) -> Iterator[None]:
-    """The lock, and a word where one has to wait for it."""
-    from filelock import Timeout
-
-    try:
-        lock.acquire(timeout=_QUIET_WAIT)
-    except Timeout:
-        print(f"{task}: another process is making its data; waiting", file=sys.stderr)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+        except OSError as error:
+            why = f"cannot write data under {folder.parent}: {os_reason(error)}"
+            raise ValueError(why) from error
 
 
 def cache_folder(data_dir: Path, task: str, options: dict[str, Any]) -> Path:
@@ -120,6 +117,8 @@ def _build(
     build: Callable[[Builder], None],
 ) -> None:
     """Fill `folder`; to be called with its lock held."""
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise ValueError(f"{folder} is in the way: it is no folder; remove it")
     for stale in folder.parent.glob(f".{folder.name}.*.tmp"):  # of processes that were killed
         shutil.rmtree(stale, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
@@ -127,10 +126,12 @@ def _build(
         builder = Builder(temporary, data_dir)
         try:
             build(builder)
-        except ValueError:
-            builder.give_up()
-            raise
-        index = {
+        except ValueError as error:
+            told = builder.give_up(error)
+            if told is error:
+                raise
+            raise told from error
+        index: dict[str, Any] = {
             "format": FORMAT,
             "task": task,
             "options": options,
@@ -140,6 +141,7 @@ def _build(
             "loose": builder.loose,
             "notes": builder.notes,
         }
+        index["sha256"] = _seal(index)
         path = temporary / INDEX
         path.write_text(json.dumps(index, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         sync(path)
@@ -184,18 +186,26 @@ def read_index(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise FileNotFoundError(folder)
     try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        index = parse_json(read_bounded(folder / INDEX), folder / INDEX)
         found = index["format"]
         if found != FORMAT:
             raise _UnusableError(f"was written by another version (format {found}, not {FORMAT})")
         read = {key: dict(index[key]) for key in ("arrays", "archives", "notes", "options")}
         read["unchecked"] = list(index.get("unchecked", ()))  # type: ignore[assignment]
         read["loose"] = dict(index.get("loose", {}))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except _BROKEN as error:
         raise _UnusableError("has no readable index") from error
     if not read["arrays"]:
         raise _UnusableError("has no arrays")
+    if index.get("sha256", _seal(index)) != _seal(index):  # older ones have none
+        raise _UnusableError("has an index that was altered")
     return read
+
+
+def _seal(index: dict[str, Any]) -> str:
+    """SHA-256, hex, of an index without its own."""
+    content = {key: value for key, value in index.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _map(folder: Path, name: str, entry: dict[str, Any]) -> np.ndarray:
@@ -204,7 +214,7 @@ def _map(folder: Path, name: str, entry: dict[str, Any]) -> np.ndarray:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         expected = (list(entry["shape"]), entry["dtype"], entry["bytes"], len(entry["sha256"]))
         found = (list(array.shape), array.dtype.str, path.stat().st_size, 64)
-    except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
+    except _BROKEN as error:
         raise _UnusableError(f"lacks a whole {name}.npy") from error
     if found != expected:
         raise _UnusableError(f"has a {name}.npy that is not what its index says")

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import io
 import re
+import struct
+import sys
+import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from harness.tasks.archives import members
-from harness.tasks.builder import Builder
+from harness.inputs import cut, shown
+from harness.tasks.archives import rooted
+from harness.tasks.builder import Builder, Growing
 from harness.tasks.contour_task import ContourTask
 from harness.tasks.mapped import mapped
 from harness.tasks.specs import PathfinderSpec
@@ -27,8 +32,13 @@ FOLDERS = {
 }
 ARCHIVE = "lra_release.gz"
 
+Place = tuple[int, str]  # of an image: the number of its folder in imgs, and its file
+
 _BUILD = 1  # raise it when the arrays change
 _MOST_IMAGES = 210_000  # the release has 200,000 of each kind
+_LISTED_FOLDER = re.compile(r"imgs/([0-9]{1,9})/?")
+# What Pillow raises for bits gone wrong.
+_NO_PNG = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, OverflowError)
 _MAX_MEMBER, _MAX_TOTAL = 1 << 24, 30 * 10**9  # bytes
 
 
@@ -47,6 +57,11 @@ class Pathfinder(ContourTask):
             {"folder": folder, "build": _BUILD},
             lambda builder: _build(builder, folder, spec.resolution),
         )
+        if len(stored.arrays["images"]) != len(stored.arrays["labels"]) * spec.resolution**2:
+            raise ValueError(
+                f"{stored.folder} was made of two copies of {folder}, by a version that mixed them "
+                "up: remove it and it is built again"
+            )
         order = np.asarray(stored.arrays["order"])
         how = "in the order of its files"
         if spec.order == "random":
@@ -64,89 +79,147 @@ class Pathfinder(ContourTask):
 
 def _build(builder: Builder, folder: str, resolution: int) -> None:
     """The pool: `images` (n resolution^2,) and `labels` (n,) uint8 in the archive's order, in one
-    pass, and `order` (n,) int64, its rows in the metadata's order. n is the number of images."""
+    pass, and `order` (n,) int64, its rows in the metadata's order. n is the number of images.
+
+    The release holds some folders at two depths: each is a copy of its own, and the largest of
+    those whose images and metadata agree is taken, with a word.
+    """
     path = builder.archive(ARCHIVE)
-    images = builder.grow("images", np.uint8)
-    row_of: dict[tuple[int, str], int] = {}
-    tables: dict[int, bytes] = {}
-    empty: set[tuple[int, str]] = set()
-    for kind, number, name, content in _members(path, folder):
-        if kind == "metadata":
-            tables[number] = content
-        elif not content:
-            empty.add((number, name))
-        elif len(row_of) == _MOST_IMAGES:
-            raise ValueError(f"{path}: more than {_MOST_IMAGES} images in {folder}")
-        else:
-            where = f"{path}: {folder}/imgs/{number}/{name}"
-            images.append(pixels(content, resolution, where))
-            row_of[number, name] = len(row_of)
-    if not tables or not row_of:
-        raise ValueError(f"{path} has no {'metadata' if row_of else 'images'} in {folder}")
-    labels = np.zeros(len(row_of), dtype=np.uint8)
-    order: list[int] = []
-    for number, table in sorted(tables.items()):
-        for name, label in listed(table, f"{path}: {folder}/metadata/{number}.npy"):
-            if (number, name) in empty:
-                continue
-            row = row_of.pop((number, name), None)
-            if row is None:
-                raise ValueError(
-                    f"{path}: {folder}/metadata/{number}.npy lists {name}, which is not there, "
-                    "or lists it twice"
-                )
-            labels[row] = label
-            order.append(row)
-    if row_of:
-        number, name = next(iter(row_of))
-        raise ValueError(
-            f"{path}: {len(row_of)} images in {folder} have no label, such as imgs/{number}/{name}"
-        )
+    copies: dict[str, _Copy] = {}
+    for root, match, file in rooted(path, _pattern(folder), _MAX_MEMBER, _MAX_TOTAL):
+        if root not in copies:
+            name = "images" if not copies else f"images.{len(copies)}"
+            copies[root] = _Copy(f"{path}: {root}{folder}", builder.grow(name, np.uint8))
+        copies[root].take(match, file.read(), resolution)
+    if not copies:
+        raise ValueError(f"{path} has no images in {folder}")
+    root, (labels, order) = _largest_whole(copies)
+    for other, copy in copies.items():
+        if other != root:
+            builder.drop(copy.images)
+    builder.rename(copies[root].images, "images")
     builder.put("labels", labels)
-    builder.put("order", np.array(order, dtype=np.int64))
-    builder.notes |= {"images": len(order), "empty": len(empty)}
+    builder.put("order", order)
+    builder.notes |= {"images": len(order), "empty": len(copies[root].empty)}
+    if len(copies) > 1:
+        taken, left = root or "the top", [other or "the top" for other in copies if other != root]
+        builder.notes |= {"root": taken, "other_roots": left}
+        print(
+            f"{path} holds {folder} below {' and '.join(map(cut, [taken, *left]))}: the first of "
+            f"them, with {len(order)} whole images, is taken",
+            file=sys.stderr,
+        )
 
 
-def _members(path: Path, folder: str) -> Iterator[tuple[str, int, str, bytes]]:
-    """(kind, number of the folder, file name, content) of images ("imgs") and tables
-    ("metadata") in `folder`, wherever in the archive that lies."""
-    pattern = re.compile(
-        rf"(?:.*/)?{re.escape(folder)}/(?:(imgs)/(\d+)/(\w+\.png)|(metadata)/(\d+)\.npy)"
+class _Copy:
+    """One copy of a folder: its images as they come, and the tables that name them.
+
+    where: archive and folder, for messages; images: grows by each image.
+    """
+
+    def __init__(self, where: str, images: Growing) -> None:
+        self.where, self.images = where, images
+        self.row_of: dict[Place, int] = {}
+        self.empty: set[Place] = set()
+        self._tables: dict[int, bytes] = {}
+
+    def take(self, match: re.Match[str], content: bytes, resolution: int) -> None:
+        """One member: an image or a table."""
+        if match["table"]:
+            number = int(match["table"])
+            if number in self._tables:
+                raise ValueError(f"{self.where}/metadata has two tables of number {number}")
+            self._tables[number] = content
+            return
+        place = int(match["folder"]), match["file"]
+        if place in self.row_of or place in self.empty:
+            raise ValueError(f"{self.where} has two images imgs/{place[0]}/{place[1]}")
+        if not content:
+            self.empty.add(place)
+            return
+        if len(self.row_of) == _MOST_IMAGES:
+            raise ValueError(f"{self.where}: more than {_MOST_IMAGES} images")
+        where = f"{self.where}/imgs/{place[0]}/{place[1]}"
+        self.images.append(pixels(content, resolution, where))
+        self.row_of[place] = len(self.row_of)
+
+    def labelled(self) -> tuple[np.ndarray, np.ndarray]:
+        """labels (n,) uint8 of the images, and order (n,) int64, their rows in the tables' order.
+
+        Raises ValueError for a line that names no image, or one that another line named, and for
+        an image that no line names.
+        """
+        if not self._tables or not self.row_of:
+            raise ValueError(f"{self.where} has no {'metadata' if self.row_of else 'images'}")
+        labels = np.zeros(len(self.row_of), dtype=np.uint8)
+        order: list[int] = []
+        seen: set[Place] = set()
+        for number, table in sorted(self._tables.items()):
+            where = f"{self.where}/metadata/{number}.npy"
+            for line, place, label in listed(table, where):
+                if place in seen or not (place in self.row_of or place in self.empty):
+                    name = f"imgs/{place[0]}/{cut(place[1])}"
+                    what = "which was listed before" if place in seen else "which is not there"
+                    raise ValueError(f"{where}, line {line}, lists {name}, {what}")
+                seen.add(place)
+                if place not in self.empty:
+                    labels[self.row_of[place]] = label
+                    order.append(self.row_of[place])
+        left = [place for place in self.row_of if place not in seen]
+        if left:
+            first = "imgs/{}/{}".format(*left[0])
+            raise ValueError(f"{self.where}: {len(left)} images have no label, such as {first}")
+        return labels, np.array(order, dtype=np.int64)
+
+
+def _largest_whole(copies: dict[str, _Copy]) -> tuple[str, tuple[np.ndarray, np.ndarray]]:
+    """(root, what `labelled` gives) of the copy with the most images among those that are whole,
+    of equals the least deep; ValueError, that of the copy with the most images, where none is."""
+    error: ValueError | None = None
+    for root in sorted(copies, key=lambda root: (-len(copies[root].row_of), root.count("/"), root)):
+        try:
+            return root, copies[root].labelled()
+        except ValueError as wrong:
+            error = error or wrong
+    assert error is not None
+    raise error
+
+
+def _pattern(folder: str) -> str:
+    """Of images and tables in `folder`."""
+    return (
+        rf"{re.escape(folder)}/(?:imgs/(?P<folder>[0-9]{{1,9}})/(?P<file>\w+\.png)"
+        r"|metadata/(?P<table>[0-9]{1,9})\.npy)"
     )
-    for member, content in members(
-        path, lambda name: pattern.fullmatch(name) is not None, _MAX_MEMBER, _MAX_TOTAL
-    ):
-        found = pattern.fullmatch(member)
-        assert found is not None
-        kind, number, name = found[1] or found[4], found[2] or found[5], found[3] or ""
-        yield kind, int(number), name, content
 
 
 def pixels(content: bytes, resolution: int, where: str) -> np.ndarray:
     """A PNG's grey values, (resolution^2,) uint8. Raises ValueError for a damaged one, or one of
     another size."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
-            if image.size != (resolution, resolution):
-                raise ValueError(
-                    f"{where} has {image.size[0]} x {image.size[1]} pixels, not {resolution} each"
-                )
-            return np.asarray(image.convert("L")).reshape(-1)
-    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            size = image.size
+            if size == (resolution, resolution):
+                return np.asarray(image.convert("L")).reshape(-1)
+    except _NO_PNG as error:
         raise ValueError(f"{where} is damaged: no readable PNG") from error
+    raise ValueError(f"{where} has {size[0]} x {size[1]} pixels, not {resolution} each")
 
 
-def listed(table: bytes, where: str) -> Iterator[tuple[str, int]]:
-    """(file name, label) of each line of a metadata file; ValueError names a line that is none."""
-    for number, line in enumerate(table.decode("utf-8", errors="replace").splitlines(), start=1):
+def listed(table: bytes, where: str) -> Iterator[tuple[int, Place, int]]:
+    """(line from 1, image, label) of each line of a metadata file; ValueError names a line that is
+    none. Empty lines are passed over."""
+    text = table.removeprefix(BOM_UTF8).decode("utf-8", errors="replace")
+    for number, line in enumerate(text.splitlines(), start=1):
         columns = line.split()
         if not columns:
             continue
-        if len(columns) < 4 or columns[3] not in ("0", "1"):
+        folder = _LISTED_FOLDER.fullmatch(columns[0])
+        if len(columns) < 4 or columns[3] not in ("0", "1") or folder is None:
             raise ValueError(
-                f"{where}, line {number}: expected folder, file, number and label (0 or 1); "
-                f"found {line[:60]!r}"
+                f"{where}, line {number}: expected folder, file, number and label (0 or 1), such "
+                f"as imgs/0 sample_0.png 0 1; found {shown(line, 60)}"
             )
-        yield columns[1], int(columns[3])
+        yield number, (int(folder[1]), columns[1]), int(columns[3])

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +24,7 @@ from harness.tasks.contour_rules import Rules, rules
 from harness.tasks.contour_task import ContourTask
 from harness.tasks.contours import GENERATOR_VERSION, layouts
 from harness.tasks.mapped import mapped
+from harness.tasks.said import Said
 from harness.tasks.specs import PathfinderGeneratedSpec
 
 _CHUNK = 256
@@ -71,36 +70,12 @@ def _build(builder: Builder, kind: Rules, split_seed: int, sizes: dict[str, int]
     total = sum(sizes.values())
     images = builder.create("images", (total, kind.resolution**2), np.uint8)
     labels = builder.create("labels", (total,), np.uint8)
-    said = _Said(total)
+    said = Said("pathfinder_generated", "images", total)
     first = 0
     for split in SPLITS:
         rows = slice(first, first + sizes[split])
         generate(kind, stream(split_seed, split), images[rows], labels[rows], done=said)
         first += sizes[split]
-
-
-class _Said:
-    """A line on standard error every few seconds: how many images there are, and how long yet."""
-
-    every = 10.0  # seconds
-
-    def __init__(self, total: int) -> None:
-        self._total, self._have = total, 0
-        self._began = self._shown = time.monotonic()
-
-    def __call__(self, images: int) -> None:
-        self._have += images
-        now = time.monotonic()
-        if now - self._shown < self.every:
-            return
-        self._shown = now
-        rate = self._have / (now - self._began)
-        left = (self._total - self._have) / rate
-        print(
-            f"pathfinder_generated: {self._have:,} of {self._total:,} images, {rate:,.0f} a "
-            f"second, {left:.0f} s left",
-            file=sys.stderr,
-        )
 
 
 def stream(split_seed: int, split: str) -> int:

@@ -1,7 +1,8 @@
-"""Text files that show what a model of characters sees."""
+"""Samples: text files that show what a model of characters sees, and sound files."""
 
 from __future__ import annotations
 
+import io
 import textwrap
 from pathlib import Path
 
@@ -9,6 +10,16 @@ import numpy as np
 
 from harness.tasks.base import Task, sample_path
 from harness.tasks.characters import END, PAD, Vocabulary
+
+
+def write_sound(path: Path, sound: np.ndarray, rate: int) -> None:
+    """A WAV file of 16 bits; OSError where it cannot be written (soundfile's own errors of the
+    system say neither path nor reason)."""
+    import soundfile
+
+    content = io.BytesIO()
+    soundfile.write(content, sound, rate, subtype="PCM_16", format="WAV")
+    path.write_bytes(content.getvalue())
 
 
 def write_documents(

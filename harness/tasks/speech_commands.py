@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import io
 import re
+from codecs import BOM_UTF8
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from harness.tasks.archives import members
+from harness.inputs import shown
+from harness.tasks.archives import below_one_root
 from harness.tasks.base import SPLITS, sample_path
 from harness.tasks.builder import Builder
 from harness.tasks.mapped import mapped
+from harness.tasks.samples import write_sound
 from harness.tasks.specs import SpeechCommandsSpec
+from harness.tasks.specs.sound import WORDS
 from harness.tasks.stored import StoredTask
 
 ARCHIVE = "speech_commands_v0.02.tar.gz"
@@ -21,7 +25,9 @@ RATE = 16_000  # of the recordings, in Hz; a clip lasts a second at most
 LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
 
 _BUILD = 1  # raise it when the arrays change
-_CLIP = re.compile(r"(?:.*/)?([a-z]+/[0-9a-f]+_nohash_[0-9]+\.wav)")
+_CLIP = rf"(?P<word>{'|'.join(WORDS)})/(?P<file>[^./][^/]*)"
+_NAME = re.compile(r"[0-9a-f]+_nohash_[0-9]+\.wav")
+_LIST = "|".join(map(re.escape, LISTS.values()))
 _MAX_MEMBER, _MAX_TOTAL = 1 << 24, 10**10  # bytes
 
 
@@ -59,8 +65,6 @@ class SpeechCommands(StoredTask):
     def sample(self, directory: str | Path) -> Path:
         """A sound file: one training clip of each word, in turn; beside it a picture (.png) of
         their waveforms. Returns the sound file's path."""
-        import soundfile
-
         labels = self.labels("train")
         chosen = [int(np.argmax(labels == k)) for k in np.unique(labels)]
         x, y = self.examples("train", np.array(chosen))
@@ -68,7 +72,7 @@ class SpeechCommands(StoredTask):
         gap = np.zeros(rate // 5, dtype=np.float32)
         sound = np.concatenate([part for wave in x[..., 0].numpy() for part in (wave, gap)])
         path = sample_path(directory, f"{self.name}.wav")
-        soundfile.write(path, sound, rate, subtype="PCM_16")
+        write_sound(path, sound, rate)
         self._draw(x[..., 0].numpy(), [self._words[k] for k in y.tolist()], path)
         return path
 
@@ -94,31 +98,35 @@ def _build(builder: Builder, words: tuple[str, ...]) -> None:
     path = builder.archive(ARCHIVE)
     clips = builder.grow("clips", np.int16)
     names: list[str] = []
-    lists: dict[str, frozenset[str]] = {}
+    others: set[str] = set()  # clips of words that are not asked for
+    lists: dict[str, bytes] = {}
     lengths = []
-
-    def wanted(member: str) -> bool:
-        found = _CLIP.fullmatch(member)
-        listing = member.rsplit("/", 1)[-1] in LISTS.values()
-        return listing or (found is not None and found[1].split("/")[0] in words)
-
-    for member, content in members(path, wanted, _MAX_MEMBER, _MAX_TOTAL):
-        found = _CLIP.fullmatch(member)
-        if found is None:
-            lists[member.rsplit("/", 1)[-1]] = frozenset(content.decode("utf-8", "replace").split())
-            continue
-        clip, length = read_clip(content, f"{path}: {member}")
-        clips.append(clip)
-        names.append(found[1])
-        lengths.append(length)
+    for match, file in below_one_root(path, f"{_CLIP}|{_LIST}", _MAX_MEMBER, _MAX_TOTAL):
+        if match["word"] is None:
+            lists[match["key"]] = file.read()
+        elif _NAME.fullmatch(match["file"]) is None:
+            raise ValueError(
+                f"{path}: {shown(match[0])} lies among the clips; expected "
+                "SPEAKER_nohash_NUMBER.wav"
+            )
+        elif match["word"] not in words:
+            others.add(match["key"])
+        else:
+            clip, length = read_clip(file.read(), f"{path}: {match[0]}")
+            clips.append(clip)
+            names.append(match["key"])
+            lengths.append(length)
     missing = [name for name in LISTS.values() if name not in lists]
     missing += [f"clip of {w!r}" for w in words if not any(n.startswith(w + "/") for n in names)]
     if missing:
         raise ValueError(f"{path} has no {missing[0]}")
-    splits = _splits(path, lists, set(names), words)
+    splits = _splits(path, lists, others.union(names))
     order = sorted(range(len(names)), key=lambda row: names[row].split("/"))
     for split in SPLITS:
         rows = [row for row in order if splits.get(names[row], "train") == split]
+        if not rows:
+            where = f"{LISTS[split]} lists none" if split in LISTS else "the lists hold all"
+            raise ValueError(f"{path}: no clip is left for {split}, since {where} of these words")
         builder.put(split, np.array(rows, dtype=np.int64))
     labels = [words.index(name.split("/")[0]) for name in names]
     builder.put("labels", np.array(labels, dtype=np.uint8))
@@ -129,20 +137,23 @@ def _build(builder: Builder, words: tuple[str, ...]) -> None:
     }
 
 
-def _splits(
-    path: Path, lists: dict[str, frozenset[str]], names: set[str], words: tuple[str, ...]
-) -> dict[str, str]:
-    """{clip: "validation" or "test"} by the archive's lists, of these words. Raises ValueError for
-    a clip that is listed twice, or listed and not there."""
+def _splits(path: Path, lists: dict[str, bytes], clips: set[str]) -> dict[str, str]:
+    """{clip: "validation" or "test"} by the archive's lists, WORD/FILE.wav a line as they name
+    `clips`. Raises ValueError for a line that names none, or one that was named before."""
     splits: dict[str, str] = {}
     for split, listing in LISTS.items():
-        for name in lists[listing]:
-            if name.split("/")[0] not in words:
+        for number, line in enumerate(lists[listing].removeprefix(BOM_UTF8).splitlines(), start=1):
+            name = line.strip().decode("utf-8", errors="replace")
+            if not name:
                 continue
-            if name in splits or name not in names:
-                what = "which is also in the other list" if name in splits else "which is not there"
-                raise ValueError(f"{path}: {listing} lists {name}, {what}")
-            splits[name] = split
+            if name not in clips:
+                what = "which is not there"
+            elif name in splits:
+                what = f"which {LISTS[splits[name]]} has already"
+            else:
+                splits[name] = split
+                continue
+            raise ValueError(f"{path}: {listing}, line {number}, lists {shown(name)}, {what}")
     return splits
 
 

@@ -52,13 +52,13 @@ class StoredTask(Task):
 
     def verify(self) -> None:
         """The arrays, and the archives that are still there; ValueError names what is wrong."""
-        from harness.tasks.download import downloads, fetch
+        from harness.tasks.download import downloads, verify
 
         self.stored.verify()
         data_dir = self.stored.folder.parent.parent
         for name in self.stored.archives:
             if name in SOURCES and (downloads(data_dir) / name).is_file():
-                fetch(name, data_dir)
+                verify(name, data_dir)
 
     def _balance(self, split: str) -> dict[str, Any]:
         return class_counts(self.labels(split), self.info.outputs)
@@ -90,8 +90,9 @@ def drawn_split(
 
 def _first(spec: TaskSpecBase, split: str, rows: np.ndarray) -> np.ndarray:
     """The first rows of a split, as many as the spec asks for."""
-    wanted = getattr(spec, split)
+    wanted, name = getattr(spec, split), spec.name  # type: ignore[attr-defined]
+    if not len(rows):
+        raise ValueError(f"{name} has no {split} examples: its data are too few to be split")
     if wanted is not None and wanted > len(rows):
-        name = spec.name  # type: ignore[attr-defined]
         raise ValueError(f"{name} has {len(rows)} {split} examples; asked for {wanted}")
     return np.asarray(rows[:wanted], dtype=np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -63,6 +64,8 @@ class Transfer:
                 return self._attempt(url)
             if answer.status_code not in (200, 206):
                 raise ValueError(f"HTTP {answer.status_code} {answer.reason}".strip())
+            if answer.headers.get("Content-Type", "").startswith("text/html"):
+                raise ValueError("sent a page instead of the file; it may ask for a login")
             if answer.status_code == 206:
                 _check_range(answer, start)
             else:
@@ -115,7 +118,7 @@ class Transfer:
         """Write down of which file the part's bytes are."""
         tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
         weak = tag.startswith("W/")  # not fit for If-Range
-        note = {"url": url, "tag": "" if weak else tag}
+        note = {"url": _mark(url), "tag": "" if weak else tag}
         self._from.write_text(json.dumps(note), encoding="utf-8")
 
     def _tag(self, url: str) -> str | None:
@@ -123,9 +126,14 @@ class Transfer:
         didn't say); None where the part is of another address."""
         try:
             note = json.loads(self._from.read_text(encoding="utf-8"))
-            return str(note["tag"]) if note["url"] == url else None
+            return str(note["tag"]) if note["url"] == _mark(url) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+
+def _mark(url: str) -> str:
+    """What tells one address from another, without a password that may stand in it."""
+    return hashlib.sha256(url.encode()).hexdigest()
 
 
 def _check_range(answer: requests.Response, start: int) -> None:

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from typing import Any
 
+from harness.notes import say
 from harness.records.store import Store
 from harness.suite.specs import TrialSpec
 
+from .stops import Signals, stoppable
 from .trial import Interrupted, Setting, run_trial
+
+ANSWER = "stopping: the trial takes a checkpoint at its next boundary; again to stop at once"
 
 
 def run_alone(spec: TrialSpec, store: Store) -> dict[str, Any]:
-    """Run a trial; SIGINT and SIGTERM take a checkpoint and end as `KeyboardInterrupt`."""
-    asked: list[int] = []
-    before = {s: signal.signal(s, lambda n, _: asked.append(n)) for s in STOPS}
-    try:
-        return run_trial(spec, store, Setting(stop=lambda: bool(asked)))
-    except Interrupted as stopped:
-        print(f"{stopped}; the same command goes on from there", file=sys.stderr)
-        raise KeyboardInterrupt from None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    """Run a trial; Ctrl-C, SIGTERM and SIGHUP take a checkpoint and end as `KeyboardInterrupt`."""
+    with stoppable(Signals(abrupt=True)) as signals:
 
+        def begun(_: dict[str, Any]) -> None:
+            signals.watched, signals.answer = True, ANSWER
 
-STOPS = (signal.SIGINT, signal.SIGTERM)
+        try:
+            return run_trial(spec, store, Setting(progress=begun, stop=lambda: signals.asked))
+        except Interrupted as stopped:
+            say(f"{stopped}; the same command goes on from there")
+            raise KeyboardInterrupt from None

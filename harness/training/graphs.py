@@ -18,6 +18,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from harness.inputs import shown
 from harness.suite.specs import TrialSpec
 from harness.tasks.base import TaskInfo
 
@@ -37,7 +38,7 @@ def refusal(spec: TrialSpec, info: TaskInfo, device: torch.device) -> str | None
     """Why this trial's steps, of its first size, are launched plainly; None for a graph."""
     asked = os.environ.get("HARNESS_CUDA_GRAPHS", "0")
     if asked not in ("0", "1"):
-        raise ValueError(f"HARNESS_CUDA_GRAPHS must be 0 or 1, not {asked!r}")
+        raise ValueError(f"HARNESS_CUDA_GRAPHS must be 0 or 1, not {shown(asked)}")
     if asked == "0":
         return "HARNESS_CUDA_GRAPHS is not 1"
     if device.type != "cuda":

@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from harness.inputs import cut
+
 from .environment import device_wish, threads_wish
 
 
@@ -26,10 +28,12 @@ def pick_device() -> torch.device:
     """
     name = device_wish() or ("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"HARNESS_DEVICE is {name}, but no GPU can be used here")
+        raise ValueError(f"HARNESS_DEVICE is {cut(name)}, but no GPU can be used here")
     device = torch.device(name)
     if device.index is not None and device.index >= torch.cuda.device_count():
-        raise ValueError(f"HARNESS_DEVICE is {name}; there are {torch.cuda.device_count()} GPUs")
+        raise ValueError(
+            f"HARNESS_DEVICE is {cut(name)}; there are {torch.cuda.device_count()} GPUs"
+        )
     return device
 
 
@@ -76,6 +80,13 @@ def peak_memory_bytes(device: torch.device) -> int:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def gpu_memory(device: torch.device) -> int | None:
+    """Bytes of a GPU; None for the CPU."""
+    if device.type != "cuda":
+        return None
+    return torch.cuda.get_device_properties(device).total_memory
 
 
 def device_name(device: torch.device) -> str:

@@ -6,12 +6,15 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from harness.suite.prefix import shared_steps
 from harness.suite.specs import TrialSpec
 
 from . import machine
 from .clocks import Clocks
-from .state import RunState, pack, unpack
+from .faults import described
+from .state import MISFITS, RunState, pack, unpack
 
 if TYPE_CHECKING:
     from .trial import Trial
@@ -24,18 +27,25 @@ def part(trial: Trial, state: RunState, seconds_setup: float) -> bool:
     if fork is None or kept is None:
         return False
     tensors, plain = kept
-    if shared_steps(spec_of(plain["spec"]), trial.spec) < fork.step:
+    try:
+        parent = spec_of(plain["spec"])
+    except (KeyError, ValidationError) as error:
+        raise trial.store.trial(fork.trial_id).damaged_fork(fork.step, described(error)) from None
+    if shared_steps(parent, trial.spec) < fork.step:
         raise ValueError(f"trial {fork.trial_id} is another run by step {fork.step}")
     if machine.difference(plain, trial.manifest) is not None:
         return False  # other bits than this machine would give
-    unpack(state, tensors, plain["state"])
-    trial.clocks = Clocks(trial.device, plain["clocks"])
-    trial.forked = {
-        "trial_id": fork.trial_id,
-        "flops": state.train_flops,
-        "seconds": trial.clocks.total - seconds_setup,  # its own setup was spent here, too
-        "exclusive": plain["exclusive"],
-    }
+    try:
+        unpack(state, tensors, plain["state"])
+        trial.clocks = Clocks(trial.device, plain["clocks"])
+        trial.forked = {
+            "trial_id": fork.trial_id,
+            "flops": state.train_flops,
+            "seconds": trial.clocks.total - seconds_setup,  # its own setup was spent here, too
+            "exclusive": plain["exclusive"],
+        }
+    except MISFITS as error:
+        raise trial.store.trial(fork.trial_id).damaged_fork(fork.step, described(error)) from None
     return True
 
 

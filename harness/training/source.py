@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from harness.inputs import shown
 from harness.models import Backbone
 from harness.models.build import rebuild
 from harness.records.store import Store, TrialDir
@@ -36,10 +37,19 @@ def model_of(source: TrialDir, info: TaskInfo) -> Backbone:
     """The selected model of a full trial, on the CPU, in evaluation mode.
 
     Raises:
-        ValueError: the folder holds a model of another task.
+        ValueError: the folder holds no model any more, a damaged one, or one of another task.
     """
-    weights, description = source.load_model()
+    try:
+        weights, description = source.load_model()
+    except FileNotFoundError as error:  # the store lacks it: no other machine would find it
+        raise ValueError(
+            f"{error.filename} is gone, and this trial needs it; "
+            f"remove {source.path} to run trial {source.trial_id} again"
+        ) from None
     stored = description.get("task_info")
     if stored != asdict(info):
-        raise ValueError(f"{source.path} holds a model of another task: {stored}")
-    return rebuild(description, weights)
+        raise ValueError(f"{source.path} holds a model of another task: {shown(stored)}")
+    try:
+        return rebuild(description, weights)
+    except ValueError as error:
+        raise source.damaged(f"model.json: {error}") from None

@@ -11,6 +11,8 @@ from harness.models import Backbone
 from harness.models.build import expect_gains
 from harness.reduction.moments import join
 
+# What `unpack` raises for a checkpoint that is no state of this run.
+MISFITS = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError)
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 GAIN = "model.blocks.{}.ssm.gain"
 

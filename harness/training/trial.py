@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 
 from harness import tasks
@@ -18,7 +19,7 @@ from harness.models.build import describe
 from harness.models.precision import set_products
 from harness.models.scans import Choice, warm_up
 from harness.records.store import Store, TrialDir
-from harness.suite.explain import explain
+from harness.suite.explain import explain, validated
 from harness.suite.specs import TrialSpec
 from harness.tasks.base import Task
 
@@ -30,12 +31,13 @@ from .faults import Diverged, described, is_fault
 from .graphs import refusal
 from .latency import step_latency
 from .loop import Run, train
+from .memory import check_memory
 from .optimizer import make_optimizer
 from .parting import keep, part, spec_of
 from .record import record_of
 from .seeds import drawn_from, stream
 from .source import model_of, source_of
-from .state import RunState, pack, unpack
+from .state import MISFITS, RunState, pack, unpack
 
 NOTE_EVERY = 1.0  # seconds between notes of what was spent
 Progress = Callable[[dict[str, Any]], None]
@@ -75,7 +77,7 @@ def run_trial(spec: TrialSpec, store: Store, setting: Setting | None = None) -> 
         ValueError: the trial cannot run as asked; nothing was lost.
         Interrupted: `setting.stop()` turned true; a checkpoint was taken.
     """
-    spec = spec.resolved()
+    spec = validated(spec, TrialSpec).resolved()
     setting = setting or Setting()
     folder = store.trial(spec.trial_id)
     # What can be refused is refused before anything is written, a lock too.
@@ -99,6 +101,7 @@ class Trial:
         if self.every is None:
             self.every = checkpoint_seconds()
         self.device, threads = machine.pick_device(), machine.thread_count()
+        check_memory(spec, machine.gpu_memory(self.device))
         machine.prepare(self.device, threads)
         self.manifest = machine.manifest(self.device, threads)
         self.manifest["precision"] = set_products(spec.model.precision, self.device)
@@ -198,12 +201,7 @@ class Trial:
     def _resume(self, state: RunState, seconds_setup: float) -> None:
         checkpoint, spent = self.folder.load_checkpoint(), self.folder.spent()
         if checkpoint is not None:
-            tensors, plain = checkpoint
-            unpack(state, tensors, plain["state"])
-            self.clocks = Clocks(self.device, plain["clocks"])
-            self.restarts = plain["restarts"] + 1
-            self.lost = plain["lost"]
-            self.forked, self.keeping = plain["forked"], plain["keeping"]
+            self._unpack(state, *checkpoint)
             if spent is not None:  # the work behind the checkpoint, which is done again
                 self.lost += max(0.0, spent[0] - self.spent)
                 self.restarts = max(self.restarts, spent[1] + 1)
@@ -214,6 +212,21 @@ class Trial:
             if not part(self, state, seconds_setup):
                 self.clocks.seconds["setup"] = seconds_setup
         self.first_step = state.step
+
+    def _unpack(
+        self, state: RunState, tensors: dict[str, torch.Tensor], plain: dict[str, Any]
+    ) -> None:
+        try:
+            unpack(state, tensors, plain["state"])
+            self.clocks = Clocks(self.device, plain["clocks"])
+            self.restarts = plain["restarts"] + 1
+            self.lost = plain["lost"]
+            self.forked, self.keeping = plain["forked"], plain["keeping"]
+        except MISFITS as error:
+            if is_fault(error):
+                raise
+            reason = f"the checkpoint does not fit this trial: {described(error)}"
+            raise self.folder.damaged_checkpoint(reason) from None
 
     @property
     def spent(self) -> float:
@@ -284,6 +297,4 @@ class Trial:
             name: [{"trial_id": tid, **row} for row in getattr(state, name)]
             for name in ("curves", "truncations", "spectra")
         }
-        result = {"status": status, "message": message, "record": record}
-        self.folder.finish(tables, result)
-        return result
+        return self.folder.finish(tables, {"status": status, "message": message, "record": record})

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from harness.records.states import Damaged
 from harness.records.store import Store
 
 if TYPE_CHECKING:
@@ -56,6 +57,22 @@ def _rows(content: Mapping[str, Any], store: Store) -> Iterator[dict[str, Any]]:
             }
 
 
+def damaged_of(content: Mapping[str, Any], store: Store) -> list[str]:
+    """A line for each of a study's trials whose result is damaged; the table leaves them out."""
+    trials = [*content["full"].values()]
+    trials += [trial_id for c in content["candidates"] for trial_id in c["trials"].values()]
+    found = []
+    for trial_id in dict.fromkeys(trials):
+        try:
+            store.trial(trial_id).result()
+        except Damaged as error:
+            found.append(str(error))
+    return found
+
+
 def _record(store: Store, trial_id: str) -> dict[str, Any] | None:
-    result = store.trial(trial_id).result()
+    try:
+        result = store.trial(trial_id).result()
+    except Damaged:  # `damaged_of` names it
+        return None
     return None if result is None else result["record"]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness.records.files import write_json
+from harness.records.sealed import write_sealed
 from harness.records.store import Store
 from harness.suite import FullSpec, InTrainingSpec, TrialSpec
 from harness.tasks.base import HIGHER_IS_BETTER
@@ -293,4 +293,4 @@ class Ledger:
         """Write STORE/suites/<study>/study.json, unless that would hide candidates of before."""
         if self.has_less():
             return
-        write_json(self.store.suite(self.study.name) / "study.json", self.content())
+        write_sealed(self.store.suite(self.study.name) / "study.json", self.content())

@@ -5,26 +5,41 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from harness.records.files import read_json
+from harness.rebuild import rebuild, trials_of
+from harness.records.sealed import read_sealed
 from harness.records.store import Store
 
-from .frames import candidates_frame
+from .frames import candidates_frame, damaged_of
 from .rounds import confirmation_name
 
 
-def rebuild_study(name: str, store: Store) -> Path:
-    """Rebuild the suites that a study's trials stand in, and its report; the page's path.
+def rebuild_study(name: str, store: Store) -> tuple[Path, list[str]]:
+    """Rebuild the suites that a study's trials stand in, and its report.
+
+    Returns the page's path, and a line for each trial whose record is damaged and left out.
 
     Raises:
         ValueError: no record of it in this store.
     """
-    from harness.rebuild import rebuild
-
-    _content(name, store)
+    damaged = damaged_of(_content(name, store), store)
     for suite in (name, confirmation_name(name)):
         if (store.suite(suite) / "plan.json").is_file():
-            rebuild(suite, store)
-    return report_study(name, store)
+            damaged += [line for line in rebuild(suite, store)[1] if line not in damaged]
+    return report_study(name, store), damaged
+
+
+def trials_of_study(name: str, store: Store) -> list[str]:
+    """Ids of the trials of a study, those of its confirmation too, each once.
+
+    Raises:
+        ValueError: no record of it in this store.
+    """
+    content = _content(name, store)
+    trials = [*content["full"].values()]
+    trials += [trial_id for c in content["candidates"] for trial_id in c["trials"].values()]
+    if (store.suite(confirmation_name(name)) / "plan.json").is_file():
+        trials += trials_of(confirmation_name(name), store)
+    return list(dict.fromkeys(trials))
 
 
 def report_study(name: str, store: Store) -> Path:
@@ -56,6 +71,13 @@ def newest_comparison(name: str, store: Store) -> str:
 
 def _content(name: str, store: Store) -> dict[str, Any]:
     path = store.suite(name) / "study.json"
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(f"no record of study {name} in {store.root}: harness tune makes it")
-    return read_json(path)
+    return read_study(path)
+
+
+def read_study(path: Path) -> dict[str, Any]:
+    """The content of a study.json. Raises ValueError, saying what to do, if it is damaged."""
+    keys = ("study", "state", "full", "candidates", "finalists", "recommendation")
+    again = "harness tune writes it anew, and keeps what has ended"
+    return read_sealed(path, keys, again, optional=("command", "spent"))

@@ -6,18 +6,20 @@ import json
 import time
 from typing import Any
 
-from harness.launch.cluster import check_address
+from harness.launch.address import check_address
 from harness.plan import Plan
+from harness.rebuild import read_plan
 from harness.records.collect import collect
-from harness.records.files import read_json, write_json
+from harness.records.sealed import write_sealed
 from harness.records.store import Store
 from harness.run import Account, Wishes, launch_and_account, publish
 from harness.suite import FullSpec
+from harness.suite.explain import validated
 from harness.suite.load import find
 
 from .jobs import StudyJobs
 from .ledger import Ledger
-from .rebuild import report_study
+from .rebuild import read_study, report_study
 from .rounds import Halted, Rounds, competing, confirmation, confirmation_name, suite_of
 from .spec import Study
 from .standing import standing
@@ -49,7 +51,7 @@ def run_study(
     """
     from .search import open_search
 
-    wishes = wishes or Wishes()
+    study, wishes = validated(study, Study), wishes or Wishes()
     check_address(wishes.address)
     before = check_name(study, store)
     account = Account(store.suite(study.name) / "index.html")
@@ -80,11 +82,14 @@ def check_name(study: Study, store: Store) -> dict[str, Any]:
     """
     for name in (study.name, confirmation_name(study.name)):
         kind, known = store.kind_of(name), store.suite(study.name) / "study.json"
-        if kind == "suite" and not known.is_file():
+        if kind == "suite" and not known.is_file() and not _is_of_study(store, name):
             raise ValueError(f"{store.root} holds a suite {name}: give the study another name")
     if store.kind_of(study.name) != "study":
         return {}
-    content = read_json(known)
+    try:
+        content = read_study(known)
+    except ValueError:  # damaged, and written anew from Optuna's storage and the trials
+        return {}
     try:
         there = Study.model_validate_json(json.dumps(content["study"])).identity()
     except (ValueError, KeyError):
@@ -94,6 +99,15 @@ def check_name(study: Study, store: Store) -> dict[str, Any]:
             f"{store.root} holds another study {study.name}: give this one another name or store"
         )
     return content
+
+
+def _is_of_study(store: Store, name: str) -> bool:
+    """Whether a plan was written by `harness tune`, whose study.json is lost."""
+    try:
+        plan = read_plan(store.suite(name) / "plan.json", name)
+    except ValueError:
+        return False
+    return str(plan.get("command", "")).split()[1:2] == ["tune"]
 
 
 def conclude(ledger: Ledger, begun: float, account: Account) -> float:
@@ -132,7 +146,7 @@ def mirror_stopped(ledger: Ledger) -> None:
     arms = {f"{c.label} {c.state}": c.arm for c in others}
     plan = Plan(suite_of(study, name, arms, study.seeds), store)
     record = {**plan.record(), "command": ledger.command}
-    write_json(store.suite(name) / "plan.json", record)
+    write_sealed(store.suite(name) / "plan.json", record)
     collect(store, name, record)
     update(store, name)
 

@@ -8,11 +8,12 @@ from typing import Annotated, Any, Self
 from pydantic import Field, ValidationError, model_validator
 
 from harness.arms import InTrainingSpec
+from harness.inputs import cut, shown
 from harness.spec import Spec
 
 TIMING = ("start", "end", "count", "tau")
 OPTIONS = tuple(name for name in InTrainingSpec.model_fields if name not in (*TIMING, "kind"))
-Choices = Annotated[tuple[Any, ...], Field(strict=False, min_length=1)]
+Choices = Annotated[tuple[Any, ...], Field(strict=False, min_length=1, max_length=1_000)]
 DIGITS = 9  # decimals of a fraction of training; a step is found again in runs of 10^8 steps
 
 
@@ -80,9 +81,11 @@ class Space(Spec):
             raise ValueError("give exactly one of length and end")
         for name, values in self.options.items():
             if name not in OPTIONS:
-                raise ValueError(f"options.{name}: no such option; there are {', '.join(OPTIONS)}")
+                raise ValueError(
+                    f"options.{cut(name)}: no such option; there are {', '.join(OPTIONS)}"
+                )
             if any(value in values[:i] for i, value in enumerate(values)):
-                raise ValueError(f"options.{name}: values repeat: {list(values)}")
+                raise ValueError(f"options.{name}: values repeat: {shown(list(values))}")
             for value in values:
                 _accepted(f"options.{name}", name, value)
         for name, knob in self.knobs().items():
@@ -119,13 +122,13 @@ class Space(Spec):
         """
         others = set(setting.options) - set(self.options)
         if others:
-            raise ValueError(f"option {min(others)} is not searched: add it to space.options")
+            raise ValueError(f"option {cut(min(others))} is not searched: add it to space.options")
         ends = setting.end if self.window == "end" else round(setting.end - setting.start, DIGITS)
         chosen = {name: setting.options.get(name, getattr(arm, name)) for name in self.options}
         for name, value in chosen.items():
             if value not in self.options[name]:
                 tried = ", ".join(map(str, self.options[name]))
-                raise ValueError(f"option {name} is {value}; space.options tries {tried}")
+                raise ValueError(f"option {name} is {cut(str(value))}; space.options tries {tried}")
         given = {"start": setting.start, self.window: ends, **chosen}
         given |= {"count": setting.count, "tau": setting.tau}
         return {name: given[name] for name in self.knobs()}
@@ -161,14 +164,20 @@ class Space(Spec):
     def first_events(self, grid: int) -> set[int]:
         """The grid points at which the first event of a setting of this space can come."""
         first, last = grid_start(self.start.low, grid), grid_start(self.start.high, grid)
-        points = set()
+        # Not above: this module is read with every suite.
+        import numpy as np
+
+        counts = np.arange(self.count.low, min(self.count.high, grid) + 1)
+        more = np.zeros(2 * grid + 2, dtype=np.int64)  # of intervals that begin, less those ended
         for start in range(first, last + 1):
-            for count in range(self.count.low, min(self.count.high, grid) + 1):
-                low, high = (self._span(side, start, grid) for side in ("low", "high"))
-                room = grid - start
-                least, most = _gaps(low, count, room)[0], _gaps(high, count, room)[0]
-                points |= set(range(start + least, start + most + 1))
-        return points
+            most = np.maximum(1, (grid - start) // counts)
+            low, high = (
+                np.minimum(np.maximum(1, np.rint(self._span(side, start, grid) / counts)), most)
+                for side in ("low", "high")
+            )
+            np.add.at(more, start + low.astype(int), 1)
+            np.subtract.at(more, start + high.astype(int) + 1, 1)
+        return set(np.flatnonzero(np.cumsum(more) > 0).tolist())
 
     def _span(self, side: str, start: int, grid: int) -> float:
         ends = getattr(self.end or self.length, side) * grid
@@ -196,4 +205,4 @@ def _accepted(where: str, field: str, value: Any) -> None:
         InTrainingSpec.model_validate({"kind": "in_training", field: value})
     except ValidationError as error:
         said = error.errors()[0]["msg"]
-        raise ValueError(f"{where}: {said[0].lower()}{said[1:]} (got {value!r})") from None
+        raise ValueError(f"{where}: {said[0].lower()}{said[1:]} (got {shown(value)})") from None

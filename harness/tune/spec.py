@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from harness.arms import InTrainingSpec
+from harness.inputs import shown
 from harness.spec import Spec
 from harness.suite import TrialSpec
 from harness.suite.explain import explain, known
-from harness.suite.suite import Seeds
+from harness.suite.names import checked_name, checked_text
+from harness.suite.suite import MOST_ROWS, MOST_TRIALS, Seeds, distinct
 from harness.tasks.base import HIGHER_IS_BETTER
 
 from .space import TIMING, Floats, Ints, Setting, Space, grid_start
 
 Goal = Literal["pareto", "constrained"]
-Natural = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=1, le=MOST_ROWS)]
 
 # All that decides the suggestions and the scores; a budget may grow.
 DECIDING = (
@@ -34,7 +35,7 @@ class Budget(Spec):
     FLOPs and GPU-hours are those really spent, so a shared trunk is counted once.
     """
 
-    candidates: int | None = None
+    candidates: Annotated[int, Field(le=MOST_ROWS)] | None = None
     flops: float | None = None
     gpu_hours: float | None = None
 
@@ -74,9 +75,9 @@ class Study(Spec):
     minimise_state_dim: bool = False
     sampler: Literal["tpe", "nsga2"] = "tpe"
     sampler_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    startup: Annotated[int, Field(ge=0)] = 8
-    enqueue: Annotated[tuple[Setting, ...], Field(strict=False)] = ()
-    grid: Annotated[int, Field(ge=2)] = 50
+    startup: Annotated[int, Field(ge=0, le=MOST_ROWS)] = 8
+    enqueue: Annotated[tuple[Setting, ...], Field(strict=False, max_length=MOST_ROWS)] = ()
+    grid: Annotated[int, Field(ge=2, le=10_000)] = 50
     batch: Natural = 4
     first_seeds: Natural = 1
     finalists: Natural = 3
@@ -85,9 +86,12 @@ class Study(Spec):
     @field_validator("name")
     @classmethod
     def _plain_name(cls, name: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.\-]*", name):
-            raise ValueError(f"a study's name is letters, digits, '_', '.', '-', not {name!r}")
-        return name
+        return checked_name(name, "a study")
+
+    @field_validator("description")
+    @classmethod
+    def _description_can_be_printed(cls, description: str) -> str:
+        return checked_text(description, "the description")
 
     @field_validator("base")
     @classmethod
@@ -104,9 +108,7 @@ class Study(Spec):
     @field_validator("seeds", "confirm_seeds")
     @classmethod
     def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) < len(seeds):
-            raise ValueError(f"seeds repeat: {list(seeds)}")
-        if len(seeds) < 2:
+        if len(distinct(seeds)) < 2:
             raise ValueError(f"a study compares over at least two seeds, not {list(seeds)}")
         return seeds
 
@@ -114,7 +116,9 @@ class Study(Spec):
     def _fits(self) -> Self:
         both = sorted(set(self.seeds) & set(self.confirm_seeds))
         if both:
-            raise ValueError(f"confirm_seeds must be seeds that the search never saw, not {both}")
+            raise ValueError(
+                f"confirm_seeds must be seeds that the search never saw, not {shown(both)}"
+            )
         if self.first_seeds > len(self.seeds):
             raise ValueError(f"first_seeds {self.first_seeds} is more than {len(self.seeds)} seeds")
         self._goal_fits()
@@ -174,6 +178,12 @@ class Study(Spec):
                 f"budget.candidates {self.budget.candidates} is no whole number of batches of "
                 f"{self.batch}"
             )
+        candidates = self.budget.candidates or self.batch
+        if (1 + candidates) * len(self.seeds) > MOST_TRIALS:
+            raise ValueError(
+                f"{candidates} candidates on {len(self.seeds)} seeds, with the full model, are "
+                f"{(1 + candidates) * len(self.seeds)} trials: at most {MOST_TRIALS}"
+            )
         if self.budget.flops is None:
             return
         # Not above: this module is read with every suite, and an estimate needs the store.
@@ -181,6 +191,12 @@ class Study(Spec):
 
         one = estimated_flops(self.base)
         least = one * len(self.seeds) * (1 + self.batch)
+        most = one * len(self.seeds) * (1 + MOST_ROWS)
+        if self.budget.candidates is None and self.budget.flops > most:
+            raise ValueError(
+                f"budget.flops {self.budget.flops:.3g} is enough for more than {MOST_ROWS} "
+                "candidates: give a smaller one, or candidates as well"
+            )
         if self.budget.flops < least:
             raise ValueError(
                 f"budget.flops {self.budget.flops:.3g} is less than the full model and one batch "

@@ -16,6 +16,8 @@ from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from harness.inputs import cut, user_path
+from harness.records.files import make_shared
 from harness.records.locks import Busy
 from harness.records.store import Store
 
@@ -45,14 +47,15 @@ def locate(storage_url: str | None, store: Store) -> URL:
     if url.get_backend_name() == "sqlite":
         if not url.database or url.database == ":memory:":
             raise ValueError("a storage in memory would be lost: name a file, sqlite:///FILE")
-        file = Path(url.database).expanduser().absolute()
+        file = user_path(url.database, "the storage").absolute()
         if not file.parent.is_dir():
-            raise ValueError(f"the storage {file} cannot be: there is no folder {file.parent}")
+            where = f"there is no folder {cut(str(file.parent))}"
+            raise ValueError(f"the storage {cut(str(file))} cannot be: {where}")
         return url.set(database=str(file))
     if url.get_backend_name() != "postgresql":
         raise ValueError(
             f"the storage must be sqlite:///FILE or postgresql://USER@HOST/DATABASE, "
-            f"not {url.drivername}"
+            f"not {cut(url.drivername)}"
         )
     return url.set(drivername=f"postgresql+{_driver(url)}")
 
@@ -160,6 +163,8 @@ def storage(url: URL) -> Iterator[optuna.storages.RDBStorage]:
         ValueError: it cannot be reached, or is no storage of this version of Optuna.
     """
     if url.get_backend_name() == "sqlite":
+        assert url.database is not None
+        make_shared(Path(url.database))
         kwargs: dict[str, Any] = {"connect_args": {"timeout": SQLITE_SECONDS}}
     else:
         kwargs = {"connect_args": _connect_args(), "pool_pre_ping": True}

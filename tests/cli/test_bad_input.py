@@ -110,8 +110,8 @@ def test_settings(refusal, setting, says):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("", "spec.json is not a JSON spec"),
-        ("{", "spec.json is not a JSON spec"),
+        ("", "spec.json is not valid JSON"),
+        ("{", "spec.json is not valid JSON"),
         ("[1]", "must hold a JSON object, not list"),
         ('{"task": {"name": "digits"}, "arm": {"kind": "full"}, "seed": NaN}', "NaN"),
         ({**TRIAL, "spec_version": 2}, "spec_version 2 is unknown"),
@@ -150,7 +150,7 @@ def no_ray(monkeypatch):
     """Nothing may be started."""
     from harness.launch import cluster
 
-    monkeypatch.setattr(cluster, "_start", lambda _: pytest.fail("Ray was started"))
+    monkeypatch.setattr(cluster, "own_ray", lambda _: pytest.fail("Ray was started"))
 
 
 @pytest.mark.parametrize("verb", ["trial", "run", "tune"])
@@ -158,7 +158,7 @@ def no_ray(monkeypatch):
     ("name", "value", "says"),
     [
         ("HARNESS_THREADS", "many", "HARNESS_THREADS must be a whole number"),
-        ("HARNESS_THREADS", "0", "HARNESS_THREADS must be a whole number from 1, not '0'"),
+        ("HARNESS_THREADS", "0", "HARNESS_THREADS must be a whole number from 1 to 1024, not '0'"),
         ("HARNESS_CHECKPOINT_SECONDS", "often", "HARNESS_CHECKPOINT_SECONDS must be a number"),
         ("HARNESS_DEVICE", "nosuch", "HARNESS_DEVICE is 'nosuch'; use cpu or cuda"),
         ("HARNESS_DEVICE", "mps", "HARNESS_DEVICE is 'mps'; use cpu or cuda"),
@@ -190,8 +190,8 @@ def test_fewer_cpus_than_threads(refusal, no_ray, monkeypatch):
 
 
 def test_threads_ask_for_cpus(refusal, no_ray, monkeypatch):
-    monkeypatch.setenv("HARNESS_THREADS", "4096")
-    assert "a trial asks for 4096 CPUs; this machine has" in refusal("run", "tiny.py")
+    monkeypatch.setenv("HARNESS_THREADS", "1024")
+    assert "a trial asks for 1024 CPUs; this machine has" in refusal("run", "tiny.py")
 
 
 @pytest.mark.parametrize("verb", ["plan", "run", "table", "report"])

@@ -8,9 +8,9 @@ import pytest
 @pytest.fixture(scope="session")
 def ray_address():
     """The address of a running cluster, as a user would pass it."""
-    from harness.launch import cluster
+    from harness.launch.local.folder import private_folder
 
-    folder = cluster._private_folder()
+    folder = private_folder()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", str(folder))  # else it leaves a folder in /tmp/ray
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")

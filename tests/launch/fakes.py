@@ -66,6 +66,10 @@ class Watcher:
         self.callback = callback
         self.snapshots: list[Snapshot] = []
         self.closed = 0
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
 
     def update(self, snapshot: Snapshot) -> None:
         self.snapshots.append(snapshot)

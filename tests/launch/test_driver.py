@@ -6,9 +6,10 @@ import time
 import pytest
 
 from harness.launch import Interrupted, driver, launch
-from harness.launch.driver import Launch, Signals
+from harness.launch.driver import Launch
 from harness.launch.pool import Slot
 from harness.records.store import Store
+from harness.training.stops import Signals
 from tests.launch.fakes import FakeJobs, Watcher, job, tiny
 
 
@@ -106,6 +107,7 @@ def test_a_node_is_not_given_up_while_something_runs(tmp_path, monkeypatch):
 
 def test_a_stop_keeps_what_had_ended_and_starts_nothing_more(tmp_path):
     signals = Signals()
+    signals.watched = True
 
     def stop(snapshot):
         if snapshot.running:
@@ -140,35 +142,53 @@ def test_a_stop_waits_a_little_unless_it_is_urgent(tmp_path, monkeypatch, urgent
     assert least < time.monotonic() - start[-1] < most
 
 
-def test_a_second_signal_is_an_echo_unless_it_comes_later(monkeypatch):
-    signals = Signals()
-    signals.watched = True
-    signals._handle(signal.SIGTERM, None)
-    signals._handle(signal.SIGTERM, None)
-    assert (signals.asked, signals.urgent) == (True, False)
-    monkeypatch.setattr(driver, "ECHO", 0.0)
-    signals._handle(signal.SIGTERM, None)
-    assert signals.urgent
+def test_a_stop_is_answered_and_a_wait_explained(tmp_path, monkeypatch):
+    monkeypatch.setattr(driver, "SHOW_EVERY", 0.0)
+    signals, sink = Signals(), Watcher()
+    sink.callback = lambda snapshot: snapshot.reason and setattr(signals, "asked", True)
+    with pytest.raises(Interrupted):
+        all_of(FakeJobs([job(tiny(0))]), FakePool({0: "busy"}), tmp_path, signals, sink, retries=3)
+    assert {s.reason for s in sink.snapshots} == {"", "tiny 0 is tried again in 0.5 s: said so"}
+    assert sink.said == ["stopping"]
 
 
-def test_while_ray_starts_the_second_signal_interrupts_once(monkeypatch):
-    monkeypatch.setattr(driver, "ECHO", 0.0)
-    before = signal.getsignal(signal.SIGINT)
-    reached = []
+def test_a_job_for_which_there_is_no_room_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(driver, "NODES_WAIT", 0.6)
+    sink = Watcher()
+    all_of(FakeJobs([job(tiny(0), cpus=4)]), FakePool(broken=True), tmp_path, sink=sink)
+    assert "no node has room for 4 CPUs and 0 GPUs" in sink.snapshots[0].reason
 
-    def start():
-        with driver._signals():
-            signal.raise_signal(signal.SIGINT)
-            reached.append("first")
-            try:
-                signal.raise_signal(signal.SIGINT)
-                reached.append("second")
-            finally:  # the clearing up, which no third one may cut short
-                signal.raise_signal(signal.SIGINT)
-                reached.append("cleared")
 
-    with pytest.raises(Interrupted) as stopped:
-        start()
-    assert reached == ["first", "cleared"]
-    assert stopped.value.outcomes == []
-    assert signal.getsignal(signal.SIGINT) is before
+def test_looks_through_a_large_plan_take_a_small_share_of_the_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(driver, "SHARE", 0.001)
+    looks = []
+
+    class Large(FakeJobs):
+        def pending(self):
+            looks.append(time.monotonic())
+            time.sleep(0.01)
+            return 0
+
+    class Slow(FakePool):
+        def wait(self, timeout):
+            time.sleep(0.001)
+            return list(self.busy) if time.monotonic() - start > 3 else []
+
+    start = time.monotonic()
+    assert all_of(Large([job(tiny(0))]), Slow(), tmp_path) == [(0, "completed")]
+    assert len(looks) <= 3  # 10 ms each are a thousandth of 10 s; the last one is at the end
+
+
+@pytest.mark.parametrize("concurrency", [0, -1, 10**9])
+def test_a_concurrency_that_nobody_has_is_refused(tmp_path, concurrency):
+    with pytest.raises(ValueError, match="concurrency must be from 1 to 10000, not"):
+        launch(FakeJobs([job(tiny())]), tmp_path, concurrency=concurrency, progress=Watcher())
+
+
+@pytest.mark.parametrize("name", ["HARNESS_THREADS", "HARNESS_RAY_START_SECONDS"])
+def test_a_variable_that_says_nothing_is_refused_before_ray_starts(tmp_path, monkeypatch, name):
+    monkeypatch.setenv(name, "100000000")
+    sink = Watcher()
+    with pytest.raises(ValueError, match=f"^{name} must be a .* to .*, not '100000000'$"):
+        launch(FakeJobs([job(tiny())]), tmp_path, progress=sink)
+    assert sink.said == []

@@ -1,5 +1,7 @@
 """What the sinks print."""
 
+import dataclasses
+import errno
 import io
 
 from harness.launch import Outcome
@@ -49,7 +51,7 @@ def test_the_live_table_shows_what_runs_and_keeps_failures(monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     stream = Terminal()
     sink = make_progress(stream)
-    assert isinstance(sink, LiveProgress)
+    assert isinstance(sink.sink, LiveProgress)
     sink.update(snapshot())
     sink.close()
     text = stream.getvalue()
@@ -59,7 +61,7 @@ def test_the_live_table_shows_what_runs_and_keeps_failures(monkeypatch):
 
 
 def test_a_stream_that_is_no_terminal_gets_lines():
-    assert isinstance(make_progress(io.StringIO()), LineProgress)
+    assert isinstance(make_progress(io.StringIO()).sink, LineProgress)
 
 
 def test_time_left_is_what_runs_plus_what_waits_over_the_slots():
@@ -68,3 +70,49 @@ def test_time_left_is_what_runs_plus_what_waits_over_the_slots():
     # Known whole trials: 10 and 5 + 5, so 6 are left of c; (5 + 6 + 3 x 10) / 2.
     assert time_left(ended, running, waiting=3, slots=2) == 20.5
     assert time_left([], [], waiting=3, slots=0) is None
+
+
+def test_what_a_trial_waits_for_is_said_when_it_changes_and_once():
+    stream = io.StringIO()
+    sink = LineProgress(stream, every=60.0)
+    sink.say("starting Ray")
+    for reason in (
+        "",
+        "a is tried again in 1 s: busy",
+        "a is tried again in 1 s: busy",
+        "",
+        "no node",
+    ):
+        sink.update(dataclasses.replace(snapshot(), ended=(), running=(), reason=reason))
+    assert stream.getvalue().splitlines() == [
+        "starting Ray",
+        "waiting: a is tried again in 1 s: busy",
+        "waiting: no node",
+    ]
+
+
+def test_the_live_table_says_what_is_waited_for(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    sink = make_progress(stream)
+    sink.say("starting Ray")
+    sink.update(dataclasses.replace(snapshot(), reason="no node has room"))
+    sink.say("stopping: trials take a checkpoint")
+    sink.close()
+    text = stream.getvalue()
+    assert all(f in text for f in ("starting Ray", "waiting: no node has room", "stopping: trials"))
+
+
+class Broken(io.StringIO):
+    """A terminal that was closed."""
+
+    def write(self, text):
+        raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_stream_that_breaks_ends_no_launch():
+    sink = make_progress(Broken())
+    sink.say("starting Ray")
+    sink.update(snapshot())
+    sink.close()
+    assert sink.sink is None

@@ -45,6 +45,11 @@ def test_a_trial_that_another_process_runs_is_busy(tmp_path, outcome_of):
     ("error", "status"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), "fault"),
+        (OSError(errno.EIO, "Input/output error"), "fault"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory"), "fault"),
+        (PermissionError(errno.EACCES, "Permission denied", "/store"), "refused"),
+        (OSError(errno.EROFS, "Read-only file system", "/store"), "refused"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "/store"), "refused"),
         (MemoryError("no more"), "fault"),
         (RuntimeError("CUDA error: uncorrectable ECC error"), "fault"),
         (RuntimeError("can't start new thread"), "fault"),
@@ -61,3 +66,26 @@ def test_the_machine_is_blamed_for_its_own_failings_only(monkeypatch, outcome_of
     assert said == status
     assert str(error).splitlines()[0] in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ImportError("numba needs NumPy 2"), "refused"),
+        (ValueError("no such backend"), "refused"),
+        (MemoryError("no more"), "fault"),
+        (OSError(errno.ENOSPC, "No space left on device"), "fault"),
+    ],
+)
+def test_a_worker_that_cannot_get_ready_says_why_of_every_trial(
+    monkeypatch, outcome_of, error, status
+):
+    def fail():
+        raise error
+
+    monkeypatch.setattr("harness.models.scans.warm_up", fail)
+    for _ in range(2):
+        said, message = outcome_of()
+        assert said == status
+        assert message.startswith("no worker can start on node ")
+        assert str(error) in message

@@ -1,12 +1,14 @@
 """A suite's tables: one row per role, one copy of the curves, damage named."""
 
 import json
+import os
 
 import pytest
 
 from harness.plan import Plan
 from harness.records import schemas
 from harness.records.collect import collect
+from harness.records.files import TEMPORARY_PREFIX
 from harness.suite import Comparison, FullSpec, Suite, TaskSpec, TrainingSpec
 
 
@@ -85,17 +87,20 @@ def test_mixed_data_is_refused(store, ended):
     collect(store, "demo", {"trials": [entry("aa")]})
 
 
-@pytest.mark.parametrize("name", ["result.json", "spec.json", "curves.parquet", "spectra.parquet"])
-@pytest.mark.parametrize("damage", ["cut", "gone"])
-def test_a_damaged_trial_is_named_in_one_line(store, ended, name, damage):
-    if (name, damage) == ("result.json", "gone"):
-        return  # that is a trial which has not ended
-    path = ended(store, "aa").path / name
-    content = path.read_bytes()
-    path.unlink()
-    if damage == "cut":
-        path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match=r"the record in .*trials/aa is damaged") as caught:
-        collect(store, "demo", {"trials": [entry("aa")]})
-    assert name in str(caught.value)
-    assert "\n" not in str(caught.value)
+def test_a_checkpoint_that_was_left_behind_the_end_is_cleared_away(store, ended):
+    """By a kill between the result and the removal; nobody claims an ended trial again."""
+    trial = ended(store, "aa")
+    trial.save_checkpoint({}, {})
+    collect(store, "demo", {"trials": [entry("aa")]})
+    assert not (trial.path / "checkpoint").exists()
+
+
+def test_temporary_files_that_nobody_writes_any_more_are_cleared_away(store, ended):
+    ended(store, "aa")
+    collect(store, "demo", {"trials": [entry("aa")]})
+    fresh, stale = (store.suite("demo") / f"{TEMPORARY_PREFIX}{i}" for i in range(2))
+    fresh.touch()
+    stale.touch()
+    os.utime(stale, (0, 0))
+    collect(store, "demo", {"trials": [entry("aa")]})
+    assert (fresh.exists(), stale.exists()) == (True, False)

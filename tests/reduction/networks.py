@@ -45,6 +45,13 @@ class OwnLayer(nn.Module):
             setattr(self, name, nn.Parameter(value.to(torch.complex64)))
 
 
+class Forgetful(OwnLayer):
+    """`assign` does nothing."""
+
+    def assign(self, eigenvalues, B, C):
+        pass
+
+
 def nested(seed=0, **fields):
     torch.manual_seed(seed)
     return Nested(**fields)
@@ -70,6 +77,23 @@ def step(model, optimizer, seed=0):
     loss.backward()
     optimizer.step()
     return float(loss.detach())
+
+
+def with_lru(layer):
+    """A model in which a layer of ours changes before that one does."""
+    return nn.Sequential(LRU(3, 7, 0.5, 0.95), layer)
+
+
+def stepped(model, optimizer=None, steps=3):
+    """Moments for every parameter, made by gradients of random numbers."""
+    optimizer = optimizer or torch.optim.AdamW(model.parameters(), lr=1e-3)
+    torch.manual_seed(5)
+    for _ in range(steps):
+        for p in model.parameters():
+            p.grad = torch.randn_like(p) if p.requires_grad else None
+        optimizer.step()
+    optimizer.zero_grad()
+    return optimizer
 
 
 def snapshot(model, optimizer=None):

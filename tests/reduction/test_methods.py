@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from harness.models.lru import PARAMETERS
-from harness.reduction import balanced_truncation, decompositions, energy_rank, layers, truncate
+from harness.reduction import (
+    METHODS,
+    balanced_truncation,
+    decompositions,
+    energy_rank,
+    layers,
+    truncate,
+)
 from harness.reduction.modes import best, scores
 
 from .networks import OwnLayer, assert_untouched, dims, nested, optimizer_of, snapshot, step
@@ -164,3 +171,17 @@ def test_wrong_calls_are_refused_before_anything_changes(how, message):
         truncate(model, optimizer=optimizer, **{"state_dims": 3, **how})
     assert "\n" not in str(refused.value)
     assert_untouched(model, before, optimizer)
+
+
+@pytest.mark.parametrize("scope", ["B", "C"])
+@pytest.mark.parametrize("method", METHODS)
+def test_of_a_system_of_no_energy_no_share_is_kept(method, scope):
+    """`energy_kept` was NaN for selected modes, where the other methods refused."""
+    model = nested()
+    with torch.no_grad():
+        for name in (f"{scope}_re", f"{scope}_im"):
+            getattr(layers(model)[1], name).zero_()
+    before = snapshot(model)
+    with pytest.raises(ValueError, match="block 1: the system is zero: B or C maps everything"):
+        truncate(model, state_dims=3, method=method, generator=np.random.default_rng(0))
+    assert_untouched(model, before)

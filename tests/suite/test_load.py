@@ -1,6 +1,7 @@
 """Finding suites, and what is said of those that cannot be had."""
 
 import re
+import sys
 
 import pytest
 
@@ -116,3 +117,67 @@ def test_a_path_that_does_not_exist_and_one_that_is_no_file(written, tmp_path):
 )
 def test_a_broken_file_is_one_line_with_its_place(written, text, said):
     assert refusal_of(written(text)).startswith(said)
+
+
+@pytest.fixture
+def beside(written, tmp_path):
+    """Writes a suite that takes its name from a module beside it, in a folder of this name."""
+
+    def write(folder, said, name="naming"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{name}.py").write_text(f"NAME = {said!r}\n")
+        text = GOOD.replace('"first"', "NAME")
+        return written(f"from {name} import NAME\n{text}", f"{folder}/mine.py")
+
+    return write
+
+
+def test_a_module_beside_a_suite_is_its_own(beside):
+    one, two = beside("one", "of-one"), beside("two", "of-two")
+    assert [load(name).name for name in (one, two, one)] == ["of-one", "of-two", "of-one"]
+
+
+def test_a_module_beside_a_suite_is_read_anew_and_leaves_nothing(beside, tmp_path):
+    path, name = beside("one", "before"), "naming"
+    before, modules = list(sys.path), set(sys.modules)
+    assert load(path).name == "before"
+    (tmp_path / "one" / f"{name}.py").write_text("NAME = 'behind'\n")  # the same size
+    assert load(path).name == "behind"
+    assert sys.path == before
+    assert set(sys.modules) - modules <= {"_suite_mine"}
+    assert sorted(p.name for p in (tmp_path / "one").iterdir()) == ["mine.py", "naming.py"]
+
+
+def test_a_package_beside_a_suite(written, tmp_path):
+    package = tmp_path / "shared"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "deep.py").write_text("NAME = 'deep'\n")
+    path = written("from shared.deep import NAME\n" + GOOD.replace('"first"', "NAME"))
+    for name in ("deep", "keep"):
+        (package / "deep.py").write_text(f"NAME = {name!r}\n")
+        assert load(path).name == name
+    assert "shared" not in sys.modules
+
+
+def test_what_a_suite_imports_from_elsewhere_stays(written, tmp_path, monkeypatch):
+    library = tmp_path / "lib" / "site-packages"  # below the suite's folder, as in a project's own
+    library.mkdir(parents=True)
+    (library / "installed_for_a_test.py").write_text("")
+    monkeypatch.syspath_prepend(str(library))
+    path = written("import installed_for_a_test\n" + GOOD)
+    assert load(path).name == "first"
+    module = sys.modules["installed_for_a_test"]
+    load(path)
+    assert sys.modules["installed_for_a_test"] is module
+
+
+def test_a_broken_module_beside_a_suite_is_named(beside, tmp_path):
+    path = beside("one", "x")
+    (tmp_path / "one" / "naming.py").write_text("(")
+    assert refusal_of(path).startswith(f"one/mine.py: {tmp_path}/one/naming.py, line 1: '(' was")
+
+
+def test_a_file_with_a_byte_order_mark(written, tmp_path):
+    (tmp_path / "mine.py").write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
+    assert load("mine.py").name == "first"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from harness.inputs import cut
 from harness.suite import Suite, override
 
 
@@ -119,7 +120,7 @@ def test_a_wrong_path_is_told_the_right_ones(suite, path, hint):
 )
 def test_a_wrong_value_names_path_and_range(suite, setting, said):
     message = refusal_of(suite, setting)
-    assert message.startswith(f"--set {setting}: {said}")
+    assert message.startswith(f"--set {cut(setting, 100)}: {said}")
 
 
 @pytest.mark.parametrize("first", ["training=3", "arms={}", "arms=[]", "training=null"])

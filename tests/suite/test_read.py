@@ -44,11 +44,11 @@ def test_a_spec_comes_back_as_it_was(written):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("", "is not a JSON spec: Expecting value"),
-        ("{", "is not a JSON spec: Expecting property name"),
-        ("nonsense\nof lines", "is not a JSON spec: Expecting value"),
-        (b"\xff\xfe{}", "is not a JSON spec: 'utf-8' codec can't decode"),
-        ("[" * 100_000, "is not a JSON spec: maximum recursion depth"),
+        ("", "is not valid JSON: Expecting value"),
+        ("{", "is not valid JSON: Expecting property name"),
+        ("nonsense\nof lines", "is not valid JSON: Expecting value"),
+        (b"\xff\xfe{}", "is not valid JSON: byte 0 is not UTF-8 text"),
+        ("[" * 100_000, "is not valid JSON: it is nested too deeply"),
         ("[]", "must hold a JSON object, not list"),
         ('"text"', "must hold a JSON object, not str"),
         ("null", "must hold a JSON object, not NoneType"),

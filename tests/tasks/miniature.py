@@ -98,7 +98,8 @@ class Server:
     """What is served, what was asked for, and the faults still to come.
 
     faults: {name: one fault for each request to come}: ("status", 403), ("cut", bytes sent before
-    the connection breaks), ("content", bytes) for a wrong file, ("whole",) to ignore Range.
+    the connection breaks), ("content", bytes) for a wrong file, ("page", bytes) for one that says
+    that it is HTML, ("whole",) to ignore Range.
     asked: (name, the Range header or None) of each request.
     """
 
@@ -136,7 +137,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.state.asked.append((name, asked))
         waiting = self.state.faults.get(name)
         fault = waiting.pop(0) if waiting else (None,)
-        content = fault[1] if fault[0] == "content" else self.state.files.get(name)
+        wrong = fault[0] in ("content", "page")
+        content = fault[1] if wrong else self.state.files.get(name)
         if fault[0] == "status" or content is None:
             self.send_error(fault[1] if fault[0] == "status" else 404)
             return
@@ -152,6 +154,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.send_response(206 if start else 200)
         self.send_header("ETag", tag)
+        if fault[0] == "page":
+            self.send_header("Content-Type", "text/html; charset=utf-8")
         if self.state.lengths:
             self.send_header("Content-Length", str(len(content) - start))
         if start:

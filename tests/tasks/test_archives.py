@@ -12,7 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.tasks.archives import gunzip, members, opened
+from harness.tasks.archives import (
+    ArchiveError,
+    below_one_root,
+    gunzip,
+    members,
+    opened,
+    rooted,
+)
 
 from .miniature import write_tar
 
@@ -230,3 +237,64 @@ def test_gunzip(tmp_path):
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(ValueError, match="damaged, cut off or no archive"):
         gunzip(path, 1000)
+
+
+def flipped(whole: bytes, random: np.random.Generator) -> bytes:
+    content = np.frombuffer(whole, dtype=np.uint8).copy()
+    places = random.integers(len(content), size=random.choice([1, 1, 2, 5]))
+    content[places] ^= (1 << random.integers(8, size=len(places))).astype(np.uint8)
+    return content.tobytes()[: None if random.random() < 0.9 else random.integers(len(content))]
+
+
+@pytest.mark.parametrize(
+    "method", ["tar", "gz", zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2,
+               zipfile.ZIP_LZMA],
+)  # fmt: skip
+def test_flipped_bits_are_one_line_in_our_words(tmp_path, method):
+    """Before, lzma's and struct's own errors came through."""
+    path = tmp_path / "in" / "a"
+    path.parent.mkdir()
+    files = {"a/x.txt": b"hello" * 50, "a/y.bin": bytes(range(256)), "b" * 120 + "/z": b"q"}
+    if isinstance(method, int):
+        write_zip(path, files, method)
+    else:
+        write_tar(path, files, "w" if method == "tar" else "w:gz")
+    whole, random, said = path.read_bytes(), np.random.default_rng(0), []
+    for _ in range(300):
+        path.write_bytes(flipped(whole, random))
+        try:
+            found = read(path)
+        except ArchiveError as error:
+            said.append(str(error))
+        else:  # (of a plain tar only the headers have checksums)
+            assert method == "tar" or all(files.get(name) in (None, c) for name, c in found.items())
+    assert len(said) > 30
+    for message in said:
+        assert message.startswith(str(path))
+        assert "\n" not in message
+        assert len(message) < 600
+
+
+def test_names_of_megabytes_are_cut(tmp_path):
+    path = tmp_path / "in" / "a.tar"
+    path.parent.mkdir()
+    for name in ("/" + "x" * 900_000, "x\n" * 400_000):
+        with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+            entry = tarfile.TarInfo(name)
+            entry.type = tarfile.REGTYPE if name[0] == "/" else tarfile.SYMTYPE
+            archive.addfile(entry)
+        assert len(refusal(path)) < 700
+
+
+def test_one_root(tmp_path):
+    path = tmp_path / "a.tar"
+    write_tar(path, {"r/s/x/1.txt": b"1", "r/s/x/2.txt": b"2", "r/y/3.txt": b"3"}, "w")
+    pattern = r"x/(?P<number>\d)\.txt"
+    found = [(match["key"], match["number"], f.read()) for match, f in
+             below_one_root(path, pattern, 9, 9)]  # fmt: skip
+    assert found == [("x/1.txt", "1", b"1"), ("x/2.txt", "2", b"2")]
+    roots = [(root, match["key"]) for root, match, _ in rooted(path, r"[^/]*\.txt", 9, 9)]
+    assert roots == [("r/s/x/", "1.txt"), ("r/s/x/", "2.txt"), ("r/y/", "3.txt")]
+    says = r"holds r/y/3\.txt and, in another place, r/s/x/1\.txt: which of the two"
+    with pytest.raises(ArchiveError, match=says):
+        list(below_one_root(path, r"[^/]*\.txt", 9, 9))

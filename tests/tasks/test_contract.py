@@ -189,3 +189,28 @@ def test_spec_knows_shapes_and_size_before_the_data(built, specs):
         assert spec.train_size in (None, task.sizes["train"]), name
         assert spec.validation_size in (None, task.sizes["validation"]), name
         assert (spec.family, spec.metric) == (task.family, task.metric), name
+
+
+def held(task):
+    """Bytes of the arrays in memory that a task keeps, wherever; maps of files do not count."""
+    found, waiting = {}, list(vars(task).values())
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, np.ndarray) and not isinstance(value, np.memmap):
+            found[id(value)] = value.nbytes
+    return sum(found.values())
+
+
+@pytest.mark.parametrize("name", ["digits", "listops", "pathfinder_generated", "vowels"])
+def test_spec_knows_what_the_data_take_in_memory(built, specs, name):
+    assert 0 < specs[name].data_bytes <= held(built[name])
+    assert specs[name].data_bytes > held(built[name]) / 10
+
+
+def test_data_of_archives_are_of_unknown_size():
+    for spec in tasks.TASK_SPECS:
+        made = spec.model_validate({"name": name_of(spec)})
+        assert made.data_bytes is None or not made.from_archives
+    assert tasks.ListopsSpec(name="listops", source="lra").data_bytes is None

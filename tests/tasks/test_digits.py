@@ -10,7 +10,7 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from harness.tasks import DigitsSpec, build
+from harness.tasks import DigitsSpec, build, long_range
 from harness.tasks.stratified import stratified_split
 
 
@@ -60,3 +60,15 @@ def test_reading_them_does_not_import_scikit_learn():
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"
+
+
+@pytest.mark.filterwarnings("ignore:loadtxt")
+@pytest.mark.parametrize("damage", [b"", b"1,2,3\n", b"x,y", b"\x1f\x8b half", None])
+def test_a_damaged_installation_is_one_clear_line(tmp_path, monkeypatch, damage):
+    path = tmp_path / "digits.csv.gz"
+    whole = long_range._file().read_bytes()
+    path.write_bytes(whole[:3000] + bytes(50) + whole[3050:] if damage is None else damage)
+    monkeypatch.setattr(long_range, "_file", lambda: path)
+    with pytest.raises(ValueError, match=r"digits\.csv\.gz is damaged: scikit-learn") as told:
+        long_range._pool.__wrapped__()
+    assert "\n" not in str(told.value)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import io
 import multiprocessing
+import os
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from harness.tasks import download, sources, transfer
+from harness.tasks import locks, sources, transfer
 from harness.tasks.download import fetch
 
 from .miniature import NOWHERE
 
 NAME = "text8.zip"
-CONTENT = np.random.default_rng(0).bytes(300_000)
+CONTENT = b"PK" + np.random.default_rng(0).bytes(299_998)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 MD5 = hashlib.md5(CONTENT).hexdigest()
 
@@ -48,7 +51,7 @@ def test_a_whole_download_is_kept_and_its_checksum_recorded(server, tmp_path, ca
     path = fetch(NAME, tmp_path)
     assert path == tmp_path / "downloads" / NAME
     assert path.read_bytes() == CONTENT
-    assert path.with_name(f"{NAME}.sha256").read_text().split() == [SHA256, NAME]
+    assert path.with_name(f"{NAME}.sha256").read_text().split() == [SHA256, NAME, "downloaded"]
     assert left(tmp_path) == [NAME, f"{NAME}.sha256"]
     assert fetch(NAME, tmp_path) == path
     assert server.asked == [(NAME, None)]
@@ -109,8 +112,8 @@ def test_a_server_that_ignores_range_is_taken_from_the_start(server, tmp_path):
 def test_a_file_that_changed_meanwhile_is_taken_from_the_start(server, tmp_path):
     server.faults[NAME] = [("cut", 1000), ("cut", 0)]
     refusal(tmp_path)
-    server.files[NAME] = CONTENT[::-1]
-    assert fetch(NAME, tmp_path).read_bytes() == CONTENT[::-1]
+    server.files[NAME] = b"PK" + CONTENT[:1:-1]
+    assert fetch(NAME, tmp_path).read_bytes() == server.files[NAME]
     assert server.asked[-1] == (NAME, "bytes=1000-")
 
 
@@ -210,7 +213,7 @@ def test_two_processes_share_one_download(server, tmp_path):
 def test_whoever_waits_long_is_told_why(server, tmp_path, monkeypatch, capsys):
     from filelock import FileLock
 
-    monkeypatch.setattr(download, "_QUIET_WAIT", 0.05)
+    monkeypatch.setattr(locks, "_QUIET_WAIT", 0.05)
     (tmp_path / "downloads").mkdir()
     held = threading.Event()
 
@@ -225,6 +228,117 @@ def test_whoever_waits_long_is_told_why(server, tmp_path, monkeypatch, capsys):
     fetch(NAME, tmp_path)
     other.join()
     assert "another process is fetching it; waiting" in capsys.readouterr().err
+
+
+def test_a_password_in_a_mirror_is_not_kept_or_shown(server, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HARNESS_DATA_MIRROR", server.base.replace("//", "//me:SECRET@") + "/deep")
+    server.faults[NAME] = [("cut", 1000), ("cut", 0), ("status", 403)]
+    assert "SECRET" not in refusal(tmp_path)
+    assert left(tmp_path) == [f"{NAME}.part", f"{NAME}.part.from"]
+    for path in (tmp_path / "downloads").iterdir():
+        assert b"SECRET" not in path.read_bytes()
+    assert fetch(NAME, tmp_path).read_bytes() == CONTENT
+    assert server.asked[-1] == (NAME, "bytes=1000-")
+    for wrong in ("ftp://me:SECRET@host/x", "//me:SECRET@host", "https://me:SECRET@"):
+        monkeypatch.setenv("HARNESS_DATA_MIRROR", wrong)
+        message = refusal(tmp_path / "other")
+        assert "HARNESS_DATA_MIRROR must be" in message
+        assert "SECRET" not in message
+    assert "SECRET" not in capsys.readouterr().err
+
+
+PAGE = b"<!DOCTYPE html><html>Please log in</html>" * 100
+
+
+@pytest.mark.parametrize("content", [PAGE, b"", b"Please log in\n", b'{"error": "denied"}'])
+def test_what_is_no_archive_is_not_kept(server, tmp_path, content):
+    """Before, it was recorded and reported as damaged from then on, however often it was asked
+    for."""
+    server.faults[NAME] = [("content", content)]
+    assert "127.0.0.1: sent no archive: a page, perhaps, or nothing" in refusal(tmp_path)
+    assert left(tmp_path) == []
+    assert fetch(NAME, tmp_path).read_bytes() == CONTENT
+
+
+def test_the_next_mirror_is_tried_after_a_page(server, tmp_path, monkeypatch):
+    change(monkeypatch, urls=(f"{server.base}/one/{NAME}", f"{server.base}/two/{NAME}"))
+    server.faults[NAME] = [("content", PAGE)]
+    assert fetch(NAME, tmp_path).read_bytes() == CONTENT
+
+
+def test_a_page_does_not_replace_what_came_before(server, tmp_path):
+    """A login that has run out answers the rest of a download with a page, status 200."""
+    server.faults[NAME] = [("cut", 1000), ("cut", 0)]
+    refusal(tmp_path)
+    server.faults[NAME] = [("page", PAGE)]
+    assert "sent a page instead of the file; it may ask for a login" in refusal(tmp_path)
+    assert (tmp_path / "downloads" / f"{NAME}.part").read_bytes() == CONTENT[:1000]
+    assert fetch(NAME, tmp_path).read_bytes() == CONTENT
+    assert server.asked[-1] == (NAME, "bytes=1000-")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80 damaged", b"0" * 64, b"x" * 10**6])
+def test_a_damaged_record_is_told_apart_from_a_damaged_archive(server, tmp_path, content):
+    record = fetch(NAME, tmp_path).with_name(f"{NAME}.sha256")
+    record.write_bytes(content)
+    if not content:  # a full disk's
+        assert fetch(NAME, tmp_path).read_bytes() == CONTENT
+        return
+    assert record.name in refusal(tmp_path)
+    record.unlink()
+    assert fetch(NAME, tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        (lambda path: path.mkdir(), "is no file: put the file there"),
+        (lambda path: path.symlink_to("/nowhere/x"), "is a link that leads to no file"),
+        (lambda path: path.symlink_to(path), "is a link that leads to no file"),
+    ],
+    ids=["folder", "dangling link", "looping link"],
+)
+def test_what_stands_in_the_place_of_an_archive_is_left_alone(server, tmp_path, place, says):
+    path = tmp_path / "downloads" / NAME
+    path.parent.mkdir()
+    place(path)
+    assert says in refusal(tmp_path)
+    assert server.asked == []
+    assert path.is_symlink() or path.is_dir()
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "the file")
+
+
+def test_a_full_disk_keeps_what_came_and_goes_on_when_there_is_room(server, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        server.faults[NAME] = [("cut", 100_000)]
+        assert "No space left on device" in refusal(tmp_path)
+    assert left(tmp_path) == [f"{NAME}.part", f"{NAME}.part.from"]
+    assert fetch(NAME, tmp_path).read_bytes() == CONTENT
+    assert server.asked[-1] == (NAME, "bytes=100000-")
+
+
+def test_a_full_disk_leaves_no_half_record(server, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        assert "No space left on device" in refusal(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        assert "No space left on device" in refusal(tmp_path)
+    assert not list((tmp_path / "downloads").glob("*.tmp"))
+    assert fetch(NAME, tmp_path).read_bytes() == CONTENT
+    assert left(tmp_path) == [NAME, f"{NAME}.sha256"]
+
+
+def test_what_a_killed_process_left_is_cleared(server, tmp_path):
+    new = tmp_path / "downloads" / f".{NAME}.new"
+    new.mkdir(parents=True)
+    (new / "tmp1234").write_bytes(CONTENT)
+    fetch(NAME, tmp_path)
+    assert left(tmp_path) == [NAME, f"{NAME}.sha256"]
 
 
 class Terminal(io.StringIO):

@@ -149,7 +149,7 @@ def test_sample_shows_text_class_and_tokens(tmp_path):
     ("change", "message"),
     [
         ({"aclImdb/test/pos/0_7.txt": None}, "holds no reviews under test/pos"),
-        ({"aclImdb/train/pos/1_10.txt": b"caf\xe9"}, r"train/pos/1_\*.txt is not UTF-8 at byte 3"),
+        ({"aclImdb/train/pos/1_10.txt": b"caf\xe9"}, r"train/pos/1_10.txt is not UTF-8 at byte 3"),
     ],
 )
 def test_wrong_archives_are_refused(tmp_path, change, message):

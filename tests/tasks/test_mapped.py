@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
+import io
 import json
 import multiprocessing
 import os
 import re
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from harness.tasks import sources
+from harness.tasks.archives import members
 from harness.tasks.mapped import FORMAT, INDEX, cache_folder, mapped
 
 OPTIONS = {"length": 4, "name": "x"}
@@ -175,14 +179,14 @@ def test_verify_names_the_damaged_file(tmp_path):
 
 
 def test_a_cache_of_an_archive_that_was_replaced_is_built_again(server, tmp_path, capsys):
-    server.files["text8.zip"] = b"one"
+    server.files["text8.zip"] = b"PK one"
 
     def from_archive(builder):
         content = builder.archive("text8.zip").read_bytes()
         builder.put("text", np.frombuffer(content, dtype=np.uint8))
 
     first = mapped(tmp_path, "t", OPTIONS, from_archive)
-    assert first.archives == {"text8.zip": hashlib.sha256(b"one").hexdigest()}
+    assert first.archives == {"text8.zip": hashlib.sha256(b"PK one").hexdigest()}
     for path in (tmp_path / "downloads").glob("text8.zip*"):
         path.unlink()
     assert mapped(tmp_path, "t", OPTIONS, never).digest == first.digest
@@ -231,7 +235,7 @@ def test_what_a_waived_checksum_let_in_is_not_used_without_the_waiver(
 ):
     known = dataclasses.replace(sources.SOURCES["text8.zip"], sha256="0" * 64)
     monkeypatch.setitem(sources.SOURCES, "text8.zip", known)
-    server.files["text8.zip"] = b"other"
+    server.files["text8.zip"] = b"PK other"
     monkeypatch.setenv("HARNESS_DATA_UNCHECKED", "1")
     assert mapped(tmp_path, "t", OPTIONS, from_text8).unchecked == ("text8.zip",)
     assert mapped(tmp_path, "t", OPTIONS, never).unchecked == ("text8.zip",)
@@ -244,7 +248,7 @@ def test_what_a_waived_checksum_let_in_is_not_used_without_the_waiver(
 def test_a_waiver_that_says_nothing_is_refused(server, tmp_path, monkeypatch, value):
     known = dataclasses.replace(sources.SOURCES["text8.zip"], sha256="0" * 64)
     monkeypatch.setitem(sources.SOURCES, "text8.zip", known)
-    server.files["text8.zip"] = b"other"
+    server.files["text8.zip"] = b"PK other"
     monkeypatch.setenv("HARNESS_DATA_UNCHECKED", value)
     with pytest.raises(ValueError, match="HARNESS_DATA_UNCHECKED must be 0 or 1"):
         mapped(tmp_path, "t", OPTIONS, from_text8)
@@ -258,6 +262,135 @@ def test_a_damaged_file_that_nothing_known_vouches_for_sets_no_standard(server, 
         mapped(tmp_path, "t", OPTIONS, from_text8)
     (downloads / "text8.zip").write_bytes(b"whole")
     assert bytes(mapped(tmp_path, "t", OPTIONS, from_text8).arrays["text"]) == b"whole"
+
+
+def from_zip(builder):
+    path = builder.archive("text8.zip")
+    content = dict(members(path, lambda name: True, 10**6, 10**6))
+    builder.put("text", np.frombuffer(content["text8"], dtype=np.uint8))
+
+
+def zipped(text):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("text8", text)
+    return file.getvalue()
+
+
+def test_a_download_that_cannot_be_read_is_discarded(server, tmp_path):
+    """Whatever else it is: the next fetch gets it again. Before, it stayed for ever."""
+    server.files["text8.zip"] = zipped(b"whole")[:-30]
+    with pytest.raises(ValueError, match=r"is damaged.*; it was downloaded, and is now discarded"):
+        mapped(tmp_path, "t", OPTIONS, from_zip)
+    assert not list((tmp_path / "downloads").glob("text8.zip*[!k]"))
+    server.files["text8.zip"] = zipped(b"whole")
+    assert bytes(mapped(tmp_path, "t", OPTIONS, from_zip).arrays["text"]) == b"whole"
+
+
+def test_a_file_put_by_hand_that_cannot_be_read_is_left_alone(server, tmp_path):
+    path = tmp_path / "downloads" / "text8.zip"
+    path.parent.mkdir()
+    path.write_bytes(zipped(b"whole")[:-30])
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"is damaged.*; remove it to have it fetched again"):
+            mapped(tmp_path, "t", OPTIONS, from_zip)
+        assert path.read_bytes() == zipped(b"whole")[:-30]
+    assert server.asked == []
+
+
+def test_a_download_that_is_whole_and_not_what_is_asked_for_stays(server, tmp_path):
+    """Eight gigabytes are not fetched again because the texts of one table are not in them."""
+    server.files["text8.zip"] = zipped(b"whole")
+
+    def wants_more(builder):
+        from_zip(builder)
+        raise ValueError("has no table")
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"^has no table$"):
+            mapped(tmp_path, "t", OPTIONS, wants_more)
+    assert len(server.asked) == 1
+
+
+def test_an_archive_that_the_system_cannot_read_is_not_damaged(server, tmp_path, monkeypatch):
+    server.files["text8.zip"] = zipped(b"whole")
+
+    def broken(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", broken)
+    with pytest.raises(
+        ValueError, match=r"text8\.zip cannot be read, at text8: Input/output error"
+    ):
+        mapped(tmp_path, "t", OPTIONS, from_zip)
+    assert (tmp_path / "downloads" / "text8.zip").is_file()
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "the file")
+
+
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [
+        ("os", "posix_fallocate"),
+        ("os", "fsync"),
+        ("numpy.lib.format", "write_array_header_1_0"),
+        ("pathlib.Path", "write_text"),
+        ("pathlib.Path", "rename"),
+    ],
+)
+def test_a_full_disk_leaves_nothing_and_goes_on_when_there_is_room(
+    tmp_path, monkeypatch, where, name
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{where}.{name}", full)
+        with pytest.raises(ValueError, match=r"cannot write data under .*No space left") as told:
+            mapped(tmp_path, "t", OPTIONS, build)
+        assert "\n" not in str(told.value)
+        assert names(tmp_path) == []
+    mapped(tmp_path, "t", OPTIONS, build).verify()
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"[" * 100_000, b"\xff", b"[]", b"null"])
+def test_an_index_that_is_none_is_built_again(tmp_path, capsys, damage):
+    folder = mapped(tmp_path, "t", OPTIONS, build).folder
+    (folder / INDEX).write_bytes(damage)
+    mapped(tmp_path, "t", OPTIONS, build).verify()
+    assert "has no readable index; building it again" in capsys.readouterr().err
+
+
+def test_an_index_that_was_altered_is_built_again(tmp_path, capsys):
+    """A flipped digit in a note could move examples from one split to another."""
+    folder = mapped(tmp_path, "t", OPTIONS, build).folder
+    text = (folder / INDEX).read_text()
+    (folder / INDEX).write_text(text.replace('"skipped": 3', '"skipped": 2'))
+    assert mapped(tmp_path, "t", OPTIONS, build).notes == {"skipped": 3}
+    assert "has an index that was altered; building it again" in capsys.readouterr().err
+    index = json.loads(text)
+    del index["sha256"]  # as earlier versions wrote it
+    (folder / INDEX).write_text(json.dumps(index))
+    assert mapped(tmp_path, "t", OPTIONS, never).notes == {"skipped": 3}
+
+
+def test_a_lock_that_cannot_be_had_is_one_clear_line(tmp_path):
+    folder = cache_folder(tmp_path, "t", OPTIONS)
+    (folder.parent / f"{folder.name}.lock").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"cannot write data under .*: Is a directory") as told:
+        mapped(tmp_path, "t", OPTIONS, never)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "place", [lambda p: p.write_text("mine"), lambda p: p.symlink_to("/nowhere")]
+)
+def test_what_is_in_the_way_of_a_cache_is_said_before_it_is_built(tmp_path, place):
+    folder = cache_folder(tmp_path, "t", OPTIONS)
+    folder.parent.mkdir()
+    place(folder)
+    with pytest.raises(ValueError, match=r"is in the way: it is no folder; remove it"):
+        mapped(tmp_path, "t", OPTIONS, never)
+    assert names(tmp_path) == [folder.name]
 
 
 def test_a_table_put_by_hand_is_read_again_when_it_changes(tmp_path, capsys):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.tasks import build, pathfinder_generated
+from harness.tasks import build
 from harness.tasks.contour_images import draw
 from harness.tasks.contour_rules import CONTOUR_LENGTHS, Layouts, rules
 from harness.tasks.contours import PADDING, layouts
@@ -180,14 +180,3 @@ def test_signed_scaling_and_provenance(tmp_path):
     assert "GENERATED" in unit.summary()["provenance"]
     path = unit.sample(tmp_path / "samples")
     assert path == Path(tmp_path / "samples" / "pathfinder_generated.png")
-
-
-def test_it_says_how_far_it_is(monkeypatch, capsys):
-    said = pathfinder_generated._Said(300)
-    said(100)
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr(said, "every", 0.0)
-    said(100)
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("pathfinder_generated: 200 of 300 images, ")
-    assert line.endswith(" s left")

@@ -120,5 +120,5 @@ def test_what_the_archive_lacks_is_named(tmp_path, gone, message):
 
 def test_a_listed_clip_that_is_not_there_is_named(tmp_path):
     files = {k: v for k, v in speech_commands().items() if k != clip_name("go", 3)}
-    with pytest.raises(ValueError, match=r"lists go/.*which is not there"):
+    with pytest.raises(ValueError, match=r"lists 'go/.*which is not there"):
         build(TEN, write(tmp_path, files))

@@ -10,26 +10,26 @@ from typing import Any
 
 import numba
 
+from harness.compiling import compiled
+
 VERSION = numba.__version__
 
-_compile = numba.njit(cache=True, nogil=True, error_model="numpy")
 
-
-@_compile
+@compiled
 def _add_real(into: Any, a: Any, x: Any, b: Any, y: Any) -> None:
     """into += a x - b y, rows."""
     for k in range(into.shape[0]):
         into[k] += a[k] * x[k] - b[k] * y[k]
 
 
-@_compile
+@compiled
 def _add_imaginary(into: Any, a: Any, x: Any, b: Any, y: Any) -> None:
     """into += a x + b y, rows."""
     for k in range(into.shape[0]):
         into[k] += a[k] * x[k] + b[k] * y[k]
 
 
-@_compile
+@compiled
 def advance(h: Any, lam: Any, state: Any) -> None:
     """See `loops.advance`."""
     n = lam.shape[1]
@@ -44,7 +44,7 @@ def advance(h: Any, lam: Any, state: Any) -> None:
         state[s] = before
 
 
-@_compile
+@compiled
 def retreat(g: Any, lam: Any, state: Any, h: Any, before: Any, out: Any) -> None:
     """See `loops.retreat`; `out` is its result."""
     n = lam.shape[1]

@@ -15,7 +15,7 @@ import torch
 
 try:
     from . import compiled
-except ImportError as error:  # an optional library: the portable loops compute the same
+except (ImportError, OSError) as error:  # no numba, or LLVM cannot be loaded
     compiled = None  # type: ignore[assignment]
     LOOPS = f"PyTorch blocks ({error})"
 else:

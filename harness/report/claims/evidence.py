@@ -78,7 +78,11 @@ class Evidence:
             if row.label == name and row.comparison in (None, comparison.key)
         ]
         if not found or found[0].finished.empty:
-            lost = f" ({found[0].diverged} diverged, {found[0].failed} failed)" if found else ""
+            lost = ""
+            if found:
+                row = found[0]
+                damaged = f", {row.damaged} damaged" if row.damaged else ""
+                lost = f" ({row.diverged} diverged, {row.failed} failed{damaged})"
             raise Absent(f"no trial of {label!r} has finished here{lost}")
         differs = self._differs(comparison, label, found[0])
         if differs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from harness.inputs import cut, os_reason, read_bounded
 from harness.report.claims.spec import Claims
 from harness.suite import Comparison, Suite, explain, load
 
 SHIPPED = Path(__file__).with_name("claims.toml")
+LARGEST = 16 * 2**20  # bytes of a file
 FROM_TABLE = ("dataset", "statement", "metric", "value", "plus_minus", "confidence", "source",
               "note")  # fmt: skip
 
@@ -27,18 +30,21 @@ def read_claims(path: Path = SHIPPED) -> Claims:
     Raises:
         ValueError: one line that names the file and what is wrong in it.
     """
+    name = cut(str(path))
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(_text(path))
         table = content.pop("published", None)
         if table is not None:
             _fill(content, _published(path.with_name(str(table))))
         return Claims.model_validate(content)
     except OSError as error:
-        raise ValueError(f"cannot read {error.filename}: {error.strerror}") from None
+        raise ValueError(f"cannot read {os_reason(error)}") from None
+    except RecursionError:
+        raise ValueError(f"{name}: it is nested too deeply") from None
     except ValidationError as error:
-        raise ValueError(f"{path}: {explain(error)}") from None
+        raise ValueError(f"{name}: {explain(error)}") from None
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{name}: {error}") from None
 
 
 def suites_of(claims: Claims, only: str | None = None) -> dict[str, Suite]:
@@ -90,9 +96,18 @@ def _check_rows(suite: str, comparison: Comparison, parts: Iterable[Any]) -> Non
                 raise ValueError(f"suite {suite} has no row {label!r}; it has {listed}")
 
 
+def _text(path: Path) -> str:
+    try:
+        return read_bounded(path, LARGEST).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start} of {path.name} is not UTF-8 text") from None
+
+
 def _published(path: Path) -> dict[str, dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = list(csv.DictReader(file))
+    try:
+        lines = list(csv.DictReader(io.StringIO(_text(path), newline="")))
+    except csv.Error as error:
+        raise ValueError(f"{path.name} is no table: {error}") from None
     absent = [name for name in ("id", *FROM_TABLE) if lines and lines[0].get(name) is None]
     if not lines or absent:
         raise ValueError(f"{path.name} has no column {', '.join(absent) or 'at all'}")

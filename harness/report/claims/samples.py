@@ -55,6 +55,7 @@ class Sample:
         counts = {
             "diverged": sum(row.diverged for row in self.rows),
             "failed": sum(row.failed for row in self.rows),
+            "damaged": sum(row.damaged for row in self.rows),
         }
         return " and ".join(f"{count} {what}" for what, count in counts.items() if count)
 

@@ -7,10 +7,12 @@ states; speeds are ratios.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from harness.inputs import cut, shown
 from harness.spec import Spec
 from harness.suite.explain import known
 
@@ -156,7 +158,9 @@ class Claim(Spec):
         if bool(self.tests) == bool(self.not_run):
             raise ValueError("give either tests or not_run, the reason why there are none")
         if self.number is not None and not math.isfinite(self.number):
-            raise ValueError(f"value {self.value!r} of claim {self.id}: it must be finite")
+            raise ValueError(
+                f"value {shown(self.value)} of claim {cut(self.id)}: it must be finite"
+            )
         return self
 
     @property
@@ -177,9 +181,9 @@ class Claims(Spec):
     @model_validator(mode="after")
     def _names_are_known(self) -> Claims:
         ids = [claim.id for claim in self.claims]
-        twice = next((one for one in ids if ids.count(one) > 1), None)
+        twice = next((one for one, count in Counter(ids).items() if count > 1), None)
         if twice is not None:
-            raise ValueError(f"claim {twice} stands there twice")
+            raise ValueError(f"claim {cut(twice)} stands there twice")
         for claim in self.claims:
             for test in claim.tests:
                 for part in test.parts:
@@ -194,7 +198,7 @@ class Claims(Spec):
         for name in (getattr(part, "tolerance", None), getattr(part, "margin", None), size):
             if name is not None and name not in self.tolerances:
                 listed = ", ".join(self.tolerances) or "none"
-                raise ValueError(f"no tolerance {name!r}; there are {listed}")
+                raise ValueError(f"no tolerance {shown(name)}; there are {listed}")
         columns = {
             "value": ("column", VALUE_COLUMNS),
             "ratio": ("column", COST_COLUMNS),
@@ -204,16 +208,18 @@ class Claims(Spec):
             field, allowed = columns[part.kind]
             if getattr(part, field) not in allowed:
                 raise ValueError(
-                    f"no {field} {getattr(part, field)!r} for a {part.kind}; there are "
+                    f"no {field} {shown(getattr(part, field))} for a {part.kind}; there are "
                     f"{', '.join(allowed)}"
                 )
         if part.kind == "difference":
             margin = self.tolerances[part.margin].points
             if margin is None or (margin == 0 and part.goal in ("noninferior", "equivalent")):
-                raise ValueError(f"margin {part.margin!r}: {part.goal} needs points above 0")
+                raise ValueError(f"margin {shown(part.margin)}: {part.goal} needs points above 0")
         by_value = part.kind == "value" or (part.kind == "ratio" and part.tolerance is not None)
         if by_value and part.value is None and claim.number is None:
-            raise ValueError(f"{claim.value!r} is not one number: the test must name its value")
+            raise ValueError(
+                f"{shown(claim.value)} is not one number: the test must name its value"
+            )
 
 
 known(Claims, Claim, Tolerance)

@@ -51,3 +51,9 @@ class TaskSpecBase(Spec):
     def validation_size(self) -> int | None:
         """Validation examples; None where only reading the data can tell."""
         return getattr(self, "validation", None)
+
+    @property
+    def data_bytes(self) -> int | None:
+        """Bytes of memory that a process cannot do without while it holds the data, at least;
+        None where only reading them can tell. What stays on disk, mapped, does not count."""
+        return None

@@ -34,6 +34,10 @@ class DigitsSpec(TaskSpecBase):
     def validation_size(self) -> int | None:
         return 397
 
+    @property
+    def data_bytes(self) -> int | None:
+        return 1797 * (64 * 4 + 8)
+
 
 class PylibSpec(TaskSpecBase):
     """Next byte of the source text of the running Python's standard library.
@@ -103,6 +107,13 @@ class ListopsSpec(TaskSpecBase):
     def validation_size(self) -> int | None:
         return self.validation if self.source == "generated" else None
 
+    @property
+    def data_bytes(self) -> int | None:
+        if self.source != "generated":
+            return None
+        shortest = self.min_length + 1  # bytes of its tokens; then where it ends, and its value
+        return (self.train + self.validation + self.test) * (shortest + 9)
+
     @model_validator(mode="after")
     def _bounds_can_be_met(self) -> Self:
         if self.max_length - self.min_length < 2:
@@ -159,6 +170,10 @@ class VowelsSpec(TaskSpecBase):
     def train_size(self) -> int | None:
         return self.train
 
+    @property
+    def data_bytes(self) -> int | None:
+        return (self.train + self.validation + self.test) * (2 * self.length + 2)
+
     @model_validator(mode="after")
     def _noise_range(self) -> Self:
         if self.snr_min > self.snr_max:
@@ -193,3 +208,7 @@ class PathfinderGeneratedSpec(TaskSpecBase):
     @property
     def train_size(self) -> int | None:
         return self.train
+
+    @property
+    def data_bytes(self) -> int | None:
+        return (self.train + self.validation + self.test) * 8  # rows; the images stay on disk

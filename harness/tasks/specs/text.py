@@ -11,6 +11,7 @@ from harness.tasks.base import Family, Metric, TaskInfo
 from .base import Examples, Share, TaskSpecBase
 
 Vocabulary = Annotated[int, Field(ge=8, le=200_000)]
+Frequency = Annotated[int, Field(ge=1, le=1_000_000_000_000)]
 Window = Annotated[int, Field(ge=2, le=65_536)]
 
 
@@ -32,7 +33,7 @@ class ImdbSpec(TaskSpecBase):
 
     name: Literal["imdb"]
     length: Annotated[int, Field(ge=2, le=1_000_000)] = 4_096
-    min_frequency: Annotated[int, Field(ge=1)] = 15
+    min_frequency: Frequency = 15
     vocabulary: Vocabulary = 192
     validation_from: Literal["train", "test"] = "train"
     validation_share: Share = 0.1
@@ -59,7 +60,7 @@ class AanSpec(TaskSpecBase):
 
     name: Literal["aan"]
     length: Annotated[int, Field(ge=2, le=1_000_000)] = 4_096
-    min_frequency: Annotated[int, Field(ge=1)] = 1
+    min_frequency: Frequency = 1
     vocabulary: Vocabulary = 128
     train: Examples | None = None
     validation: Examples | None = None

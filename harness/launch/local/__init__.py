@@ -1,0 +1,133 @@
+"""An own Ray on this machine for one launch: started, and ended with all that belongs to it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+from harness.inputs import cut, os_reason
+from harness.training.environment import ray_start_seconds
+
+from ..worker import usable_cores
+from .folder import MARK, private_folder
+
+# Variables of Ray's own for the processes that we start. Workers are made with the environment of
+# their trials, so those that it would start ahead stay unused; and it is as patient as we are.
+SETTINGS = {"RAY_prestart_worker_first_driver": "0"}
+PATIENCE = {  # units in a second
+    "RAY_worker_register_timeout_seconds": 1,
+    "RAY_agent_register_timeout_ms": 1000,
+}
+
+
+@contextlib.contextmanager
+def own_ray(cpus: int) -> Iterator[Any]:
+    """The ray module, connected to a Ray of ours with at least `cpus` CPUs, which only we can use.
+
+    Leaving it ends every process of it. Where this process dies instead, its keeper does so.
+
+    Raises:
+        ValueError: it does not start; in one line, why.
+    """
+    seconds = ray_start_seconds()
+    folder = private_folder()
+    os.environ.setdefault("RAY_AUTH_MODE", "token")  # read when ray is first imported
+    if "RAY_AUTH_TOKEN" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(folder / "token"))
+    before = _children()
+    heads: list[Any] = []
+    up = False
+    try:
+        try:
+            with _settings(str(folder), seconds), _deaf_to_hangups():
+                ray = _connected(cpus, str(folder / "ray"), seconds, heads)
+        except Exception as error:
+            raise ValueError(f"Ray does not start on this machine: {_reason(error)}") from error
+        up = True
+        yield ray
+    finally:
+        _end(heads, before, gracefully=up)
+
+
+def _connected(cpus: int, folder: str, seconds: float, heads: list[Any]) -> Any:
+    """Start the node, which goes into `heads` at once, and connect to it."""
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what it says, we say in a line
+    import ray
+
+    from .head import Head
+
+    heads.append(Head(max(usable_cores(), cpus), folder, seconds))
+    heads[0].start()
+    ray.init(
+        address=heads[0].gcs_address,
+        namespace=f"harness-{uuid.uuid4().hex}",
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    return ray
+
+
+@contextlib.contextmanager
+def _settings(folder: str, seconds: float) -> Iterator[None]:
+    """The environment of Ray's processes; what the user has set for them stands."""
+    wanted = SETTINGS | {name: str(int(units * seconds)) for name, units in PATIENCE.items()}
+    added = {name: value for name, value in wanted.items() if name not in os.environ}
+    before = os.environ.get(MARK)
+    os.environ.update(added | {MARK: folder})
+    try:
+        yield
+    finally:
+        for name in (*added, MARK):
+            os.environ.pop(name, None)
+        if before is not None:
+            os.environ[MARK] = before
+
+
+@contextlib.contextmanager
+def _deaf_to_hangups() -> Iterator[None]:
+    """What is started in here never sees SIGHUP, which a terminal that closes sends to all.
+
+    Its trials could take no checkpoint any more. Ctrl-C Ray keeps from them itself.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return os_reason(error)
+    return cut(str(error)) or type(error).__name__
+
+
+def _children() -> set[Any]:
+    import psutil
+
+    return set(psutil.Process().children(recursive=True))
+
+
+def _end(heads: list[Any], before: set[Any], gracefully: bool) -> None:
+    """Disconnect, end the node, and see to it that all processes that came since are gone."""
+    import psutil
+
+    ours = _children() - before
+    if heads:
+        import ray
+
+        ray.shutdown()
+        heads[0].kill_all_processes(check_alive=False, allow_graceful=gracefully)
+    _, alive = psutil.wait_procs(ours, timeout=3)
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, timeout=3)
+
+
+__all__ = ["own_ray"]

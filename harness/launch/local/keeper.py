@@ -1,0 +1,65 @@
+"""Outlives a driver that was killed, ends the processes of its Ray and removes its folder.
+
+Run as a script, FOLDER its one argument, by a bare interpreter: nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import sys
+import time
+
+OWNED = "owned"  # the file that the driver holds locked while it lives
+MARK = "HARNESS_RAY_FOLDER"  # what the processes of its Ray find in their environment
+PATIENCE = 20.0  # seconds in which processes come and go
+
+
+def belongs(pid: str, folder: str) -> bool:
+    """Whether a process is of the Ray in the folder: its environment says so, or, where a title
+    lies over that, it has a file of the folder open to write."""
+    place = f"/proc/{pid}"
+    with contextlib.suppress(OSError):
+        with open(f"{place}/environ", "rb") as file:
+            if f"{MARK}={folder}".encode() in file.read().split(b"\0"):
+                return True
+        for name in os.listdir(f"{place}/fd"):
+            with contextlib.suppress(OSError):
+                inside = os.readlink(f"{place}/fd/{name}").startswith(f"{folder}/")
+                if inside and _writes(f"{place}/fdinfo/{name}"):
+                    return True
+    return False
+
+
+def _writes(info: str) -> bool:
+    with open(info) as file:
+        flags = next(line.split()[1] for line in file if line.startswith("flags:"))
+    return int(flags, 8) & os.O_ACCMODE != os.O_RDONLY
+
+
+def processes(folder: str) -> list[int]:
+    """The processes of that Ray, as far as the system shows them."""
+    names = os.listdir("/proc") if os.path.isdir("/proc") else []
+    others = (name for name in names if name.isdigit() and int(name) != os.getpid())
+    return [int(name) for name in others if belongs(name, folder)]
+
+
+def keep(folder: str) -> None:
+    """Wait for the driver's end, then clear up."""
+    with contextlib.suppress(FileNotFoundError):  # it has cleared up itself
+        descriptor = os.open(os.path.join(folder, OWNED), os.O_RDWR)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    end = time.monotonic() + PATIENCE
+    while (alive := processes(folder)) and time.monotonic() < end:
+        for pid in alive:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.1)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    keep(sys.argv[1])

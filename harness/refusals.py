@@ -1,0 +1,66 @@
+"""What the command line says when it refuses: one line on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+
+from harness.inputs import cut, os_reason, shown
+
+LONGEST_LINE, LONGEST_USAGE = 2_000, 300
+
+
+def plain(error: Exception) -> str | None:
+    """One line for what the user can mend; None for a fault of ours, which keeps its traceback."""
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        from harness.suite import explain
+
+        return explain(error)
+    if hasattr(error, "format_message"):  # click's usage errors, which repeat what was typed
+        return cut(error.format_message(), LONGEST_USAGE)
+    if isinstance(error, FileNotFoundError) and error.filename is None and _folder_is_gone():
+        return "the working directory does not exist any more: go to one that does"
+    if isinstance(error, OSError):
+        return os_reason(error)
+    if isinstance(error, MemoryError):
+        return f"out of memory: {str(error) or 'this needs more than there is'}"
+    if isinstance(error, ValueError) or type(error).__name__ == "Busy":
+        return str(error)
+    return None
+
+
+def _folder_is_gone() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
+
+
+def unusable(arguments: Sequence[str]) -> str | None:
+    """Why a command line cannot be kept in the records, if it cannot."""
+    for number, argument in enumerate(arguments, 1):
+        if "\0" in argument:
+            return f"argument {number} holds a NUL character: {shown(argument)}"
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            return f"argument {number} is not UTF-8 text: {shown(argument)}"
+    return None
+
+
+def say(message: str) -> None:
+    """The message as one line on standard error, if there is such a thing."""
+    line = f"harness: {cut(message, LONGEST_LINE)}"
+    with contextlib.suppress(OSError):  # nobody listens
+        if sys.stderr is not None and sys.stderr.closed:  # by a suite, say
+            os.write(2, f"{line}\n".encode(errors="backslashreplace"))
+        elif sys.stderr is not None:
+            print(line, file=sys.stderr, flush=True)
+
+
+__all__ = ["plain", "say", "unusable"]

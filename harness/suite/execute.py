@@ -1,0 +1,123 @@
+"""Run the Python file of a suite, whatever it does, and say in one line what went wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+import traceback
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from harness.inputs import cut, read_bounded
+
+from .explain import explain
+
+LARGEST_FILE = 16 * 2**20  # bytes
+
+
+def execute(file: Path) -> types.ModuleType:
+    """The module that a file makes. It may import modules beside it, which are its own: a module
+    of the same name beside another file is another.
+
+    Raises:
+        ValueError: one line with the file, and where it can be told the line, and the fault.
+        OSError: it cannot be read.
+    """
+    source = read_bounded(file, LARGEST_FILE)
+    module = types.ModuleType(f"_suite_{file.stem}")
+    module.__file__ = str(file.absolute())
+    sys.modules[module.__name__] = module
+    folder = os.getcwd()
+    with answering(file), _left_as_it_was(folder), _importing_from(file.absolute().parent):
+        # Not by import: its cached bytecode would hide a change of the same second and size.
+        code = compile(source, module.__file__, "exec", dont_inherit=True)
+        exec(code, vars(module))
+    return module
+
+
+@contextlib.contextmanager
+def answering(file: Path, attribute: str | None = None) -> Iterator[None]:
+    """Turn whatever a suite's code throws, at any touch of its objects, into a ValueError of one
+    line. `attribute` is what was being looked at; None while the file runs."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise ValueError(_fault(file, error, attribute)) from None
+
+
+def _fault(file: Path, error: BaseException, attribute: str | None) -> str:
+    """What is wrong with a suite's file, where, in one line."""
+    name = cut(str(file))
+    if isinstance(error, SyntaxError):
+        place = f", line {error.lineno}" if error.lineno else ""
+        inside = error.filename and error.filename != str(file.absolute())
+        return f"{f'{name}: {error.filename}' if inside else name}{place}: {cut(str(error.msg))}"
+    if isinstance(error, ValidationError):
+        said = explain(error)
+    else:
+        said = ": ".join(filter(None, (type(error).__name__, _words(error))))
+    if attribute is not None:
+        return f"{name}, {attribute}: {said}"
+    own = str(file.absolute())
+    frames = traceback.walk_tb(error.__traceback__)
+    lines = [line for frame, line in frames if frame.f_code.co_filename == own]
+    return f"{name}, line {lines[-1]}: {said}" if lines else f"{name}: {said}"
+
+
+def _words(error: BaseException) -> str:
+    try:
+        return cut(str(error))
+    except Exception:  # an exception of the suite's own, whose `__str__` raises another
+        return "(which cannot be written out)"
+
+
+@contextlib.contextmanager
+def _left_as_it_was(folder: str) -> Iterator[None]:
+    """Undo what would lead the rest of the command astray: another working folder, which a
+    relative `--store` would follow, and other standard streams."""
+    streams = sys.stdout, sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = streams
+        os.chdir(folder)
+    if any(getattr(stream, "closed", False) for stream in streams):
+        raise ValueError("it has closed standard output or standard error")
+
+
+@contextlib.contextmanager
+def _importing_from(folder: Path) -> Iterator[None]:
+    """Let modules in this folder be imported, and forget them afterwards; write no bytecode."""
+    before, path, writes_nothing = set(sys.modules), sys.path, sys.dont_write_bytecode
+    path.insert(0, str(folder))
+    sys.dont_write_bytecode = True
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = writes_nothing
+        sys.path = path
+        with contextlib.suppress(ValueError):
+            path.remove(str(folder))
+        fresh = [name for name in sys.modules if name not in before]
+        own = {name for name in fresh if _lies_in(sys.modules[name], folder)}
+        for name in fresh:
+            if name.partition(".")[0] in own:
+                del sys.modules[name]
+
+
+def _lies_in(module: Any, folder: Path) -> bool:
+    """Whether a module or package is a file or folder of this folder, not of one below it."""
+    spec = module.__spec__ if isinstance(module, types.ModuleType) else None
+    if spec is None:
+        return False
+    places = [*(spec.submodule_search_locations or ()), *filter(None, [spec.origin])]
+    return any(Path(place).parent == folder for place in places)

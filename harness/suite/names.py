@@ -1,0 +1,53 @@
+"""What may be a name: of a suite, which names a folder; of a row, which heads a line of a table."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from harness.inputs import LONGEST, shown
+
+_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
+_BREAKING = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control, lone surrogate, ends of lines
+LONGEST_TEXT = 10_000
+
+
+def checked_name(name: str, what: str) -> str:
+    """A name of `what`, if it can name a folder on any machine.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not _FOLDER.fullmatch(name):
+        raise ValueError(f"{what}'s name is letters, digits, '_', '.', '-', not {shown(name)}")
+    if len(name) > LONGEST:
+        raise ValueError(f"{what}'s name has {len(name)} characters: at most {LONGEST}")
+    return name
+
+
+def checked_label(text: str, what: str) -> str:
+    """A label, if it fits into a line of a table.
+
+    Raises:
+        ValueError: it is blank, longer than a line, or breaks one.
+    """
+    if not text.strip():
+        raise ValueError(f"{what} {shown(text)} is blank")
+    if len(text) > LONGEST:
+        raise ValueError(f"{what} {shown(text, 60)} has {len(text)} characters: at most {LONGEST}")
+    if any(unicodedata.category(c) in _BREAKING for c in text):
+        raise ValueError(f"{what} {shown(text)} holds a line break, tab or other control character")
+    return text
+
+
+def checked_text(text: str, what: str) -> str:
+    """A description, of any number of lines.
+
+    Raises:
+        ValueError: it is longer than a page, or holds what cannot be printed.
+    """
+    if len(text) > LONGEST_TEXT:
+        raise ValueError(f"{what} has {len(text)} characters: at most {LONGEST_TEXT}")
+    if any(unicodedata.category(c) in _BREAKING and c not in "\n\r\t" for c in text):
+        raise ValueError(f"{what} {shown(text)} holds a control character")
+    return text

@@ -1,0 +1,118 @@
+"""What memory a trial cannot do without, against what there is; without torch, for a driver."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.suite.specs import TrialSpec
+from harness.tasks.base import TaskInfo
+
+FLOAT = 4  # bytes of a float32
+CGROUPS, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes that a trial takes at least: parameters with gradients and moments, what the backward
+    pass must find, and the data, which are never on a GPU."""
+
+    model: int
+    activations: int
+    data: int
+
+
+def check_memory(trial: TrialSpec, gpu_bytes: int | None = None) -> None:
+    """Refuse a trial that cannot fit, by a lower bound: what would fit is never refused.
+
+    `gpu_bytes` are those of the GPU that it trains on; None where it trains on the CPU.
+
+    Raises:
+        ValueError: what it needs, and what there is.
+    """
+    need, here = least_memory(trial), machine_memory()
+    trained = need.model + need.activations
+    if gpu_bytes is not None and trained > gpu_bytes:
+        raise ValueError(f"{_needs(trial, trained, need)}; the GPU has {_size(gpu_bytes)}")
+    held = need.data + (trained if gpu_bytes is None else 0)
+    if held > here:
+        raise ValueError(f"{_needs(trial, held, need)}; there are {_size(here)} here")
+
+
+def least_memory(trial: TrialSpec) -> Need:
+    """What a trial cannot do without, whatever its data turn out to be."""
+    arm, training, info = trial.arm, trial.training, trial.task.info
+    data = trial.task.data_bytes or 0
+    model, blocks = trial.model, trial.model.blocks
+    dims: Sequence[int] = model.state_dims
+    if arm.kind in ("small", "distill"):
+        dims = [1] * blocks if arm.state_dims is None else arm.dims(blocks)
+    numbers = parameters(model, info, dims)
+    if arm.from_full:  # it may train at any smaller size, or not at all
+        return Need(FLOAT * numbers, 0, data)
+    size = 2 if model.precision == "bf16" else FLOAT
+    features = training.batch_size * info.length * model.width * (2 if info.paired else 1)
+    # Weights, gradients and two moments; of every block's features one tensor at least.
+    return Need(4 * FLOAT * numbers, blocks * features * size, data)
+
+
+def parameters(model: Any, info: TaskInfo, dims: Sequence[int]) -> int:
+    """Real numbers in a model of these state dimensions."""
+    H = model.width
+    mixer = 2 * H * (H + 1) if model.mixer == "glu" else H * H
+    numbers = sum(3 * n + 4 * n * H + H + mixer for n in dims)
+    numbers += H * (info.vocabulary or (info.inputs or 1) + 1)
+    if info.paired:
+        return numbers + H * (2 * H + 1) + H // 2 * (H + 1) + info.outputs * (H // 2 + 1)
+    return numbers + info.outputs * (H + 1)
+
+
+def machine_memory() -> int:
+    """Bytes that a process may come to hold here, swap included."""
+    import psutil
+
+    swap = psutil.swap_memory().total
+    limits = [psutil.virtual_memory().total + swap]
+    limits += [limit + swap for limit in _cgroup_limits()]
+    own, _ = resource.getrlimit(resource.RLIMIT_AS)
+    limits += [own] if own != resource.RLIM_INFINITY else []
+    return min(limits)
+
+
+def _cgroup_limits() -> Iterator[int]:
+    """Of this process's control groups, versions 1 and 2, and of those that they lie in."""
+    with contextlib.suppress(OSError):
+        for line in OWN_CGROUP.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers and "memory" not in controllers.split(","):
+                continue
+            root = CGROUPS / "memory" if controllers else CGROUPS
+            name = "memory.limit_in_bytes" if controllers else "memory.max"
+            group = root / path.lstrip("/")
+            for place in (group, *group.parents):
+                with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
+                    yield int((place / name).read_text())
+                if place == root:
+                    break
+
+
+def _needs(trial: TrialSpec, total: int, need: Need) -> str:
+    parts = {"model and optimizer": need.model, "activations": need.activations, "data": need.data}
+    listed = ", ".join(f"{_size(count)} for {what}" for what, count in parts.items() if count)
+    return (
+        f"a {trial.arm.kind} trial of {trial.task.name} needs at least {_size(total)} of memory "
+        f"({listed})"
+    )
+
+
+def _size(count: int) -> str:
+    if count >= 2**40:
+        return f"{count / 2**40:.3g} TiB"
+    return f"{count / 2**30:.3g} GiB" if count >= 2**30 else f"{count / 2**20:.3g} MiB"
+
+
+__all__ = ["Need", "check_memory", "least_memory", "machine_memory", "parameters"]
