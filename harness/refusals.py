@@ -24,7 +24,7 @@ def plain(error: Exception) -> str | None:
     if hasattr(error, "format_message"):  # click's usage errors, which repeat what was typed
         return cut(error.format_message(), LONGEST_USAGE)
     if isinstance(error, FileNotFoundError) and error.filename is None and _folder_is_gone():
-        return "the working directory does not exist any more: go to one that does"
+        return "the working directory is gone: go to one that exists"
     if isinstance(error, OSError):
         return os_reason(error)
     if isinstance(error, MemoryError):

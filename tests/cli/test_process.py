@@ -75,8 +75,8 @@ def test_a_suite_that_leaves_for_another_folder_takes_no_store_with_it(here):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("plan", "demo"), "the working directory does not exist any more"),
-        (("claims", "--store", "x"), "the working directory does not exist any more"),
+        (("plan", "demo"), "the working directory is gone"),
+        (("claims", "--store", "x"), "the working directory is gone"),
         (("plan", "tiny.py"), "no suite file tiny.py"),
         (("trial", "spec.json"), "cannot read spec.json: No such file or directory"),
     ],
