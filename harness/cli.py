@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +23,7 @@ from harness.options import (
     StoreOption,
     SuiteArgument,
 )
+from harness.redact import HIDDEN, redacted_command
 from harness.refusals import plain, say, unusable
 
 app = typer.Typer(
@@ -143,7 +143,7 @@ def run(
     from harness.report.tables import render
     from harness.run import Wishes, run_suite
 
-    command = shlex.join(["harness", *sys.argv[1:]])
+    command = redacted_command(["harness", *sys.argv[1:]])
     cpus = cpus or default_cpus()
     wishes = Wishes(address, only, retry or (), cpus, gpus, concurrency, fork)
     account = run_suite(wanted, place, command, wishes)
@@ -189,7 +189,7 @@ def tune(
 
     wanted = load_study(study)
     place = _store(store, create=True)
-    command = shlex.join(["harness", *sys.argv[1:]])
+    command = redacted_command(["harness", *sys.argv[1:]])
     cpus = cpus or default_cpus()
     check_launch([wanted.base], address, cpus, gpus)
     wishes = Wishes(address, None, (), cpus, gpus, concurrency, fork)
@@ -208,9 +208,18 @@ def _ended(account: Any, command: str) -> int:
     said = "\n".join(account.unfinished)
     left_out = _left_out([line for line in account.damaged if line not in said])
     if account.interrupted:
-        print(f"What was done is kept. Go on with: {command}", file=sys.stderr)
+        print("What was done is kept.", *_going_on(command), file=sys.stderr)
         raise KeyboardInterrupt
     return 3 if account.unfinished else left_out
+
+
+def _going_on(command: str) -> tuple[str, ...]:
+    """How to go on with an interrupted command, and how to give what is not kept of it."""
+    said = f"Go on with: {command}"
+    if HIDDEN not in command:
+        return (said,)
+    hint = "a password is kept nowhere: give it again, or by PGPASSWORD or ~/.pgpass"
+    return (f"{said}\n({HIDDEN}: {hint})",)
 
 
 def _left_out(damaged: list[str]) -> int:
@@ -299,11 +308,10 @@ def ui(
     place = _store(store, create=False)
     if not (place.root / "mlflow.db").is_file():
         raise ValueError(f"{place.root} has no mirror yet: harness run or harness report makes it")
-    from harness.records.mlflow_io import artifact_root, tracking_uri
+    from harness.records.mlflow_io import server_arguments
 
-    arguments = ["--backend-store-uri", tracking_uri(place)]
-    arguments += ["--default-artifact-root", str(artifact_root(place))]
-    arguments += ["--host", "127.0.0.1", "--port", str(port)]
+    arguments = [*server_arguments(), "--host", "127.0.0.1", "--port", str(port)]
+    os.chdir(place.root)
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *arguments])
 
 

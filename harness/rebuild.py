@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from harness.plan_file import read_plan
 from harness.records.collect import collect
 from harness.records.store import Store
+from harness.redact import redacted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,13 +22,14 @@ def rebuild(name: str, store: Store) -> tuple[Path, list[str]]:
     Raises:
         ValueError: no record of it in this store.
     """
-    from harness.records.mirror import mirror
+    from harness.records.mirror import update
     from harness.report import write_report
 
     plan = planned(name, store)
     damaged = collect(store, name, plan)
-    write_report(store.suite(name), name, plan.get("command", f"harness run {name}"))
-    mirror(store, name, None)
+    command = redacted(str(plan.get("command", f"harness run {name}")))  # older ones are not
+    write_report(store.suite(name), name, command)
+    update(store, name)
     return store.suite(name) / "index.html", damaged
 
 

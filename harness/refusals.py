@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from harness.inputs import cut, os_reason, shown
+from harness.redact import redacted
 
 LONGEST_LINE, LONGEST_USAGE = 2_000, 300
 
@@ -55,7 +56,7 @@ def unusable(arguments: Sequence[str]) -> str | None:
 
 def say(message: str) -> None:
     """The message as one line on standard error, if there is such a thing."""
-    line = f"harness: {cut(message, LONGEST_LINE)}"
+    line = f"harness: {cut(redacted(message), LONGEST_LINE)}"
     with contextlib.suppress(OSError):  # nobody listens
         if sys.stderr is not None and sys.stderr.closed:  # by a suite, say
             os.write(2, f"{line}\n".encode(errors="backslashreplace"))

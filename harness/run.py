@@ -178,7 +178,7 @@ def publish(
     Nothing is written, and `account.published` stays as it is, while the stored plan has more to
     show; `rows` are those that were asked for.
     """
-    from harness.records.mirror import mirror
+    from harness.records.mirror import update
     from harness.report import write_report
 
     start = time.perf_counter()
@@ -195,9 +195,9 @@ def publish(
         "peak_memory_bytes": account.peak_memory_bytes,
         "seconds_launch_median": account.seconds_launch,
     }
-    mirror(
-        store,
-        name,
-        {"id": secrets.token_hex(8), "command": command, "begun": begun, **facts},
-    )
+    launched = {"id": secrets.token_hex(8), "command": command, "begun": begun, **facts}
+    try:
+        update(store, name, launched)
+    except KeyboardInterrupt:
+        account.interrupted = True
     return time.perf_counter() - start

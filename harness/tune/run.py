@@ -136,7 +136,7 @@ def conclude(ledger: Ledger, begun: float, account: Account) -> float:
 
 def mirror_stopped(ledger: Ledger) -> None:
     """Bring the trials of stopped and failed candidates into the mirror, apart from results."""
-    from harness.records.mirror import mirror
+    from harness.records.mirror import update
 
     study, store = ledger.study, ledger.store
     others = [c for c in ledger.candidates.values() if c.state in ("stopped", "failed")]
@@ -148,7 +148,7 @@ def mirror_stopped(ledger: Ledger) -> None:
     record = {**plan.record(), "command": ledger.command}
     write_sealed(store.suite(name) / "plan.json", record)
     collect(store, name, record)
-    mirror(store, name, None)
+    update(store, name)
 
 
 def recommendation(ledger: Ledger) -> dict[str, Any]:
