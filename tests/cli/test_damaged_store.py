@@ -46,7 +46,7 @@ def made(tmp_path_factory):
         plan.resolve()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("harness.records.mirror.mirror", lambda *_: None)
-        publish(plan, "harness run tiny.py", time.time(), Account(folder))
+        publish(plan, "harness run tiny.py", time.time(), Account(folder), plan.rows)
     return store
 
 
