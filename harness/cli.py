@@ -203,14 +203,16 @@ def tune(
 
 def _ended(account: Any, command: str) -> int:
     """Say what a run took and what is left; the exit code."""
+    from harness.report_command import left_out
+
     for line in (*account.lines(), *account.unfinished):
         print(line, file=sys.stderr)
     said = "\n".join(account.unfinished)
-    left_out = _left_out([line for line in account.damaged if line not in said])
+    code = left_out(line for line in account.damaged if line not in said)
     if account.interrupted:
         print("What was done is kept.", *_going_on(command), file=sys.stderr)
         raise KeyboardInterrupt
-    return 3 if account.unfinished else left_out
+    return 3 if account.unfinished else code
 
 
 def _going_on(command: str) -> tuple[str, ...]:
@@ -220,13 +222,6 @@ def _going_on(command: str) -> tuple[str, ...]:
         return (said,)
     hint = "a password is kept nowhere: give it again, or by PGPASSWORD or ~/.pgpass"
     return (f"{said}\n({HIDDEN}: {hint})",)
-
-
-def _left_out(damaged: list[str]) -> int:
-    """Say which records are damaged; the exit code: the rest is kept and reported."""
-    for line in damaged:
-        print(line, file=sys.stderr)
-    return 3 if damaged else 0
 
 
 @app.command()
@@ -240,23 +235,9 @@ def report(
     """Rebuild tables, figures and page, of a suite or a study, from records alone."""
     place = _store(store, create=True)
     name, is_study = _recorded(suite, place)
-    if is_study:
-        from harness.tune.rebuild import rebuild_study, trials_of_study
+    from harness.report_command import report_anew
 
-        page, damaged = rebuild_study(name, place)
-    else:
-        from harness.rebuild import rebuild, trials_of
-
-        page, damaged = rebuild(name, place)
-    print(page)
-    if verify:
-        from harness.records.verify import verify as compare
-
-        trials = trials_of_study(name, place) if is_study else trials_of(name, place)
-        found, said = compare(place, trials)
-        damaged += [line for line in found if line not in damaged]
-        print(said, file=sys.stderr)
-    return _left_out(damaged)
+    return report_anew(name, is_study, place, verify)
 
 
 @app.command()

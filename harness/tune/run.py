@@ -103,6 +103,8 @@ def check_name(study: Study, store: Store) -> dict[str, Any]:
 
 def _is_of_study(store: Store, name: str) -> bool:
     """Whether a plan was written by `harness tune`, whose study.json is lost."""
+    if store.kind_of(name.rpartition(".")[0]) == "study":  # the confirmation of that one
+        return False
     try:
         plan = read_plan(store.suite(name) / "plan.json", name)
     except ValueError:
