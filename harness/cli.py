@@ -19,11 +19,12 @@ from harness.options import (
     CpusOption,
     ForkOption,
     GpusOption,
+    NameOption,
     SetOption,
     StoreOption,
     SuiteArgument,
 )
-from harness.redact import HIDDEN, redacted_command
+from harness.redact import going_on, redacted_command
 from harness.refusals import plain, say, unusable
 
 app = typer.Typer(
@@ -62,6 +63,19 @@ def _suite_or_study(name: str) -> tuple[Any, bool]:
     return found, isinstance(found, Study)
 
 
+def _planned(name: str, store: Any) -> tuple[Any, bool]:
+    """What a name stands for, or else the suite that is recorded under it, by `run --name`."""
+    from harness.plan_file import stored_suite
+
+    try:
+        return _suite_or_study(name)
+    except ValueError:
+        recorded = stored_suite(store, name)
+        if recorded is None:
+            raise
+        return recorded, False
+
+
 def _recorded(name: str, store: Any) -> tuple[str, bool]:
     """The name under which a suite or study is recorded, and whether it is a study.
 
@@ -98,8 +112,8 @@ def plan(
     from harness.estimate import summary
     from harness.plan import Plan
 
-    found, is_study = _suite_or_study(suite)
     place = _store(store, create=False)
+    found, is_study = _planned(suite, store=place)
     if is_study:
         from harness.tune.outlook import outlook, outlook_lines
 
@@ -108,7 +122,9 @@ def plan(
         expected = outlook(found, place)
         print(json.dumps(expected) if as_json else "\n".join(outlook_lines(expected)))
         return
-    result = summary(Plan(_suite(suite, settings), place))
+    from harness.suite import override
+
+    result = summary(Plan(override(found, settings or []), place))
     if as_json:
         print(json.dumps(result))
         return
@@ -123,6 +139,7 @@ def run(
     store: StoreOption = None,
     address: AddressOption = "local",
     settings: SetOption = None,
+    name: NameOption = None,
     only: Annotated[str | None, typer.Option(help="Glob over TASK/LABEL of the rows.")] = None,
     retry: Annotated[
         list[str] | None, typer.Option(help="Run again what ended so: failed or diverged.")
@@ -145,10 +162,10 @@ def run(
 
     command = redacted_command(["harness", *sys.argv[1:]])
     cpus = cpus or default_cpus()
-    wishes = Wishes(address, only, retry or (), cpus, gpus, concurrency, fork)
+    wishes = Wishes(address, only, retry or (), cpus, gpus, concurrency, fork, name)
     account = run_suite(wanted, place, command, wishes)
     if account.published:
-        print(render(comparison_of(wanted.name, place), "text"))
+        print(render(comparison_of(name or wanted.name, place), "text"))
         print(f"Tables, figures and page: {account.page}", file=sys.stderr)
     return _ended(account, command)
 
@@ -177,6 +194,7 @@ def tune(
         str | None,
         typer.Option(help="sqlite:///FILE or postgresql://USER@HOST/DATABASE [the store's file]."),
     ] = None,
+    name: NameOption = None,
     cpus: CpusOption = None,
     gpus: GpusOption = 0.0,
     concurrency: ConcurrencyOption = None,
@@ -192,7 +210,7 @@ def tune(
     command = redacted_command(["harness", *sys.argv[1:]])
     cpus = cpus or default_cpus()
     check_launch([wanted.base], address, cpus, gpus)
-    wishes = Wishes(address, None, (), cpus, gpus, concurrency, fork)
+    wishes = Wishes(address, None, (), cpus, gpus, concurrency, fork, name)
     account = run_study(wanted, place, command, wishes, storage)
     answer = account.page.with_name("answer.md")
     if account.published:
@@ -208,18 +226,9 @@ def _ended(account: Any, command: str) -> int:
     said = "\n".join(account.unfinished)
     left_out = _left_out([line for line in account.damaged if line not in said])
     if account.interrupted:
-        print("What was done is kept.", *_going_on(command), file=sys.stderr)
+        print(f"What was done is kept. {going_on(command)}", file=sys.stderr)
         raise KeyboardInterrupt
     return 3 if account.unfinished else left_out
-
-
-def _going_on(command: str) -> tuple[str, ...]:
-    """How to go on with an interrupted command, and how to give what is not kept of it."""
-    said = f"Go on with: {command}"
-    if HIDDEN not in command:
-        return (said,)
-    hint = "a password is kept nowhere: give it again, or by PGPASSWORD or ~/.pgpass"
-    return (f"{said}\n({HIDDEN}: {hint})",)
 
 
 def _left_out(damaged: list[str]) -> int:
