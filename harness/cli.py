@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -10,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from harness import streams
 from harness.bench.commands import app as bench
 from harness.data_commands import app as data
 from harness.inputs import shown
@@ -63,17 +65,18 @@ def _suite_or_study(name: str) -> tuple[Any, bool]:
     return found, isinstance(found, Study)
 
 
-def _planned(name: str, store: Any) -> tuple[Any, bool]:
+def _planned(name: str, store: str | None) -> tuple[Any, bool]:
     """What a name stands for, or else the suite that is recorded under it, by `run --name`."""
     from harness.plan_file import stored_suite
 
     try:
         return _suite_or_study(name)
     except ValueError:
-        recorded = stored_suite(store, name)
-        if recorded is None:
-            raise
-        return recorded, False
+        with contextlib.suppress(ValueError):
+            recorded = stored_suite(_store(store, create=False), name)
+            if recorded is not None:
+                return recorded, False
+        raise
 
 
 def _recorded(name: str, store: Any) -> tuple[str, bool]:
@@ -112,8 +115,8 @@ def plan(
     from harness.estimate import summary
     from harness.plan import Plan
 
+    found, is_study = _planned(suite, store)
     place = _store(store, create=False)
-    found, is_study = _planned(suite, store=place)
     if is_study:
         from harness.tune.outlook import outlook, outlook_lines
 
@@ -164,10 +167,13 @@ def run(
     cpus = cpus or default_cpus()
     wishes = Wishes(address, only, retry or (), cpus, gpus, concurrency, fork, name)
     account = run_suite(wanted, place, command, wishes)
-    if account.published:
-        print(render(comparison_of(name or wanted.name, place), "text"))
-        print(f"Tables, figures and page: {account.page}", file=sys.stderr)
-    return _ended(account, command)
+    try:
+        if account.published:
+            print(render(comparison_of(name or wanted.name, place), "text"))
+            print(f"Tables, figures and page: {account.page}", file=sys.stderr)
+    finally:  # nobody may be reading, or the tables be damaged
+        code = _ended(account, command)
+    return code
 
 
 @app.command()
@@ -213,10 +219,13 @@ def tune(
     wishes = Wishes(address, None, (), cpus, gpus, concurrency, fork, name)
     account = run_study(wanted, place, command, wishes, storage)
     answer = account.page.with_name("answer.md")
-    if account.published:
-        print(answer.read_text("utf-8"), end="")
-        print(f"Figures, candidates and page: {account.page}", file=sys.stderr)
-    return _ended(account, command)
+    try:
+        if account.published:
+            print(answer.read_text("utf-8"), end="")
+            print(f"Figures, candidates and page: {account.page}", file=sys.stderr)
+    finally:
+        code = _ended(account, command)
+    return code
 
 
 def _ended(account: Any, command: str) -> int:
@@ -335,7 +344,8 @@ def doctor() -> None:
 
 def main() -> None:
     """Run a verb: 0 done, 2 bad input, 3 some trials failed, 130 interrupted."""
-    sys.exit(execute(sys.argv[1:]))
+    streams.prepare()
+    sys.exit(streams.finish(execute(sys.argv[1:])))
 
 
 def execute(arguments: list[str]) -> int:
