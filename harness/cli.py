@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -10,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from harness import streams
 from harness.bench.commands import app as bench
 from harness.data_commands import app as data
 from harness.inputs import shown
@@ -19,11 +21,12 @@ from harness.options import (
     CpusOption,
     ForkOption,
     GpusOption,
+    NameOption,
     SetOption,
     StoreOption,
     SuiteArgument,
 )
-from harness.redact import HIDDEN, redacted_command
+from harness.redact import going_on, redacted_command
 from harness.refusals import plain, say, unusable
 
 app = typer.Typer(
@@ -62,6 +65,20 @@ def _suite_or_study(name: str) -> tuple[Any, bool]:
     return found, isinstance(found, Study)
 
 
+def _planned(name: str, store: str | None) -> tuple[Any, bool]:
+    """What a name stands for, or else the suite that is recorded under it, by `run --name`."""
+    from harness.plan_file import stored_suite
+
+    try:
+        return _suite_or_study(name)
+    except ValueError:
+        with contextlib.suppress(ValueError):
+            recorded = stored_suite(_store(store, create=False), name)
+            if recorded is not None:
+                return recorded, False
+        raise
+
+
 def _recorded(name: str, store: Any) -> tuple[str, bool]:
     """The name under which a suite or study is recorded, and whether it is a study.
 
@@ -98,7 +115,7 @@ def plan(
     from harness.estimate import summary
     from harness.plan import Plan
 
-    found, is_study = _suite_or_study(suite)
+    found, is_study = _planned(suite, store)
     place = _store(store, create=False)
     if is_study:
         from harness.tune.outlook import outlook, outlook_lines
@@ -108,7 +125,9 @@ def plan(
         expected = outlook(found, place)
         print(json.dumps(expected) if as_json else "\n".join(outlook_lines(expected)))
         return
-    result = summary(Plan(_suite(suite, settings), place))
+    from harness.suite import override
+
+    result = summary(Plan(override(found, settings or []), place))
     if as_json:
         print(json.dumps(result))
         return
@@ -123,6 +142,7 @@ def run(
     store: StoreOption = None,
     address: AddressOption = "local",
     settings: SetOption = None,
+    name: NameOption = None,
     only: Annotated[str | None, typer.Option(help="Glob over TASK/LABEL of the rows.")] = None,
     retry: Annotated[
         list[str] | None, typer.Option(help="Run again what ended so: failed or diverged.")
@@ -145,12 +165,15 @@ def run(
 
     command = redacted_command(["harness", *sys.argv[1:]])
     cpus = cpus or default_cpus()
-    wishes = Wishes(address, only, retry or (), cpus, gpus, concurrency, fork)
+    wishes = Wishes(address, only, retry or (), cpus, gpus, concurrency, fork, name)
     account = run_suite(wanted, place, command, wishes)
-    if account.published:
-        print(render(comparison_of(wanted.name, place), "text"))
-        print(f"Tables, figures and page: {account.page}", file=sys.stderr)
-    return _ended(account, command)
+    try:
+        if account.published:
+            print(render(comparison_of(name or wanted.name, place), "text"))
+            print(f"Tables, figures and page: {account.page}", file=sys.stderr)
+    finally:  # nobody may be reading, or the tables be damaged
+        code = _ended(account, command)
+    return code
 
 
 @app.command()
@@ -177,6 +200,7 @@ def tune(
         str | None,
         typer.Option(help="sqlite:///FILE or postgresql://USER@HOST/DATABASE [the store's file]."),
     ] = None,
+    name: NameOption = None,
     cpus: CpusOption = None,
     gpus: GpusOption = 0.0,
     concurrency: ConcurrencyOption = None,
@@ -192,13 +216,16 @@ def tune(
     command = redacted_command(["harness", *sys.argv[1:]])
     cpus = cpus or default_cpus()
     check_launch([wanted.base], address, cpus, gpus)
-    wishes = Wishes(address, None, (), cpus, gpus, concurrency, fork)
+    wishes = Wishes(address, None, (), cpus, gpus, concurrency, fork, name)
     account = run_study(wanted, place, command, wishes, storage)
     answer = account.page.with_name("answer.md")
-    if account.published:
-        print(answer.read_text("utf-8"), end="")
-        print(f"Figures, candidates and page: {account.page}", file=sys.stderr)
-    return _ended(account, command)
+    try:
+        if account.published:
+            print(answer.read_text("utf-8"), end="")
+            print(f"Figures, candidates and page: {account.page}", file=sys.stderr)
+    finally:
+        code = _ended(account, command)
+    return code
 
 
 def _ended(account: Any, command: str) -> int:
@@ -210,18 +237,9 @@ def _ended(account: Any, command: str) -> int:
     said = "\n".join(account.unfinished)
     code = left_out(line for line in account.damaged if line not in said)
     if account.interrupted:
-        print("What was done is kept.", *_going_on(command), file=sys.stderr)
+        print(f"What was done is kept. {going_on(command)}", file=sys.stderr)
         raise KeyboardInterrupt
     return 3 if account.unfinished else code
-
-
-def _going_on(command: str) -> tuple[str, ...]:
-    """How to go on with an interrupted command, and how to give what is not kept of it."""
-    said = f"Go on with: {command}"
-    if HIDDEN not in command:
-        return (said,)
-    hint = "a password is kept nowhere: give it again, or by PGPASSWORD or ~/.pgpass"
-    return (f"{said}\n({HIDDEN}: {hint})",)
 
 
 @app.command()
@@ -307,7 +325,8 @@ def doctor() -> None:
 
 def main() -> None:
     """Run a verb: 0 done, 2 bad input, 3 some trials failed, 130 interrupted."""
-    sys.exit(execute(sys.argv[1:]))
+    streams.prepare()
+    sys.exit(streams.finish(execute(sys.argv[1:])))
 
 
 def execute(arguments: list[str]) -> int:

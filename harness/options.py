@@ -24,6 +24,9 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="PATH=VALUE, e.g. training.steps=200.")
 ]
 
+NameOption = Annotated[
+    str | None, typer.Option("--name", help="Record it under this name, beside what its own shows.")
+]
 AddressOption = Annotated[str, typer.Option(help="local, or a Ray cluster's HOST:PORT.")]
 CpusOption = Annotated[
     int | None,

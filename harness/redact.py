@@ -37,3 +37,14 @@ def redacted(text: str, secrets: Iterable[str | None] = ()) -> str:
 def redacted_command(words: Iterable[str]) -> str:
     """A command line as a shell takes it, its secrets left out."""
     return shlex.join(redacted(word) for word in words)
+
+
+def going_on(command: str) -> str:
+    """How to go on with a redacted command, and how to give what is left out of it."""
+    said = f"Go on with: {command}"
+    if HIDDEN not in command:
+        return said
+    return (
+        f"{said}\n({HIDDEN} stands for a password, which is kept nowhere: "
+        "give it again, or by PGPASSWORD or ~/.pgpass)"
+    )

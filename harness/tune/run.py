@@ -14,7 +14,7 @@ from harness.records.sealed import write_sealed
 from harness.records.store import Store
 from harness.run import Account, Wishes, launch_and_account, publish
 from harness.suite import FullSpec
-from harness.suite.explain import validated
+from harness.suite.explain import renamed, validated
 from harness.suite.load import find
 
 from .jobs import StudyJobs
@@ -51,7 +51,8 @@ def run_study(
     """
     from .search import open_search
 
-    study, wishes = validated(study, Study), wishes or Wishes()
+    wishes = wishes or Wishes()
+    study = renamed(validated(study, Study), wishes.name)
     check_address(wishes.address)
     before = check_name(study, store)
     account = Account(store.suite(study.name) / "index.html")
