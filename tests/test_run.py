@@ -16,6 +16,7 @@ from harness.records.files import write_json
 from harness.records.store import Store
 from tests.cli.conftest import TINY
 from tests.cli.test_claims import CLAIM
+from tests.faults import full_from
 from tests.tune.playing import Killed, launching
 
 
@@ -230,3 +231,49 @@ def test_claims_judge_a_run_under_another_name(here, harness):
     verdicts = [json.loads(harness(*asked, *suite)[1]) for suite in ((), ("quick",), ("tiny.py",))]
     texts = [json.dumps(one) for one in verdicts]
     assert ["not run" in text for text in texts] == [True, False, True]
+
+
+@pytest.mark.parametrize("command", [("report", "tiny"), ("run", "tiny.py")])
+def test_a_full_disk_at_any_write_of_tables_and_page(ran, harness, monkeypatch, command):
+    """Every file of the suite is the old one or the new one, whole; with room it all goes on."""
+    store, table = ran
+    # Drawing takes a second or two; what is written is what counts here.
+    monkeypatch.setattr("harness.report.write.draw", lambda _: {"rows.svg": b"<svg/>" * 1000})
+    folder = store.suite("tiny")
+
+    def content():
+        return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    before = content()
+    assert harness(*command)[0] == 0
+    after = content()
+    k, refused = 0, ["something"]
+    while refused:
+        for path in after:
+            path.unlink(missing_ok=True)
+        for path, data in before.items():
+            path.write_bytes(data)
+        with full_from(k, store.root) as refused:
+            code, _, err = harness(*command)
+        if refused:
+            assert (code, err.count("\n")) == (2, 1), err
+            assert "No space left on device" in err
+            now = content()
+            assert before.keys() <= now.keys() <= before.keys() | after.keys()
+            assert all(now[path] in (before.get(path), after.get(path)) for path in now)
+        k += 7  # coprime to the writes of a file, so that each kind is met
+    assert k > 30
+    assert code == 0
+    assert content() == after
+    assert harness("table", "tiny") == (0, table, "")
+
+
+def test_a_full_disk_when_a_run_begins(ran, harness):
+    store, table = ran
+    with full_from(0, store.root):
+        code, _, err = harness(*NEW, "--name", "new", end=failed)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "No space left on device" in err
+    assert store.kind_of("new") is None
+    assert harness("table", "tiny") == (0, table, "")
+    assert harness(*NEW, "--name", "new")[0] == 0
