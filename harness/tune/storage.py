@@ -47,7 +47,7 @@ def locate(storage_url: str | None, store: Store) -> URL:
     if url.get_backend_name() == "sqlite":
         if not url.database or url.database == ":memory:":
             raise ValueError("a storage in memory would be lost: name a file, sqlite:///FILE")
-        file = user_path(url.database, "the storage").absolute()
+        file = user_path(url.database, "the storage")
         if not file.parent.is_dir():
             where = f"there is no folder {cut(str(file.parent))}"
             raise ValueError(f"the storage {cut(str(file))} cannot be: {where}")
