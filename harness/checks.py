@@ -67,7 +67,9 @@ def _check_memory(trials: list[TrialSpec], device: str) -> None:
 
         there = range(torch.cuda.device_count())
         gpu_bytes = max(torch.cuda.get_device_properties(i).total_memory for i in there)
-    for trial in trials:
+    # Seeds need the same.
+    distinct = {(one.task, one.model, one.training, one.arm): one for one in trials}
+    for trial in distinct.values():
         check_memory(trial, gpu_bytes)
 
 

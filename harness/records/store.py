@@ -30,10 +30,6 @@ class Store:
         root = user_path(path, "the store")
         refused = f"cannot use {cut(str(root))} as a store"
         try:
-            root = root.absolute()
-        except FileNotFoundError:
-            raise ValueError(f"{refused}: the working directory is gone") from None
-        try:
             existing = next(p for p in (root, *root.parents) if p.exists() or p.is_symlink())
         except OSError as error:
             raise ValueError(f"{refused}: {error.strerror}") from None

@@ -54,7 +54,7 @@ def locate(storage_url: str | None, store: Store) -> URL:
             raise ValueError(
                 "a storage sqlite:///FILE takes nothing after '?'; in a path it is %3F"
             )
-        file = user_path(url.database, "the storage").absolute()
+        file = user_path(url.database, "the storage")
         if not file.parent.is_dir():
             where = f"there is no folder {cut(str(file.parent))}"
             raise ValueError(f"the storage {cut(str(file))} cannot be: {where}")
