@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, ClassVar, get_args
 
 from pydantic import Field
 
@@ -18,19 +20,30 @@ Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 class TaskSpecBase(Spec):
     """The base of all task specs. `split_seed` draws the data and their split, never the run's.
 
+    `implementation` names the task's class, as MODULE:CLASS, which is imported when it is built.
     `origin` says where the data come from; `installed` whether they came with a package that is
     here anyway, rather than being made or fetched into the data folder; `archives` which files
-    are fetched for them. Under the protocols in `split_by_run` the run's seed draws the split.
+    are fetched for them, and `archive_uses` which option needs one, where not all do; `folder`
+    where the processed data are kept, where that is not the task's name. Under the protocols in
+    `split_by_run` the run's seed draws the split.
     """
 
     family: ClassVar[Family]
     metric: ClassVar[Metric]
     origin: ClassVar[str]
+    implementation: ClassVar[str]
+    folder: ClassVar[str | None] = None
     installed: ClassVar[bool] = False
     archives: ClassVar[tuple[str, ...]] = ()
+    archive_uses: ClassVar[Mapping[str, str]] = MappingProxyType({})
     split_by_run: ClassVar[frozenset[str]] = frozenset()
 
     split_seed: Seed = 0
+
+    @classmethod
+    def task_name(cls) -> str:
+        """The name that asks for this task."""
+        return str(get_args(cls.model_fields["name"].annotation)[0])
 
     @property
     def info(self) -> TaskInfo:
