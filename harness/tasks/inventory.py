@@ -8,18 +8,25 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.inputs import parse_json, read_bounded
+from harness.inputs import cut, parse_json, read_bounded
 from harness.tasks.cache import _DIGEST
 from harness.tasks.specs import TASK_SPECS, TaskSpecBase
+from harness.tasks.specs.own import OwnSpec
 
 
 def data_lines(data_dir: Path) -> Iterator[str]:
     """For every task what it is, where its data come from and what is here; reads no data."""
     for kind in sorted(TASK_SPECS, key=lambda kind: kind.task_name()):
         name = kind.task_name()
-        info = kind.model_validate({"name": name}).info
-        yield f"{name:20} {kind.family:11} {info.kind:14} length {info.length:6}  {kind.metric}"
+        yield f"{name:20} {kind.family:11} {_shape(kind, name)}"
         yield from (f"{'':20} {line}" for line in _origin(kind, name, data_dir))
+
+
+def _shape(kind: type[TaskSpecBase], name: str) -> str:
+    if issubclass(kind, OwnSpec):
+        return "your data      shapes and metric as its files and options have them"
+    spec = kind.model_validate({"name": name})
+    return f"{spec.info.kind:14} length {spec.info.length:6}  {spec.metric}"
 
 
 def _origin(kind: type[TaskSpecBase], name: str, data_dir: Path) -> Iterator[str]:
@@ -34,7 +41,8 @@ def _origin(kind: type[TaskSpecBase], name: str, data_dir: Path) -> Iterator[str
     here = list(_here(data_dir / (kind.folder or name)))
     yield from (f"here: {line}" for line in here)
     if not here:
-        yield f"here: no; made when first needed, or by harness data fetch {name}"
+        how = " --set path=PATH" if issubclass(kind, OwnSpec) else ""
+        yield f"here: no; made when first needed, or by harness data fetch {name}{how}"
 
 
 def _archive(archive: str, folder: Path) -> str:
@@ -67,7 +75,9 @@ def _described(index: Path) -> str:
         first = min(content["arrays"])
         checksum = content["arrays"][first]["sha256"][:16]
         options = json.dumps(content["options"], sort_keys=True)
-        return f"{_megabytes(size)}, {first} sha256 {checksum}, of {options}"
+        made = content.get("notes", {}).get("path")  # of own data: where they lay
+        of = f"{cut(made)} with {options}" if made else options
+        return f"{_megabytes(size)}, {first} sha256 {checksum}, of {of}"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "damaged"
 

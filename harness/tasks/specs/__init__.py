@@ -6,11 +6,13 @@ A spec also knows what a plan needs before any data exist: family, metric and sh
 from .base import TaskSpecBase
 from .embedded import DigitsSpec, ListopsSpec, PathfinderGeneratedSpec, PylibSpec, VowelsSpec
 from .images import PathfinderSpec, PathxSpec, PsmnistSpec, ScifarSpec, SmnistSpec
+from .own import ArraysSpec
 from .sound import Sc10Spec, SpeechCommandsSpec
 from .text import AanSpec, Enwik8Spec, ImdbSpec, Text8Spec, Wikitext103Spec
 
 TASK_SPECS: tuple[type[TaskSpecBase], ...] = (
     AanSpec,
+    ArraysSpec,
     DigitsSpec,
     Enwik8Spec,
     ImdbSpec,
@@ -32,6 +34,7 @@ TASK_SPECS: tuple[type[TaskSpecBase], ...] = (
 __all__ = [
     "TASK_SPECS",
     "AanSpec",
+    "ArraysSpec",
     "DigitsSpec",
     "Enwik8Spec",
     "ImdbSpec",

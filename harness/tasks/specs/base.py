@@ -9,7 +9,8 @@ from typing import Annotated, ClassVar, get_args
 from pydantic import Field
 
 from harness.spec import Spec
-from harness.tasks.base import Family, Metric, TaskInfo
+from harness.tasks.base import Family, TaskInfo
+from harness.tasks.metrics import Metric
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Examples = Annotated[int, Field(ge=1, le=10_000_000)]
@@ -52,7 +53,8 @@ class TaskSpecBase(Spec):
 
     @property
     def from_archives(self) -> bool:
-        """Whether the data come from `archives`, which may have to be downloaded."""
+        """Whether the data come from `archives`, which may have to be downloaded, or from files of
+        the user's: they are then processed before a launch, where one sees what is wrong."""
         return bool(self.archives)
 
     @property

@@ -6,7 +6,8 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from harness.tasks.base import Family, Metric, TaskInfo
+from harness.tasks.base import Family, TaskInfo
+from harness.tasks.metrics import Metric
 
 from .base import Examples, Seed, Share, TaskSpecBase
 

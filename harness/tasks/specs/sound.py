@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from harness.tasks.base import Family, Metric, TaskInfo
+from harness.tasks.base import Family, TaskInfo
+from harness.tasks.metrics import Metric
 
 from .base import Examples, TaskSpecBase
 

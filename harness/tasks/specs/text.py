@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from harness.tasks.base import Family, Metric, TaskInfo
+from harness.tasks.base import Family, TaskInfo
+from harness.tasks.metrics import Metric
 
 from .base import Examples, Share, TaskSpecBase
 
