@@ -6,7 +6,7 @@ A spec also knows what a plan needs before any data exist: family, metric and sh
 from .base import TaskSpecBase
 from .embedded import DigitsSpec, ListopsSpec, PathfinderGeneratedSpec, PylibSpec, VowelsSpec
 from .images import PathfinderSpec, PathxSpec, PsmnistSpec, ScifarSpec, SmnistSpec
-from .own import ArraysSpec
+from .own import ArraysSpec, TextFileSpec
 from .sound import Sc10Spec, SpeechCommandsSpec
 from .text import AanSpec, Enwik8Spec, ImdbSpec, Text8Spec, Wikitext103Spec
 
@@ -27,6 +27,7 @@ TASK_SPECS: tuple[type[TaskSpecBase], ...] = (
     SmnistSpec,
     SpeechCommandsSpec,
     Text8Spec,
+    TextFileSpec,
     VowelsSpec,
     Wikitext103Spec,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "SpeechCommandsSpec",
     "TaskSpecBase",
     "Text8Spec",
+    "TextFileSpec",
     "VowelsSpec",
     "Wikitext103Spec",
 ]

@@ -179,4 +179,37 @@ class ArraysSpec(OwnSpec):
         return look(self, path)
 
 
-__all__ = ["ArraysSpec", "Content", "OwnSpec"]
+class TextFileSpec(OwnSpec):
+    """The next byte or character of a file, or of all files in a folder and below.
+
+    by: `byte` takes any file; `character` takes text in UTF-8, whose characters are the vocabulary.
+    window: predicted per example; windows do not overlap. split_by: by `position`, the files are
+    joined in the order of their paths, and the last parts validate and test; by `file`, whole files
+    are drawn by `split_seed` (or go by their names, where these are train, validation and test).
+    """
+
+    family: ClassVar[Family] = "language"
+    origin: ClassVar[str] = "your own file, or folder of files: --set path=FILE_OR_FOLDER"
+    implementation: ClassVar[str] = "harness.tasks.own.text:TextFile"
+
+    name: Literal["text_file"]
+    by: Literal["byte", "character"] = "byte"
+    window: Annotated[int, Field(ge=2, le=65_536)] = 256
+    split_by: Literal["position", "file"] = "position"
+
+    @property
+    def metric(self) -> Metric:  # type: ignore[override]
+        return "bits_per_byte" if self.by == "byte" else "bits_per_character"
+
+    @property
+    def info(self) -> TaskInfo:
+        tokens = 256 if self.by == "byte" else int(self.seen("vocabulary"))
+        return TaskInfo("next_token", outputs=tokens, length=self.window, vocabulary=tokens)
+
+    def look(self, path: Path) -> Content:
+        from harness.tasks.own.texts import look
+
+        return look(self, path)
+
+
+__all__ = ["ArraysSpec", "Content", "OwnSpec", "TextFileSpec"]

@@ -51,9 +51,9 @@ def write(path, seed=0):
     np.savez(path, x=x, y=y)
 
 
-def trial_json(path, **fields):
+def trial_json(path, name="arrays", **fields):
     return {
-        "task": {"name": "arrays", "path": str(path), **fields},
+        "task": {"name": name, "path": str(path), **fields},
         "model": MODEL,
         "training": TRAINING,
         "arm": {"kind": "full"},
