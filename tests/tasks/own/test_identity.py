@@ -17,6 +17,7 @@ from harness.suite import (
     FullSpec,
     Suite,
     TaskSpec,
+    TrainingSpec,
     TrialSpec,
     canonical,
     load,
