@@ -91,6 +91,19 @@ def read_json(path: Path) -> Any:
     return parse_json(read_bounded(path), path)
 
 
+def unreadable_name(path: Path) -> Path:
+    """An unused name beside `path` for what cannot be read: `NAME.unreadable-YYYYMMDDTHHMMSS`."""
+    return unused(path.with_name(f"{path.name}.unreadable-{time.strftime('%Y%m%dT%H%M%S')}"))
+
+
+def unused(path: Path) -> Path:
+    """The path, or one like it where nothing is."""
+    found, number = path, 2
+    while os.path.lexists(found):
+        found, number = path.with_name(f"{path.name}.{number}"), number + 1
+    return found
+
+
 def is_plain_name(name: str) -> bool:
     """Whether `name` can name a folder without leaving its parent."""
     return _NAME.fullmatch(name) is not None
