@@ -73,8 +73,8 @@ def _needs(trial: TrialSpec, total: int, need: Need) -> str:
     listed = ", ".join(f"{_size(count)} for {what}" for what, count in parts.items() if count)
     article = "an" if trial.arm.kind[0] in "aeiou" else "a"
     return (
-        f"{article} {trial.arm.kind} trial of {trial.task.name} needs at least {_size(total)} of memory "
-        f"({listed})"
+        f"{article} {trial.arm.kind} trial of {trial.task.name} needs at least {_size(total)} "
+        f"of memory ({listed})"
     )
 
 

@@ -111,7 +111,7 @@ def test_what_cannot_fit_is_refused_in_words(fields, says, monkeypatch):
 
 def test_the_article_is_that_of_the_arm(monkeypatch):
     monkeypatch.setattr("harness.training.memory.machine_memory", lambda: 2**10)
-    with pytest.raises(ValueError, match="^an in_training trial of "):
+    with pytest.raises(ValueError, match="an in_training trial of "):
         check_memory(trial({"kind": "in_training"}))
 
 
