@@ -49,6 +49,11 @@ def _store(path: str | None, create: bool) -> Any:
     return Store.open(path, create=create)
 
 
+def _somewhere() -> None:
+    """Refuse a working directory that is gone: torch's libraries end a process that has none."""
+    os.getcwd()
+
+
 def _suite(name: str, settings: list[str] | None) -> Any:
     from harness.suite import load, override
 
@@ -185,6 +190,7 @@ def trial(
     from harness.suite.read import read_trial
 
     wanted = read_trial(spec)
+    _somewhere()
     place = _store(store, create=True)
     from harness.training.alone import run_alone
 
@@ -319,6 +325,7 @@ def doctor() -> None:
     """Show versions, devices and what works here."""
     from harness.doctor import examine
 
+    _somewhere()
     for line in examine():
         print(line)
 

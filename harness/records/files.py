@@ -36,9 +36,11 @@ def write_atomic(path: Path, data: bytes, durable: bool = True) -> None:
                 handle.flush()
                 os.fsync(handle.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError) and error.errno and error.filename is None:  # of a write
+            error.filename = str(path)
         raise
     if durable:
         sync_folder(path.parent)
