@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import secrets
 import time
 from pathlib import Path
 from typing import Any
 
-from harness.inputs import parse_json, read_bounded, shown
+from harness.inputs import is_plain_name, parse_json, read_bounded, shown
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 TEMPORARY_PREFIX = ".tmp-"  # no record begins like this
 STALE_SECONDS = 3600.0
 
@@ -89,11 +87,6 @@ def json_bytes(obj: Any) -> bytes:
 def read_json(path: Path) -> Any:
     """Read a JSON file. Raises FileNotFoundError, or ValueError naming a file that is not JSON."""
     return parse_json(read_bounded(path), path)
-
-
-def is_plain_name(name: str) -> bool:
-    """Whether `name` can name a folder without leaving its parent."""
-    return _NAME.fullmatch(name) is not None
 
 
 def plain_name(name: str, what: str) -> str:
