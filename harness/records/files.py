@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import secrets
 import time
 from pathlib import Path
 from typing import Any
 
-from harness.inputs import parse_json, read_bounded, shown
+from harness.inputs import is_plain_name, parse_json, read_bounded, shown
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 TEMPORARY_PREFIX = ".tmp-"  # no record begins like this
 STALE_SECONDS = 3600.0
 
@@ -104,11 +102,6 @@ def unused(path: Path) -> Path:
     while os.path.lexists(found):
         found, number = path.with_name(f"{path.name}.{number}"), number + 1
     return found
-
-
-def is_plain_name(name: str) -> bool:
-    """Whether `name` can name a folder without leaving its parent."""
-    return _NAME.fullmatch(name) is not None
 
 
 def plain_name(name: str, what: str) -> str:
