@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, model_validator
 
@@ -16,6 +18,10 @@ class Spec(BaseModel):
 
     So does an instance of a subclass where its parent is asked for: see `_is_no_other_class`.
     """
+
+    # Fields that are no part of a trial's identity: they say where something lies, or follow from
+    # other fields. As pydantic's `exclude` takes them.
+    not_identity: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     # Instances are validated, too: `model_copy(update=...)` makes them without.
     model_config = ConfigDict(

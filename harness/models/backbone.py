@@ -109,8 +109,9 @@ class DualHead(nn.Module):
 class Backbone(nn.Module):
     """(batch, length, inputs) float or (batch, length) integer tokens to logits.
 
-    Classification pools over all steps, padding included, and gives (batch, outputs); other
-    kinds give (batch, length, outputs). Paired tasks take (batch, 2, length[, inputs]).
+    Classification, and regression of one answer, pools over all steps, padding included, and
+    gives (batch, outputs); other kinds give (batch, length, outputs). Paired tasks take (batch, 2,
+    length[, inputs]).
     """
 
     def __init__(self, spec: Any, info: TaskInfo):
@@ -144,7 +145,7 @@ class Backbone(nn.Module):
         with products(self.spec.precision, h.device):
             for block in self.blocks:
                 h = block(h)
-        if self.info.kind == "classification":
+        if self.info.pools:
             h = h.sum(1) / h.shape[1]  # whose gradient is a view, where that of a mean is a copy
         return self.read_out(h)
 

@@ -67,7 +67,7 @@ def initial_state(model: Backbone, batch: int, device: torch.device | str | None
     systems = tuple(system_of(layer, device) for layer in layers)
     hidden = tuple(one.decay.new_zeros(sequences, len(one.decay)) for one in systems)
     pool = None
-    if model.info.kind == "classification":
+    if model.info.pools:
         pool = systems[0].through.new_zeros(sequences, model.spec.width)
     return State(hidden, pool, 0, systems)
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from harness.tasks.metrics import METRICS
+
 DASH = "—"
 ARM_NAMES = {
     "full": "full size",
@@ -31,10 +33,11 @@ class Shown(NamedTuple):
 
 
 def shown_metric(metric: str) -> Shown:
-    """How `metric` is shown: accuracy in percent, others as they are."""
-    if metric == "accuracy":
-        return Shown("accuracy", "%", 100.0, 1)
-    return Shown(metric.replace("_", " "), "", 1.0, 3)
+    """How `metric` is shown; one of a harness that knows more of them, as it is."""
+    known = METRICS.get(metric)
+    if known is None:
+        return Shown(str(metric).replace("_", " "), "", 1.0, 3)
+    return Shown(known.label, known.unit, known.factor, known.decimals)
 
 
 def sections(comparison: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

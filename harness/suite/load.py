@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import types
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 import suites
 from harness.inputs import cut, shown
 from harness.spec import Spec
+from harness.tasks.own.content import relative_to
 
 from .execute import answering, execute
 from .explain import explain
@@ -39,7 +41,14 @@ def find(name_or_path: str, kinds: tuple[type[Spec], ...], what: str) -> Any:
         ValueError: as `load`.
     """
     file, attribute = _locate(name_or_path)
-    module = execute(file)
+    with relative_to(file.parent):
+        return _found(execute(file), file, attribute, kinds, what)
+
+
+def _found(
+    module: types.ModuleType, file: Path, attribute: str, kinds: tuple[type[Spec], ...], what: str
+) -> Any:
+    """The attribute of a suite's module, if it is of one of these kinds."""
     with answering(file, attribute):
         found: Any = getattr(module, attribute, None)
         # Of the class: what an object says of itself may be anything, an exception too.
@@ -87,7 +96,9 @@ def override(suite: Suite, settings: Sequence[str]) -> Suite:
     """
     if not settings:
         return suite
-    content = suite.model_dump(mode="json")
+    # (what the files of own data hold is seen anew: with another path or option it is another)
+    seen = {"comparisons": {"__all__": {"task": {"content"}}}}
+    content = suite.model_dump(mode="json", exclude=seen)
     for setting in settings:
         path, value = _parsed(suite, setting)
         _apply(suite, content["comparisons"], path, value)

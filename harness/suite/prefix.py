@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from .specs import TrialSpec
+from .specs import TrialSpec, deciding
 
 
 def family(trial: TrialSpec) -> str | None:
@@ -16,8 +16,7 @@ def family(trial: TrialSpec) -> str | None:
     beginning of its own, since it starts from another trial's model."""
     if trial.arm.needs_full:
         return None
-    content = trial.model_dump(mode="json", exclude_defaults=True, exclude={"arm"})
-    return json.dumps(content, sort_keys=True)
+    return json.dumps(deciding(trial, "arm"), sort_keys=True)
 
 
 def shared_steps(one: TrialSpec, two: TrialSpec) -> int:

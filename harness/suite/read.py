@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness.inputs import cut, os_reason, parse_json, read_bounded, shown
+from harness.tasks.own.content import relative_to
 
 from .explain import explain
 from .specs import TrialSpec
@@ -34,7 +35,8 @@ def read_trial(path: Path) -> TrialSpec:
     if version != 1 or isinstance(version, bool):
         raise ValueError(f"{name}: spec_version {shown(version)} is unknown; this harness reads 1")
     try:
-        return TrialSpec.model_validate(content)
+        with relative_to(path.parent):
+            return TrialSpec.model_validate(content)
     except ValidationError as error:
         raise ValueError(f"{name}: {explain(error)}") from None
 

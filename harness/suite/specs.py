@@ -225,13 +225,22 @@ def with_dims(model: Any, dims: list[int]) -> Any:
     return ModelSpec(**{**model.model_dump(), "state_dim": dims})
 
 
+def deciding(spec: TrialSpec, *but: str) -> dict[str, Any]:
+    """What decides a trial, as JSON values: no field that equals its default or is no part of its
+    identity, and none that is named in `but`."""
+    left_out: dict[str, Any] = dict.fromkeys(but, True)
+    if spec.task.not_identity:
+        left_out["task"] = dict(spec.task.not_identity)
+    return spec.model_dump(mode="json", exclude_defaults=True, exclude=left_out)
+
+
 def canonical(spec: TrialSpec) -> str:
     """Sorted keys, no spaces, and every field equal to its default left out.
 
     Raises:
         ValidationError: a copy with fields that do not validate, or of classes that are not ours.
     """
-    content = TrialSpec.model_validate(spec).model_dump(mode="json", exclude_defaults=True)
+    content = deciding(TrialSpec.model_validate(spec))
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 

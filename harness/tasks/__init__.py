@@ -37,31 +37,10 @@ __all__ = [
     "step_indices",
 ]
 
-# Where each task's class lives; imported on demand, since these files need torch, scipy.
-_CLASSES = {
-    "aan": ("harness.tasks.aan", "Aan"),
-    "digits": ("harness.tasks.long_range", "Digits"),
-    "enwik8": ("harness.tasks.corpora", "Enwik8"),
-    "imdb": ("harness.tasks.imdb", "Imdb"),
-    "listops": ("harness.tasks.listops", "Listops"),
-    "pathfinder": ("harness.tasks.pathfinder", "Pathfinder"),
-    "pathfinder_generated": ("harness.tasks.pathfinder_generated", "PathfinderGenerated"),
-    "pathx": ("harness.tasks.pathfinder", "Pathfinder"),
-    "psmnist": ("harness.tasks.mnist", "Mnist"),
-    "pylib": ("harness.tasks.language", "Pylib"),
-    "sc10": ("harness.tasks.speech_commands", "SpeechCommands"),
-    "scifar": ("harness.tasks.cifar", "Cifar"),
-    "smnist": ("harness.tasks.mnist", "Mnist"),
-    "speech_commands": ("harness.tasks.speech_commands", "SpeechCommands"),
-    "text8": ("harness.tasks.corpora", "Text8"),
-    "vowels": ("harness.tasks.audio", "Vowels"),
-    "wikitext103": ("harness.tasks.corpora", "Wikitext103"),
-}
-
 
 def names() -> list[str]:
     """The tasks that exist, in alphabetical order."""
-    return sorted(_CLASSES)
+    return sorted(spec.task_name() for spec in TASK_SPECS)
 
 
 def default_data_dir() -> Path:
@@ -90,10 +69,8 @@ def build(task_spec: TaskSpecBase, data_dir: str | Path | None = None) -> Task:
 
 @functools.lru_cache(maxsize=2)
 def _build(task_spec: TaskSpecBase, data_dir: Path) -> Task:
-    name = getattr(task_spec, "name", None)
-    if name not in _CLASSES:
-        raise ValueError(f"no task named {shown(name)}; the tasks are {', '.join(names())}")
-    module, class_name = _CLASSES[name]
+    name = task_spec.task_name()
+    module, _, class_name = task_spec.implementation.partition(":")
     check_memory(name, task_spec.data_bytes or 0)
     try:
         task = getattr(importlib.import_module(module), class_name)(task_spec, data_dir)

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from harness.tasks.metrics import METRICS, Metric
+
 if TYPE_CHECKING:
     import torch
 
-Family = Literal["long_range", "language", "audio", "control"]
-Metric = Literal["accuracy", "bits_per_byte"]
+Family = Literal["long_range", "language", "audio", "control", "own"]
 Kind = Literal["classification", "next_token", "regression"]
 
 KINDS = ("classification", "next_token", "regression")
 SPLITS = ("train", "validation", "test")
-HIGHER_IS_BETTER = {"accuracy": True, "bits_per_byte": False}
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class TaskInfo:
     kind: what is predicted; outputs: size of the logits' last axis; length: steps per sequence.
     inputs: real channels per step, or vocabulary: number of distinct tokens; exactly one is set.
     paired: each example is two sequences, (batch, 2, length).
+    pooled: a regression has one answer for the whole sequence, as a classification always has,
+    rather than one at every step.
     """
 
     kind: Kind
@@ -38,6 +40,12 @@ class TaskInfo:
     inputs: int | None = None
     vocabulary: int | None = None
     paired: bool = False
+    pooled: bool = False
+
+    @property
+    def pools(self) -> bool:
+        """Whether the model answers once, from the mean over all steps."""
+        return self.kind == "classification" or self.pooled
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -66,7 +74,7 @@ class Task(ABC):
 
     @property
     def higher_is_better(self) -> bool:
-        return HIGHER_IS_BETTER[self.metric]
+        return METRICS[self.metric].higher_is_better
 
     @functools.cached_property
     def pool_fingerprint(self) -> str:
@@ -80,7 +88,8 @@ class Task(ABC):
         """The examples of `split` at `indices` (an array of integers in 0..size-1), on the CPU.
 
         x: (batch, length, inputs) float32, or (batch, length) int64 tokens.
-        y: (batch,) int64 classes, or (batch, length) int64 next tokens.
+        y: (batch,) int64 classes, or (batch, length) int64, one at every step; of a regression
+        (batch, length, outputs) float32, or (batch, outputs) where one answer is for all steps.
         Raises ValueError for an unknown split or an index out of range.
         """
         if split not in self.sizes:

@@ -13,11 +13,11 @@ import torch
 from harness.tasks.archives import below_one_root
 from harness.tasks.base import SPLITS, sample_path
 from harness.tasks.mapped import Builder, mapped
-from harness.tasks.specs import Enwik8Spec, Text8Spec, Wikitext103Spec
+from harness.tasks.specs import Enwik8Spec, Text8Spec, TextFileSpec, Wikitext103Spec
 from harness.tasks.stored import StoredTask
-from harness.tasks.windows import as_windows, byte_facts, window_order
+from harness.tasks.windows import as_windows, token_facts, window_order
 
-CorpusSpec = Text8Spec | Enwik8Spec | Wikitext103Spec
+CorpusSpec = Text8Spec | Enwik8Spec | Wikitext103Spec | TextFileSpec
 
 _MAX_TEXT = 10**9  # bytes of one text unpacked; the largest has 541 MB
 _BALANCE_BYTES = 1 << 22  # of each split, for a summary
@@ -25,13 +25,14 @@ _LAYOUT = 1  # raise it when the arrays change
 
 
 class Corpus(StoredTask):
-    """Windows of window + 1 bytes that do not overlap: x is all but the last, y all but the first.
+    """Windows of window + 1 tokens that do not overlap: x is all but the last, y all but the first.
 
-    Each split is one array of bytes; the windows of a split come in an order drawn by
-    `split_seed`, so that a smaller cap is a prefix. A batch is all that is ever copied.
+    Each split is one array of bytes, or of other tokens; the windows of a split come in an order
+    drawn by `split_seed`, so that a smaller cap is a prefix. A batch is all that is ever copied.
     """
 
     source: ClassVar[str]  # for the provenance
+    unit: str = "bytes"  # what a token is
 
     def __init__(self, spec: CorpusSpec, data_dir: Path) -> None:
         self._spec = spec
@@ -43,8 +44,8 @@ class Corpus(StoredTask):
         for split, windows in self._windows.items():
             if not len(windows):
                 raise ValueError(
-                    f"{spec.name}: the {split} text of {len(stored.arrays[split])} bytes holds no "
-                    f"window of {spec.window} + 1"
+                    f"{spec.name}: the {split} text of {len(stored.arrays[split])} {self.unit} "
+                    f"holds no window of {spec.window} + 1"
                 )
         rows = {
             split: window_order(split, spec.split_seed, len(windows))
@@ -52,7 +53,7 @@ class Corpus(StoredTask):
         }
         super().__init__(spec, stored, rows, labels=None)
         lengths = " / ".join(str(len(stored.arrays[split])) for split in SPLITS)
-        self.provenance = f"{self.source}: {lengths} bytes for train / validation / test"
+        self.provenance = f"{self.source}: {lengths} {self.unit} for train / validation / test"
 
     def _options(self) -> dict[str, Any]:
         """What, beside the task's name, decides the stored bytes."""
@@ -73,14 +74,14 @@ class Corpus(StoredTask):
     def _balance(self, split: str) -> dict[str, Any]:
         shown = max(1, _BALANCE_BYTES // (self.info.length + 1))
         rows = self.pool_rows(split, np.arange(min(shown, self.sizes[split])))
-        return {"windows": self.sizes[split]} | byte_facts(self._windows[split][rows])
+        return {"windows": self.sizes[split]} | token_facts(self._windows[split][rows], self.unit)
 
     def sample(self, directory: str | Path) -> Path:
         """A text file: three windows, as the model reads them and as it must answer."""
         x, y = self.examples("train", np.arange(min(3, self.sizes["train"])))
         lines = [f"{self.name}: {self.provenance}", ""]
         for k in range(len(x)):
-            lines += [f"--- window {k}: text of x ({x.shape[1]} bytes) ---"]
+            lines += [f"--- window {k}: text of x ({x.shape[1]} {self.unit}) ---"]
             lines += [self._text(x[k].numpy()), ""]
             lines += [f"first tokens of x {x[k, :12].tolist()}"]
             lines += [f"first tokens of y {y[k, :12].tolist()}  (x, one later)", ""]

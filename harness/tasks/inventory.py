@@ -8,49 +8,41 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.inputs import parse_json, read_bounded
+from harness.inputs import cut, parse_json, read_bounded
 from harness.tasks.cache import _DIGEST
 from harness.tasks.specs import TASK_SPECS, TaskSpecBase
-
-# Tasks whose data are kept under another name, since they share them with that task.
-_FOLDERS = {
-    "pathx": "pathfinder",
-    "psmnist": "mnist",
-    "scifar": "cifar",
-    "smnist": "mnist",
-}
-
-
-# Archives that only one of a task's options needs.
-_ONLY_FOR = {
-    ("listops", "lra_release.gz"): "source=lra",
-    ("wikitext103", "wikitext-103-raw-v1.zip"): "edition=raw",
-    ("wikitext103", "wikitext-103-v1.zip"): "edition=tokens",
-}
+from harness.tasks.specs.own import OwnSpec
 
 
 def data_lines(data_dir: Path) -> Iterator[str]:
     """For every task what it is, where its data come from and what is here; reads no data."""
-    for kind in sorted(TASK_SPECS, key=_name):
-        name = _name(kind)
-        info = kind.model_validate({"name": name}).info
-        yield f"{name:20} {kind.family:11} {info.kind:14} length {info.length:6}  {kind.metric}"
+    for kind in sorted(TASK_SPECS, key=lambda kind: kind.task_name()):
+        name = kind.task_name()
+        yield f"{name:20} {kind.family:11} {_shape(kind, name)}"
         yield from (f"{'':20} {line}" for line in _origin(kind, name, data_dir))
+
+
+def _shape(kind: type[TaskSpecBase], name: str) -> str:
+    if issubclass(kind, OwnSpec):
+        return "your data      shapes and metric as its files and options have them"
+    spec = kind.model_validate({"name": name})
+    return f"{spec.info.kind:14} length {spec.info.length:6}  {spec.metric}"
 
 
 def _origin(kind: type[TaskSpecBase], name: str, data_dir: Path) -> Iterator[str]:
     yield f"from: {kind.origin}"
     for archive in kind.archives:
-        only = _ONLY_FOR.get((name, archive))
+        only = kind.archive_uses.get(archive)
         use = f" (only for {only})" if only else ""
         yield f"archive: {archive}{use}, {_archive(archive, data_dir / 'downloads')}"
     if kind.installed:
         yield f"here: yes, as installed; harness data check {name} tells its checksum"
         return
-    here = list(_here(data_dir / _FOLDERS.get(name, name)))
+    here = list(_here(data_dir / (kind.folder or name)))
     yield from (f"here: {line}" for line in here)
     if not here:
-        yield f"here: no; made when first needed, or by harness data fetch {name}"
+        how = " --set path=PATH" if issubclass(kind, OwnSpec) else ""
+        yield f"here: no; made when first needed, or by harness data fetch {name}{how}"
 
 
 def _archive(archive: str, folder: Path) -> str:
@@ -83,13 +75,11 @@ def _described(index: Path) -> str:
         first = min(content["arrays"])
         checksum = content["arrays"][first]["sha256"][:16]
         options = json.dumps(content["options"], sort_keys=True)
-        return f"{_megabytes(size)}, {first} sha256 {checksum}, of {options}"
+        made = content.get("notes", {}).get("path")  # of own data: where they lay
+        of = f"{cut(made)} with {options}" if made else options
+        return f"{_megabytes(size)}, {first} sha256 {checksum}, of {of}"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "damaged"
-
-
-def _name(kind: type[TaskSpecBase]) -> str:
-    return str(kind.model_fields["name"].annotation.__args__[0])  # type: ignore[union-attr]
 
 
 def _checksum(path: Path) -> str:

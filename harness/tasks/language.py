@@ -15,7 +15,7 @@ import torch
 
 from harness.tasks.base import SPLITS, Task, digest, sample_path
 from harness.tasks.specs import PylibSpec
-from harness.tasks.windows import as_windows, byte_facts, window_order
+from harness.tasks.windows import as_windows, token_facts, window_order
 
 _SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}  # of the files
 
@@ -59,7 +59,7 @@ class Pylib(Task):
         return windows[:, :-1].contiguous(), windows[:, 1:].contiguous()
 
     def _balance(self, split: str) -> dict[str, Any]:
-        return {"files": len(self.files[split])} | byte_facts(self._windows[split])
+        return {"files": len(self.files[split])} | token_facts(self._windows[split])
 
     def sample(self, directory: str | Path) -> Path:
         """A text file: three windows, as the model reads them and as it must answer."""

@@ -12,7 +12,7 @@ from harness.tasks.sources import SOURCES
 from harness.tasks.specs import TaskSpecBase
 
 # What draws or cuts the splits; the rest of a spec changes what the model sees.
-_OF_THE_SPLIT = frozenset({*SPLITS, "split_seed", "validation_share"})
+_OF_THE_SPLIT = frozenset({*SPLITS, "split_seed", "validation_share", "test_share"})
 
 
 class StoredTask(Task):
@@ -36,7 +36,9 @@ class StoredTask(Task):
         self.stored, self._labels = stored, labels
         self._rows = {split: _first(spec, split, rows[split]) for split in SPLITS}
         self.sizes = {split: len(kept) for split, kept in self._rows.items()}
-        view = spec.model_dump(mode="json", exclude=set(_OF_THE_SPLIT))
+        view = spec.model_dump(
+            mode="json", exclude={**dict.fromkeys(_OF_THE_SPLIT, True), **spec.not_identity}
+        )
         note = f"{stored.digest} {sorted(view.items())}"
         self.fingerprint = digest(self._rows, note)
         self.pool_fingerprint = digest({}, note)

@@ -23,13 +23,13 @@ def window_order(split: str, split_seed: int, count: int) -> np.ndarray:
     return np.random.default_rng([split_seed, SPLITS.index(split)]).permutation(count)
 
 
-def byte_facts(windows: np.ndarray) -> dict[str, Any]:
-    """How many different bytes (or symbols) there are, and the entropy of single ones in bits:
+def token_facts(windows: np.ndarray, unit: str = "bytes") -> dict[str, Any]:
+    """How many different bytes (or other units) there are, and the entropy of single ones in bits:
     what a model without any context reaches."""
     counts = np.bincount(windows.ravel(), minlength=256)
     share = counts[counts > 0] / counts.sum()
     return {
-        "bytes": int(counts.sum()),
-        "distinct_bytes": len(share),
-        "entropy_of_single_bytes": float(-(share * np.log2(share)).sum()),
+        unit: int(counts.sum()),
+        f"distinct_{unit}": len(share),
+        f"entropy_of_single_{unit}": float(-(share * np.log2(share)).sum()),
     }

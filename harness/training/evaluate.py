@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from harness.tasks.base import Task
+from harness.tasks.metrics import measure
 
 from .feed import to_device
 from .loss import metric_sum
@@ -28,4 +29,4 @@ def evaluate(model: nn.Module, task: Task, split: str, device: torch.device) -> 
         total += metric_sum(task.metric, logits.float(), to_device(y, device))
         count += y.numel()
     model.train(was_training)
-    return float(total) / count
+    return measure(task.metric).value(float(total), count)

@@ -25,7 +25,7 @@ def forward_flops(model: Any, info: TaskInfo, state_dims: Sequence[int], gains: 
     tokens = info.length * (2 if info.paired else 1)
     if info.paired:
         head = 2 * (2 * H * H + H * (H // 2) + (H // 2) * info.outputs)
-    elif info.kind == "classification":
+    elif info.pools:
         head = 2 * H * info.outputs
     else:
         head = 2 * H * info.outputs * info.length

@@ -9,6 +9,8 @@ import torch
 from torch.nn.functional import cross_entropy as torch_cross_entropy
 from torch.nn.functional import mse_loss
 
+from harness.tasks.metrics import measure
+
 
 def loss_of(kind: str, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """The training loss, a scalar: mean cross-entropy in nats, or mean squared error.
@@ -49,13 +51,13 @@ def distillation_loss(
 def metric_sum(metric: str, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """A metric's sum over the batch: a float64 scalar on the device, which nothing has waited for.
 
-    `accuracy` counts hits; `bits_per_byte` sums -log2 p; `mean_squared_error` sums squares.
+    It counts hits, or sums -log2 p or squares, as `harness.tasks.metrics` says, whose `value` makes
+    the metric of it. Raises ValueError for a metric that is none.
     """
-    if metric == "accuracy":
+    adds = measure(metric).adds
+    if adds == "hits":
         return (logits.argmax(-1) == targets).sum().double()
-    if metric == "bits_per_byte":
-        nats = torch_cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="sum")
-        return nats.double() / math.log(2)
-    if metric == "mean_squared_error":
+    if adds == "squares":
         return (logits - targets).square().sum().double()
-    raise ValueError(f"unknown metric {metric!r}: accuracy, bits_per_byte, mean_squared_error")
+    nats = torch_cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="sum")
+    return nats.double() / math.log(2)

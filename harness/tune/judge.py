@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from scipy import stats
 
-from harness.tasks.base import HIGHER_IS_BETTER
+from harness.tasks.metrics import METRICS
 
 from .spec import Study
 
@@ -56,7 +56,7 @@ def weakness(
     by more than two standard deviations of a mean over that many seeds.
     """
     assert study.margin is not None
-    sign = 1.0 if HIGHER_IS_BETTER[study.base.task.metric] else -1.0
+    sign = 1.0 if METRICS[study.base.task.metric].higher_is_better else -1.0
     deficit = statistics.fmean(sign * (full[seed] - value) for seed, value in seen.items())
     slack = SPREADS * statistics.stdev(full.values()) / math.sqrt(len(seen))
     if deficit <= study.margin + slack:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from harness.records.sealed import write_sealed
 from harness.records.store import Store
 from harness.suite import FullSpec, InTrainingSpec, TrialSpec
-from harness.tasks.base import HIGHER_IS_BETTER
+from harness.tasks.metrics import METRICS
 
 from .spec import Study
 
@@ -128,7 +128,7 @@ class Ledger:
         if study.goal == "pareto":
             return [statistics.fmean(metric.values()), *costs], None
         assert study.margin is not None
-        sign = 1.0 if HIGHER_IS_BETTER[study.base.task.metric] else -1.0
+        sign = 1.0 if METRICS[study.base.task.metric].higher_is_better else -1.0
         full = self.metrics({s: self.full(s) for s in metric})
         deficit = statistics.fmean(sign * (full[s] - metric[s]) for s in metric)
         return costs, deficit - study.margin

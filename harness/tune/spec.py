@@ -14,8 +14,9 @@ from harness.spec import Spec
 from harness.suite import TrialSpec
 from harness.suite.explain import explain, known
 from harness.suite.names import checked_name, checked_text
+from harness.suite.specs import deciding
 from harness.suite.suite import MOST_ROWS, MOST_TRIALS, Seeds, distinct
-from harness.tasks.base import HIGHER_IS_BETTER
+from harness.tasks.metrics import METRICS
 
 from .space import TIMING, Floats, Ints, Setting, Space, grid_start
 
@@ -211,7 +212,7 @@ class Study(Spec):
             return {"train_flops": "minimize"}
         metric = self.base.task.metric
         better: Literal["minimize", "maximize"]
-        better = "maximize" if HIGHER_IS_BETTER[metric] else "minimize"
+        better = "maximize" if METRICS[metric].higher_is_better else "minimize"
         states: dict[str, Literal["minimize", "maximize"]]
         states = {"state_dim_mean": "minimize"} if self.minimise_state_dim else {}
         return {f"val_{metric}": better, "train_flops": "minimize", **states}
@@ -255,7 +256,7 @@ class Study(Spec):
 
     def identity(self) -> str:
         """Canonical JSON of all that decides suggestions and scores, without default values."""
-        base = self.base.model_dump(mode="json", exclude_defaults=True, exclude={"seed"})
+        base = deciding(self.base, "seed")
         base["arm"] = {k: v for k, v in base["arm"].items() if k not in TIMING}
         content = self.model_dump(mode="json", exclude_defaults=True, include=set(DECIDING))
         return json.dumps(

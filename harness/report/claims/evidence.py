@@ -18,7 +18,7 @@ from harness.report.rows import Row, collect
 from harness.suite import Comparison, Suite, TrialSpec
 
 # Fields that say how a trial is computed rather than what it is, or that are the row's own.
-HOW = ("seed", "spec_version", "model.backend", "model.remember")
+HOW = ("seed", "spec_version", "model.backend", "model.remember", "task.path", "task.content.path")
 PARTIAL = {"--set", "--only"}  # options by which a run is not that of the whole suite
 SIZED = ("arm.match", "arm.to", "arm.state_dims")
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, ClassVar, get_args
 
 from pydantic import Field
 
 from harness.spec import Spec
-from harness.tasks.base import Family, Metric, TaskInfo
+from harness.tasks.base import Family, TaskInfo
+from harness.tasks.metrics import Metric
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Examples = Annotated[int, Field(ge=1, le=10_000_000)]
@@ -18,19 +21,30 @@ Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 class TaskSpecBase(Spec):
     """The base of all task specs. `split_seed` draws the data and their split, never the run's.
 
+    `implementation` names the task's class, as MODULE:CLASS, which is imported when it is built.
     `origin` says where the data come from; `installed` whether they came with a package that is
     here anyway, rather than being made or fetched into the data folder; `archives` which files
-    are fetched for them. Under the protocols in `split_by_run` the run's seed draws the split.
+    are fetched for them, and `archive_uses` which option needs one, where not all do; `folder`
+    where the processed data are kept, where that is not the task's name. Under the protocols in
+    `split_by_run` the run's seed draws the split.
     """
 
     family: ClassVar[Family]
     metric: ClassVar[Metric]
     origin: ClassVar[str]
+    implementation: ClassVar[str]
+    folder: ClassVar[str | None] = None
     installed: ClassVar[bool] = False
     archives: ClassVar[tuple[str, ...]] = ()
+    archive_uses: ClassVar[Mapping[str, str]] = MappingProxyType({})
     split_by_run: ClassVar[frozenset[str]] = frozenset()
 
     split_seed: Seed = 0
+
+    @classmethod
+    def task_name(cls) -> str:
+        """The name that asks for this task."""
+        return str(get_args(cls.model_fields["name"].annotation)[0])
 
     @property
     def info(self) -> TaskInfo:
@@ -39,7 +53,8 @@ class TaskSpecBase(Spec):
 
     @property
     def from_archives(self) -> bool:
-        """Whether the data come from `archives`, which may have to be downloaded."""
+        """Whether the data come from `archives`, which may have to be downloaded, or from files of
+        the user's: they are then processed before a launch, where one sees what is wrong."""
         return bool(self.archives)
 
     @property

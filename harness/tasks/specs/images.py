@@ -6,7 +6,8 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from harness.tasks.base import Family, Metric, TaskInfo
+from harness.tasks.base import Family, TaskInfo
+from harness.tasks.metrics import Metric
 
 from .base import Examples, Seed, Share, TaskSpecBase
 
@@ -34,6 +35,8 @@ class SmnistSpec(_PixelSpec):
     """MNIST, 28 x 28 pixels read row by row as 784 steps, scaled to [0, 1]."""
 
     origin: ClassVar[str] = "MNIST's four idx files"
+    implementation: ClassVar[str] = "harness.tasks.mnist:Mnist"
+    folder: ClassVar[str | None] = "mnist"
     archives: ClassVar[tuple[str, ...]] = (
         "train-images-idx3-ubyte.gz",
         "train-labels-idx1-ubyte.gz",
@@ -64,6 +67,8 @@ class ScifarSpec(_PixelSpec):
     """
 
     origin: ClassVar[str] = "CIFAR-10's binary archive"
+    implementation: ClassVar[str] = "harness.tasks.cifar:Cifar"
+    folder: ClassVar[str | None] = "cifar"
     archives: ClassVar[tuple[str, ...]] = ("cifar-10-binary.tar.gz",)
 
     name: Literal["scifar"]
@@ -94,6 +99,8 @@ class PathfinderSpec(TaskSpecBase):
     family: ClassVar[Family] = "long_range"
     metric: ClassVar[Metric] = "accuracy"
     origin: ClassVar[str] = "the Long Range Arena's release"
+    implementation: ClassVar[str] = "harness.tasks.pathfinder:Pathfinder"
+    folder: ClassVar[str | None] = "pathfinder"
     archives: ClassVar[tuple[str, ...]] = ("lra_release.gz",)
     split_by_run: ClassVar[frozenset[str]] = frozenset({"release"})
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from harness.tasks.base import Family, Metric, TaskInfo
+from harness.tasks.base import Family, TaskInfo
+from harness.tasks.metrics import Metric
 
 from .base import Examples, TaskSpecBase
 
@@ -27,6 +28,7 @@ class SpeechCommandsSpec(TaskSpecBase):
     family: ClassVar[Family] = "audio"
     metric: ClassVar[Metric] = "accuracy"
     origin: ClassVar[str] = "Speech Commands v0.02's archive"
+    implementation: ClassVar[str] = "harness.tasks.speech_commands:SpeechCommands"
     archives: ClassVar[tuple[str, ...]] = ("speech_commands_v0.02.tar.gz",)
     words: ClassVar[tuple[str, ...]] = WORDS
 

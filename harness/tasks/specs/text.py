@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from harness.tasks.base import Family, Metric, TaskInfo
+from harness.tasks.base import Family, TaskInfo
+from harness.tasks.metrics import Metric
 
 from .base import Examples, Share, TaskSpecBase
 
@@ -29,6 +31,7 @@ class ImdbSpec(TaskSpecBase):
     family: ClassVar[Family] = "language"
     metric: ClassVar[Metric] = "accuracy"
     origin: ClassVar[str] = "the Large Movie Review Dataset's archive"
+    implementation: ClassVar[str] = "harness.tasks.imdb:Imdb"
     archives: ClassVar[tuple[str, ...]] = ("aclImdb_v1.tar.gz",)
 
     name: Literal["imdb"]
@@ -56,6 +59,7 @@ class AanSpec(TaskSpecBase):
     family: ClassVar[Family] = "language"
     metric: ClassVar[Metric] = "accuracy"
     origin: ClassVar[str] = "the Long Range Arena's release (pairs) with AAN's texts"
+    implementation: ClassVar[str] = "harness.tasks.aan:Aan"
     archives: ClassVar[tuple[str, ...]] = ("lra_release.gz",)
 
     name: Literal["aan"]
@@ -101,6 +105,7 @@ class Text8Spec(_CorpusSpec):
     """text8: 100 MB of Wikipedia in 27 symbols, split 90 / 5 / 5 %."""
 
     origin: ClassVar[str] = "text8.zip"
+    implementation: ClassVar[str] = "harness.tasks.corpora:Text8"
     archives: ClassVar[tuple[str, ...]] = ("text8.zip",)
 
     name: Literal["text8"]
@@ -114,6 +119,7 @@ class Enwik8Spec(_CorpusSpec):
     """enwik8: the first 100 MB of Wikipedia's XML, split 90 / 5 / 5 %."""
 
     origin: ClassVar[str] = "enwik8.zip"
+    implementation: ClassVar[str] = "harness.tasks.corpora:Enwik8"
     archives: ClassVar[tuple[str, ...]] = ("enwik8.zip",)
 
     name: Literal["enwik8"]
@@ -123,7 +129,12 @@ class Wikitext103Spec(_CorpusSpec):
     """WikiText-103 by bytes, split as released: the `raw` text, or that with its `tokens` set."""
 
     origin: ClassVar[str] = "WikiText-103's archives"
+    implementation: ClassVar[str] = "harness.tasks.corpora:Wikitext103"
     archives: ClassVar[tuple[str, ...]] = ("wikitext-103-raw-v1.zip", "wikitext-103-v1.zip")
+    archive_uses: ClassVar[Mapping[str, str]] = {
+        "wikitext-103-raw-v1.zip": "edition=raw",
+        "wikitext-103-v1.zip": "edition=tokens",
+    }
 
     name: Literal["wikitext103"]
     edition: Literal["raw", "tokens"] = "raw"

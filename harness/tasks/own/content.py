@@ -1,0 +1,134 @@
+"""What files hold, whatever they are called and wherever they lie: the identity of own data."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.inputs import cut, os_reason, user_path
+
+if TYPE_CHECKING:
+    from harness.tasks.specs.own import Content, OwnSpec
+
+_SETTLED = 2 * 10**9  # ns since the last change, after which another one would change the stamp
+_folder: ContextVar[Path | None] = ContextVar("folder of relative paths", default=None)
+_known: dict[tuple[str, tuple[int, ...]], str] = {}  # SHA-256 of files by path and stamp
+
+
+@contextlib.contextmanager
+def relative_to(folder: Path) -> Iterator[None]:
+    """Let relative paths of data, in specs that are made meanwhile, start in `folder` rather than
+    in the working directory."""
+    token = _folder.set(folder.absolute())
+    try:
+        yield
+    finally:
+        _folder.reset(token)
+
+
+def located(path: str) -> Path:
+    """The absolute path that a user means. Raises ValueError for a path that is none."""
+    given = user_path(path, "the data")
+    try:
+        return (_folder.get() or Path.cwd()) / given
+    except FileNotFoundError:
+        raise ValueError(f"{cut(path)}: the working directory is gone") from None
+
+
+def files_of(path: Path, suffixes: Sequence[str] = (), deep: bool = True) -> list[Path]:
+    """The files that `path` stands for: itself, or those of the folder, in the order of their
+    paths below it; hidden ones are left out, and links to folders not followed.
+
+    suffixes: only files that end so, in small letters; none: all. Raises ValueError where there is
+    none.
+    """
+    try:
+        if path.is_file():
+            return [path]
+        if not path.is_dir():
+            state = "is neither a file nor a folder" if path.exists() else "does not exist"
+            raise ValueError(f"{cut(str(path))} {state}")
+        found = list(_below(path, deep))
+    except OSError as error:
+        raise ValueError(f"cannot read {os_reason(error)}") from None
+    kept = [file for file in found if not suffixes or file.suffix.lower() in suffixes]
+    if not kept:
+        what = f"file of {', '.join(suffixes)}" if suffixes else "file"
+        raise ValueError(f"{cut(str(path))} holds no {what}")
+    return sorted(kept, key=lambda file: file.relative_to(path).as_posix())
+
+
+def _below(folder: Path, deep: bool) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for parent, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if deep and not name.startswith(".")]
+        for name in names:
+            file = Path(parent, name)
+            if not name.startswith(".") and file.is_file():
+                yield file
+
+
+def numbered(path: Path, files: Sequence[Path], number: int) -> str:
+    """How a message names a file, the `number`-th from 0 of those that `path` stands for."""
+    if files == [path]:
+        return cut(str(path))
+    return f"{cut(str(files[number]))} (file {number + 1} of {len(files)})"
+
+
+def content_sha256(path: Path, files: Sequence[Path]) -> str:
+    """SHA-256, hex: of a file, or of the names below `path` and the SHA-256 of several.
+
+    Raises ValueError where one cannot be read.
+    """
+    if files == [path]:
+        return _file_sha256(path)
+    state = hashlib.sha256()
+    for file in files:
+        state.update(f"{file.relative_to(path).as_posix()}\0{_file_sha256(file)}\n".encode())
+    return state.hexdigest()
+
+
+def check_unchanged(spec: OwnSpec, sha256: str) -> None:
+    """Raises ValueError where the files of a spec hold something else than when it was made."""
+    if sha256 != spec.seen("sha256"):
+        raise ValueError(
+            f"{cut(spec.path)} holds other data than the trial was planned with: its SHA-256 is "
+            f"{sha256}, not {spec.seen('sha256')}; plan anew, or leave `content` out"
+        )
+
+
+def facts(content: Content) -> dict[str, Any]:
+    """What follows from the files and the options by which they are read, and not from the path or
+    the split."""
+    return content.model_dump(exclude={"path", "train", "validation"})
+
+
+def check_same(spec: OwnSpec, content: dict[str, Any]) -> None:
+    """Raises ValueError where the `content` of a spec is not what was read, as `facts` tell."""
+    if spec.content is None or content != facts(spec.content):
+        raise ValueError(f"{cut(spec.path)}: `content` is of other options: leave it out")
+
+
+def _file_sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            stamp = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+            key = (str(path), stamp)
+            if key in _known:
+                return _known[key]
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ValueError(f"cannot read {os_reason(error)}") from None
+    # A file that was written just now may change once more within one tick of its clock.
+    if time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) > _SETTLED:
+        _known[key] = sha256
+    return sha256
