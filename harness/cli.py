@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from harness import streams
 from harness.bench.commands import app as bench
 from harness.data_commands import app as data
 from harness.inputs import shown
+from harness.naming import open_store, planned, recorded_name, suite_of
 from harness.options import (
     AddressOption,
     ConcurrencyOption,
@@ -41,72 +43,9 @@ app = typer.Typer(
 INTERRUPTED = 130
 
 
-def _store(path: str | None, create: bool) -> Any:
-    from harness.records.store import Store
-
-    if path is None:
-        path = os.environ.get("HARNESS_STORE") or "results/local"
-    return Store.open(path, create=create)
-
-
 def _somewhere() -> None:
     """Refuse a working directory that is gone: torch's libraries end a process that has none."""
     os.getcwd()
-
-
-def _suite(name: str, settings: list[str] | None) -> Any:
-    from harness.suite import load, override
-
-    return override(load(name), settings or [])
-
-
-def _suite_or_study(name: str) -> tuple[Any, bool]:
-    """What a name stands for, and whether that is a study."""
-    from harness.suite import Suite
-    from harness.suite.load import find
-    from harness.tune import Study
-
-    found = find(name, (Suite, Study), "suite or study")
-    return found, isinstance(found, Study)
-
-
-def _planned(name: str, store: str | None) -> tuple[Any, bool]:
-    """What a name stands for, or else the suite that is recorded under it, by `run --name`."""
-    from harness.plan_file import stored_suite
-
-    try:
-        return _suite_or_study(name)
-    except ValueError:
-        with contextlib.suppress(ValueError):
-            recorded = stored_suite(_store(store, create=False), name)
-            if recorded is not None:
-                return recorded, False
-        raise
-
-
-def _recorded(name: str, store: Any) -> tuple[str, bool]:
-    """The name under which a suite or study is recorded, and whether it is a study.
-
-    Records do without the file that they came from, which may be gone or broken: a name that the
-    store knows is taken as it is.
-    """
-    kind = store.kind_of(name)
-    if kind is not None:
-        return name, kind == "study"
-    try:
-        found, is_study = _suite_or_study(name)
-        return found.name, is_study
-    except ValueError as error:
-        if store.has_lost(name):
-            raise ValueError(
-                f"{store.suite(name)} has lost its plan.json: run {name} again, which writes it "
-                "and keeps every trial that has ended"
-            ) from None
-        known = store.suites()
-        if not known:
-            raise
-        listed = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
-        raise ValueError(f"{error}; the store has records of {listed}") from None
 
 
 @app.command()
@@ -120,8 +59,8 @@ def plan(
     from harness.estimate import summary
     from harness.plan import Plan
 
-    found, is_study = _planned(suite, store)
-    place = _store(store, create=False)
+    found, is_study = planned(suite, store)
+    place = open_store(store, create=False)
     if is_study:
         from harness.tune.outlook import outlook, outlook_lines
 
@@ -161,8 +100,8 @@ def run(
     for status in retry or ():
         if status not in ("failed", "diverged"):
             raise ValueError(f"--retry takes failed or diverged, not {shown(status)}")
-    wanted = _suite(suite, settings)
-    place = _store(store, create=True)
+    wanted = suite_of(suite, settings)
+    place = open_store(store, create=True)
     from harness.checks import default_cpus
     from harness.rebuild import comparison_of
     from harness.report.tables import render
@@ -171,7 +110,8 @@ def run(
     command = redacted_command(["harness", *sys.argv[1:]])
     cpus = cpus or default_cpus()
     wishes = Wishes(address, only, retry or (), cpus, gpus, concurrency, fork, name)
-    account = run_suite(wanted, place, command, wishes)
+    with _going_on(command):
+        account = run_suite(wanted, place, command, wishes)
     try:
         if account.published:
             print(render(comparison_of(name or wanted.name, place), "text"))
@@ -191,7 +131,7 @@ def trial(
 
     wanted = read_trial(spec)
     _somewhere()
-    place = _store(store, create=True)
+    place = open_store(store, create=True)
     from harness.training.alone import run_alone
 
     print(json.dumps(run_alone(wanted, place)))
@@ -218,12 +158,13 @@ def tune(
     from harness.tune.run import load_study, run_study
 
     wanted = load_study(study)
-    place = _store(store, create=True)
+    place = open_store(store, create=True)
     command = redacted_command(["harness", *sys.argv[1:]])
     cpus = cpus or default_cpus()
     check_launch([wanted.base], address, cpus, gpus)
     wishes = Wishes(address, None, (), cpus, gpus, concurrency, fork, name)
-    account = run_study(wanted, place, command, wishes, storage)
+    with _going_on(command):
+        account = run_study(wanted, place, command, wishes, storage)
     answer = account.page.with_name("answer.md")
     try:
         if account.published:
@@ -232,6 +173,16 @@ def tune(
     finally:
         code = _ended(account, command)
     return code
+
+
+@contextlib.contextmanager
+def _going_on(command: str) -> Iterator[None]:
+    """Ctrl-C where no launch looks for it, in the middle of tables say, is answered alike."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"What was done is kept. {going_on(command)}", file=sys.stderr)
+        raise
 
 
 def _ended(account: Any, command: str) -> int:
@@ -257,8 +208,8 @@ def report(
     ] = False,
 ) -> int:
     """Rebuild tables, figures and page, of a suite or a study, from records alone."""
-    place = _store(store, create=True)
-    name, is_study = _recorded(suite, place)
+    place = open_store(store, create=True)
+    name, is_study = recorded_name(suite, place)
     from harness.report_command import report_anew
 
     return report_anew(name, is_study, place, verify)
@@ -274,8 +225,8 @@ def table(
     from harness.rebuild import comparison_of
     from harness.report.tables import render
 
-    place = _store(store, create=False)
-    name, is_study = _recorded(suite, place)
+    place = open_store(store, create=False)
+    name, is_study = recorded_name(suite, place)
     if is_study:
         from harness.tune.rebuild import newest_comparison
 
@@ -297,7 +248,7 @@ def claims(
     """Say of each published claim whether what the store holds reproduces it."""
     from harness.claims_command import claims_text
 
-    print(claims_text(_store(store, create=False), suite, claims_file, as_json))
+    print(claims_text(open_store(store, create=False), suite, claims_file, as_json))
 
 
 app.add_typer(data, name="data")
@@ -310,7 +261,7 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
 ) -> None:
     """Open MLflow's page on the store's mirror, on this machine only."""
-    place = _store(store, create=False)
+    place = open_store(store, create=False)
     if not (place.root / "mlflow.db").is_file():
         raise ValueError(f"{place.root} has no mirror yet: harness run or harness report makes it")
     from harness.records.mlflow_io import server_arguments

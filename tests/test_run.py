@@ -90,6 +90,29 @@ def test_interrupted_before_a_trial_has_ended(ran, harness):
     assert shows(store)
 
 
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("at", ["harness.run.collect", "harness.report.write_report"])
+def test_interrupted_in_the_midst_of_tables(ran, harness, monkeypatch, at):
+    _, table = ran
+    with monkeypatch.context() as patch:
+        patch.setattr(at, interrupt)
+        code, out, err = harness("run", "tiny.py")
+    assert (code, out) == (130, "")
+    assert "Go on with: harness run tiny.py\n" in err
+    assert harness("run", "tiny.py")[:2] == (0, table)
+
+
+def test_interrupted_in_the_mirror_the_table_is_there(ran, harness, monkeypatch):
+    _, table = ran
+    monkeypatch.setattr("harness.records.mirror.update", interrupt)
+    code, out, err = harness("run", "tiny.py")
+    assert (code, out) == (130, table)
+    assert "Go on with: harness run tiny.py\n" in err
+
+
 def test_interrupted_later_it_shows_what_is_new(ran, harness):
     store, _ = ran
     code, out, _ = harness(*NEW, stop=3)

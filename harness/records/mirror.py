@@ -67,11 +67,11 @@ def mirror(store: Store, suite_name: str, launch: Mapping[str, Any] | None = Non
             with mlflow_io.connected(file) as client:
                 _show(content, client, store)
             return None
-        with mlflow_file.aside(file.parent) as folder:
-            with mlflow_io.connected(folder / file.name) as client:
+        with mlflow_file.aside(file.parent) as new:
+            with mlflow_io.connected(new) as client:
                 for one in (*_others(store, suite_name), content):
                     _show(one, client, store)
-            kept = mlflow_file.put(folder / file.name, file)
+            kept = mlflow_file.put(new, file)
     return f"{file} could not be opened ({fault}): kept as {kept.name}, made anew" if kept else None
 
 

@@ -15,7 +15,13 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.records.files import TEMPORARY_PREFIX, sync_folder, unreadable_name, unused
+from harness.records.files import (
+    TEMPORARY_PREFIX,
+    make_shared,
+    sync_folder,
+    unreadable_name,
+    unused,
+)
 
 NAME = "mlflow.db"
 BUSY_SECONDS = 5.0  # that we wait for another program which writes to the database
@@ -57,7 +63,8 @@ def fault(database: Path, revision: str, tables: set[str]) -> str | None:
 
 @contextlib.contextmanager
 def aside(root: Path) -> Iterator[Path]:
-    """An empty folder in the store for a new database; gone at the end, whatever happens.
+    """An empty file for a new database, in a folder of the store that is gone at the end,
+    whatever happens.
 
     Removes those of killed processes too: the caller holds the mirror's lock.
     """
@@ -66,7 +73,8 @@ def aside(root: Path) -> Iterator[Path]:
     folder = root / f"{_ASIDE}{os.getpid()}-{secrets.token_hex(4)}"
     folder.mkdir(parents=True)
     try:
-        yield folder
+        make_shared(folder / NAME)
+        yield folder / NAME
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

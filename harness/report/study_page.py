@@ -20,7 +20,7 @@ from harness.report.study_figures import draw
 from harness.report.study_importance import Importance, importance
 from harness.report.study_looks import described, percent
 from harness.report.study_sentences import answer_table, notes, says
-from harness.report.tables import COLUMNS, COSTS, html_list, html_table
+from harness.report.tables import COLUMNS, COSTS, escape_markdown, html_list, html_table
 
 CAPTIONS = {
     "pareto": "Every candidate that the search finished or stopped: validation metric against the "
@@ -180,22 +180,16 @@ def _settings(study: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def _markdown(record: Mapping[str, Any], summary: pd.DataFrame, trials: pd.DataFrame | None) -> str:
-    lines = [f"**{_plain(record['study']['name'])}**", ""]
-    lines += [f"- {_plain(sentence)}" for sentence in says(record, summary, trials)]
+    lines = [f"**{escape_markdown(record['study']['name'])}**", ""]
+    lines += [f"- {escape_markdown(sentence)}" for sentence in says(record, summary, trials)]
     rows = answer_table(record, trials)
     if rows:
         lines += ["", "| " + " | ".join(rows[0]) + " |"]
         lines.append("|" + "|".join("---" if n in ("row", "setting") else "---:" for n in rows[0]))
         lines[-1] += "|"
-        lines += ["| " + " | ".join(map(_plain, row.values())) + " |" for row in rows]
-        lines += ["", *(f"- {_plain(sentence)}" for sentence in notes(record))]
+        lines += ["| " + " | ".join(map(escape_markdown, row.values())) + " |" for row in rows]
+        lines += ["", *(f"- {escape_markdown(sentence)}" for sentence in notes(record))]
     return "\n".join(lines) + "\n"
-
-
-def _plain(text: str) -> str:
-    for character in "\\|*_<>":
-        text = text.replace(character, "\\" + character)
-    return text
 
 
 def _capital(text: str) -> str:

@@ -133,21 +133,22 @@ def _markdown(comparison: pd.DataFrame) -> str:
     columns = _filled(comparison, {**COLUMNS, **MORE_COLUMNS})
     lines = []
     for heading, rows in _sections(comparison):
-        lines += [f"**{_escape_markdown(heading)}**", ""]
+        lines += [f"**{escape_markdown(heading)}**", ""]
         lines.append("| " + " | ".join(columns) + " |")
         rules = ["---" if name in LEFT else "---:" for name in columns]
         lines.append("|" + "|".join(rules) + "|")
         for _, row in rows.iterrows():
-            cells = [_escape_markdown(cell(row)) for cell in columns.values()]
+            cells = [escape_markdown(cell(row)) for cell in columns.values()]
             lines.append("| " + " | ".join(cells) + " |")
         lines.append("")
     for sentences in (says(comparison), notes(comparison)):
-        lines += [f"- {_escape_markdown(sentence)}" for sentence in sentences] + [""]
+        lines += [f"- {escape_markdown(sentence)}" for sentence in sentences] + [""]
     return "\n".join(lines)
 
 
-def _escape_markdown(text: str) -> str:
-    for character in "\\|*_<>":
+def escape_markdown(text: str) -> str:
+    """The text with a backslash before whatever Markdown would take for something else."""
+    for character in "\\|*_<>`[]&~":
         text = text.replace(character, "\\" + character)
     return text
 

@@ -231,8 +231,13 @@ def test_stopped_half_way(bare, calls, monkeypatch, capfd):
     left = bare.root / ".tmp-mlflow-12345-00000000"  # of one that was killed
     left.mkdir()
     (left / "mlflow.db").write_bytes(b"half")
-    update(bare, "demo")
+    before = os.umask(0o002)
+    try:
+        update(bare, "demo")
+    finally:
+        os.umask(before)
     assert is_whole(bare)
+    assert (bare.root / "mlflow.db").stat().st_mode & 0o777 == 0o664
 
 
 def test_a_suite_that_cannot_be_read_does_not_keep_the_others_out(mirrored):

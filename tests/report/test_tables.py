@@ -91,6 +91,15 @@ def test_html_parses_back_and_escapes(suite):
     assert rows[1][:4] == [OURS, "8.0 ± 1.0", "3", "85.0 ± 12.4"]
 
 
+def test_markdown_takes_a_label_for_text(suite):
+    label = r"[a](b) `c` &lt; ~~d~~ *e* _f_ <g> \h | i"
+    trials = suite().replace({"label": {"small as tau=0.1": label}})
+    line = next(line for line in render(compare(trials), "md").splitlines() if "(b)" in line)
+    cells = re.split(r"(?<!\\) \| ", line.removeprefix("| "))
+    escaped = "".join(f"\\{c}" if c in r"\|*_<>`[]&~" else c for c in label)
+    assert cells[0] == escaped
+
+
 def test_tex_braces_balance_and_every_line_has_its_columns(suite):
     trials = suite().replace({"label": {"small as tau=0.1": r"small_{50%} & $x$ #1 \today ~^"}})
     text = render(compare(trials), "tex")
