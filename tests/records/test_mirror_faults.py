@@ -294,4 +294,4 @@ def test_launches_that_cannot_be_read_are_kept_aside(mirrored, content, capfd):
     assert kept.name in capfd.readouterr().err
     assert content is None or kept.read_bytes() == content
     assert [entry["id"] for entry in json.loads(path.read_text())] == ["one"]
-    assert runs_of(mirrored)[2] == 3
+    assert "one" in runs_of(mirrored)[0]
