@@ -96,7 +96,7 @@ class TrialDir(States):
     def tidy(self) -> None:
         """Clear away the checkpoint that a process left which was killed right after the end."""
         if self.ended() and self._checkpoint.parent.exists():
-            with contextlib.suppress(Busy), self.claim():
+            with contextlib.suppress(Busy, OSError), self.claim():  # it is in nobody's way
                 pass
 
     # How it ended
@@ -104,6 +104,11 @@ class TrialDir(States):
     def ended(self) -> bool:
         """Whether the trial has ended: completed, diverged or failed."""
         return (self.path / "result.json").exists()
+
+    def lacks_its_end(self) -> bool:
+        """Whether all that is written before `result.json` is there, and it alone is not."""
+        tables = all((self.path / f"{name}.parquet").exists() for name in schemas.TRIAL_TABLES)
+        return tables and not self.ended() and not self._checkpoint.exists()
 
     def result(self) -> dict[str, Any] | None:
         """The result, or None while the trial has not ended. Raises Damaged."""
