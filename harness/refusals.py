@@ -49,7 +49,8 @@ def unusable(arguments: Sequence[str]) -> str | None:
         try:
             argument.encode()
         except UnicodeEncodeError:
-            return f"argument {number} is not UTF-8 text: {shown(argument)}"
+            said = "is not UTF-8 text, or the locale is none of UTF-8"
+            return f"argument {number} {said}: {shown(argument)}"
     return None
 
 

@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
 
+from harness.__main__ import main
 from harness.cli import execute
 from harness.suite import TaskSpec
 from harness.tasks import build
@@ -122,3 +124,15 @@ def test_doctor_says_what_is_here(capsys):
     assert "ray" in out
     assert "scan on cpu, width 8: toeplitz" in out
     assert "inner loops of the scan on a CPU:" in out
+
+
+def test_ctrl_c_while_the_command_still_loads_is_one_line(monkeypatch, capsys):
+    class Loading(types.ModuleType):
+        def __getattr__(self, name):
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "harness.cli", Loading("harness.cli"))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "harness: interrupted\n"

@@ -12,11 +12,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from . import keeper
 
 LONGEST_TEMPORARY = 24  # Ray's socket names must stay within 107 characters
+FORGOTTEN_SECONDS = 3600.0  # after which no process can still be about to mark its folder
 PREFIX, OWNED, MARK = "harness-ray-", keeper.OWNED, keeper.MARK
 
 
@@ -69,6 +71,12 @@ def remove_orphans(parent: Path) -> None:
                 shutil.rmtree(mark.parent, ignore_errors=True)
             finally:
                 os.close(descriptor)
+    for folder in parent.glob(f"{PREFIX}*"):  # one whose mark is gone, and that came again
+        with contextlib.suppress(OSError):
+            found = folder.stat()
+            ours = found.st_uid == os.getuid() and not (folder / OWNED).exists()
+            if ours and time.time() - found.st_mtime > FORGOTTEN_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _keep(folder: Path) -> None:
