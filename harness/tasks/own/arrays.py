@@ -12,7 +12,7 @@ from harness.inputs import cut
 from harness.tasks.base import class_counts, sample_path
 from harness.tasks.builder import Builder
 from harness.tasks.mapped import Mapped, mapped
-from harness.tasks.own.content import check_same, check_unchanged, content_sha256, files_of
+from harness.tasks.own.content import check_same, check_unchanged, content_sha256, facts, files_of
 from harness.tasks.own.moments import Scale, moments
 from harness.tasks.own.sequences import READERS, Sequences, read, rows_of
 from harness.tasks.specs.own import ArraysSpec
@@ -139,7 +139,7 @@ def _build(builder: Builder, spec: ArraysSpec, path: Path) -> None:
     check_unchanged(spec, content_sha256(path, files_of(path, tuple(READERS), deep=False)))
     builder.notes |= {
         "path": str(path),
-        "content": found.content(spec, path).model_dump(exclude={"path"}),
+        "content": facts(found.content(spec, path)),
         "classes": [] if found.classes is None else found.classes.tolist(),
         "padded": int((found.lengths < found.length).sum()),
         "splits": "given" if found.split is not None else "drawn",

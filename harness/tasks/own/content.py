@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from harness.inputs import cut, os_reason, user_path
 
 if TYPE_CHECKING:
-    from harness.tasks.specs.own import OwnSpec
+    from harness.tasks.specs.own import Content, OwnSpec
 
 _SETTLED = 2 * 10**9  # ns since the last change, after which another one would change the stamp
 _folder: ContextVar[Path | None] = ContextVar("folder of relative paths", default=None)
@@ -105,9 +105,15 @@ def check_unchanged(spec: OwnSpec, sha256: str) -> None:
         )
 
 
+def facts(content: Content) -> dict[str, Any]:
+    """What follows from the files and the options by which they are read, and not from the path or
+    the split."""
+    return content.model_dump(exclude={"path", "train", "validation"})
+
+
 def check_same(spec: OwnSpec, content: dict[str, Any]) -> None:
-    """Raises ValueError where the `content` of a spec, without its path, is not what was read."""
-    if spec.content is None or content != spec.content.model_dump(exclude={"path"}):
+    """Raises ValueError where the `content` of a spec is not what was read, as `facts` tell."""
+    if spec.content is None or content != facts(spec.content):
         raise ValueError(f"{cut(spec.path)}: `content` is of other options: leave it out")
 
 

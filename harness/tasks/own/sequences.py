@@ -12,7 +12,13 @@ import numpy as np
 from harness.inputs import cut, shown
 from harness.tasks.own.content import content_sha256, files_of, numbered
 from harness.tasks.own.npz import Part, read_npz
-from harness.tasks.own.splits import check_classes, named_splits, split_codes, split_rows
+from harness.tasks.own.splits import (
+    check_classes,
+    named_splits,
+    split_codes,
+    split_rows,
+    with_sizes,
+)
 from harness.tasks.own.tables import read_table
 from harness.tasks.specs.own import ArraysSpec, Content
 
@@ -75,8 +81,8 @@ class Sequences:
 def look(spec: ArraysSpec, path: Path) -> Content:
     """What the files at `path` hold; writes nothing."""
     found = read(spec, path)
-    rows_of(spec, len(found.lengths), found.y, found.split, found.classes)
-    return found.content(spec, path)
+    rows = rows_of(spec, len(found.lengths), found.y, found.split, found.classes)
+    return with_sizes(found.content(spec, path), rows)
 
 
 def rows_of(
@@ -87,13 +93,13 @@ def rows_of(
     classes: Sequence[Any] | np.ndarray | None,
 ) -> dict[str, np.ndarray]:
     """{split: (n,) int64 sequences}; ValueError for one that is empty, or has an unknown class."""
-    where, of_class = cut(spec.path), spec.predict == "class"
+    of_class = spec.predict == "class"
     mixed = y if of_class and spec.per == "sequence" else None
-    rows = split_rows(spec, where, count, mixed, given)
+    rows = split_rows(spec, count, mixed, given, listed=spec.order == "listed")
     if of_class:
         assert y is not None
         assert classes is not None
-        check_classes(where, y, rows, list(classes))
+        check_classes(cut(spec.path), y, rows, list(classes))
     return rows
 
 

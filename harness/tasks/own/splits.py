@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from harness.inputs import cut, shown
 from harness.tasks.base import SPLITS
+from harness.tasks.specs.own import Content, OwnSpec
 from harness.tasks.stratified import stratified_split
 
 WORDS = {"train": 0, "training": 0, "validation": 1, "valid": 1, "val": 1, "test": 2}
-
-
-class Shares(Protocol):
-    """How splits are drawn where none are given."""
-
-    order: Any
-    split_seed: int
-    validation_share: float
-    test_share: float
 
 
 def named_splits(path: Path, files: Sequence[Path]) -> list[int] | None:
@@ -50,29 +43,42 @@ def split_codes(words: np.ndarray | None, where: str) -> np.ndarray:
 
 
 def split_rows(
-    spec: Shares, where: str, count: int, labels: np.ndarray | None, given: np.ndarray | None
+    spec: OwnSpec,
+    count: int,
+    labels: np.ndarray | None,
+    given: np.ndarray | None,
+    listed: bool = False,
 ) -> dict[str, np.ndarray]:
     """{split: (n,) int64 rows} of `count` examples.
 
     given: (count,) indices into SPLITS, or None; a validation split that is not given is drawn from
     the training split. labels: (count,) classes, of which each split has the same mix where it is
-    drawn; None where there is nothing to mix.
+    drawn; None where there is nothing to mix. listed: the last ones, rather than drawn ones,
+    validate and test.
     Raises ValueError where a split would be empty.
     """
+    seed = None if listed else spec.split_seed
+    part = functools.partial(_part, labels=labels, seed=seed)
     if given is not None:
         rows = {split: np.flatnonzero(given == code) for code, split in enumerate(SPLITS)}
         if not len(rows["validation"]):
-            held = _size(spec.validation_share, count)
-            rows["train"], rows["validation"] = _part(spec, rows["train"], labels, held)
+            rows["train"], rows["validation"] = part(
+                rows["train"], _size(spec.validation_share, count)
+            )
     else:
-        everything = np.arange(count)
-        rest, test = _part(spec, everything, labels, _size(spec.test_share, count))
-        train, validation = _part(spec, rest, labels, _size(spec.validation_share, count))
+        rest, test = part(np.arange(count), _size(spec.test_share, count))
+        train, validation = part(rest, _size(spec.validation_share, count))
         rows = {"train": train, "validation": validation, "test": test}
     for split in SPLITS:
         if not len(rows[split]):
-            raise ValueError(f"{where}: of {count} examples none are left for {split}")
+            raise ValueError(f"{cut(spec.path)}: of {count} examples none are left for {split}")
     return {split: rows[split].astype(np.int64) for split in SPLITS}
+
+
+def with_sizes(content: Content, rows: dict[str, np.ndarray]) -> Content:
+    """The content, with how many examples train and validate."""
+    sizes = {split: len(rows[split]) for split in ("train", "validation")}
+    return content.model_copy(update=sizes)
 
 
 def check_classes(
@@ -105,15 +111,15 @@ def _size(share: float, count: int) -> int:
 
 
 def _part(
-    spec: Shares, rows: np.ndarray, labels: np.ndarray | None, held: int
+    rows: np.ndarray, held: int, labels: np.ndarray | None, seed: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(all others, `held` of the rows)."""
+    """(all others, `held` of the rows), which are the last ones where there is no seed."""
     if held >= len(rows):
         return rows[:0], rows
-    if spec.order == "listed":
+    if seed is None:
         return rows[:-held], rows[-held:]
     if labels is not None:
-        chosen, others = stratified_split(labels[rows], held, spec.split_seed)
+        chosen, others = stratified_split(labels[rows], held, seed)
         return rows[others], rows[chosen]
-    order = np.random.default_rng(spec.split_seed).permutation(len(rows))
+    order = np.random.default_rng(seed).permutation(len(rows))
     return rows[order[held:]], rows[order[:held]]

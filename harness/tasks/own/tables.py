@@ -71,6 +71,8 @@ def _read(path: Path, where: str) -> pa.Table:
 
 def _column(table: pa.Table, where: str, name: str) -> np.ndarray:
     """A column without missing values, as it is."""
+    import pyarrow as pa
+
     found = table.column_names.count(name)
     if found != 1:
         listed = cut(", ".join(table.column_names))
@@ -85,6 +87,8 @@ def _column(table: pa.Table, where: str, name: str) -> np.ndarray:
             f"{where}: {column.null_count} values of column {shown(name)} are missing, the first "
             f"in row {row + 1}"
         )
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
     return np.asarray(column.to_numpy(zero_copy_only=False))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from harness.inputs import cut
 from harness.tasks.builder import Builder
 from harness.tasks.corpora import Corpus
-from harness.tasks.own.content import check_same, check_unchanged, content_sha256, files_of
+from harness.tasks.own.content import check_same, check_unchanged, content_sha256, facts, files_of
 from harness.tasks.own.texts import alphabet, parts, read
 from harness.tasks.specs.own import Content, TextFileSpec
 
@@ -54,7 +54,7 @@ class TextFile(Corpus):
         check_unchanged(spec, content_sha256(self._path, files_of(self._path)))
         builder.notes |= {
             "path": str(self._path),
-            "content": content.model_dump(exclude={"path"}),
+            "content": facts(content),
             "files": len(files),
         }
 

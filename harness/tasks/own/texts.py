@@ -22,15 +22,21 @@ def look(spec: TextFileSpec, path: Path) -> Content:
     files = files_of(path)
     sha256 = content_sha256(path, files)
     texts = read(spec, path, files)
+    sizes = {}
     for split, tokens in parts(spec, path, files, texts).items():
-        if len(tokens) <= spec.window:
+        sizes[split] = len(tokens) // (spec.window + 1)
+        if not sizes[split]:
             raise ValueError(
                 f"{cut(str(path))}: the {split} text of {len(tokens)} {spec.by}s holds no window "
                 f"of {spec.window} + 1"
             )
-    if spec.by == "byte":
-        return Content(path=str(path), sha256=sha256)
-    return Content(path=str(path), sha256=sha256, vocabulary=len(alphabet(path, texts)))
+    return Content(
+        path=str(path),
+        sha256=sha256,
+        train=sizes["train"],
+        validation=sizes["validation"],
+        vocabulary=len(alphabet(path, texts)) if spec.by == "character" else None,
+    )
 
 
 def read(spec: TextFileSpec, path: Path, files: list[Path]) -> list[np.ndarray]:

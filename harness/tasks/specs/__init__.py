@@ -6,13 +6,14 @@ A spec also knows what a plan needs before any data exist: family, metric and sh
 from .base import TaskSpecBase
 from .embedded import DigitsSpec, ListopsSpec, PathfinderGeneratedSpec, PylibSpec, VowelsSpec
 from .images import PathfinderSpec, PathxSpec, PsmnistSpec, ScifarSpec, SmnistSpec
-from .own import ArraysSpec, TextFileSpec
+from .own import ArraysSpec, AudioFolderSpec, TextFileSpec
 from .sound import Sc10Spec, SpeechCommandsSpec
 from .text import AanSpec, Enwik8Spec, ImdbSpec, Text8Spec, Wikitext103Spec
 
 TASK_SPECS: tuple[type[TaskSpecBase], ...] = (
     AanSpec,
     ArraysSpec,
+    AudioFolderSpec,
     DigitsSpec,
     Enwik8Spec,
     ImdbSpec,
@@ -36,6 +37,7 @@ __all__ = [
     "TASK_SPECS",
     "AanSpec",
     "ArraysSpec",
+    "AudioFolderSpec",
     "DigitsSpec",
     "Enwik8Spec",
     "ImdbSpec",

@@ -36,12 +36,15 @@ class Content(Spec):
     """What files hold, as far as a plan must know it; of `None` the task has no use.
 
     path: where they were seen; sha256: of all their bytes; examples: those of all splits together;
-    length, inputs, vocabulary, outputs: as in `TaskInfo`.
+    train, validation: those of these splits, where nothing caps them; length, inputs, vocabulary,
+    outputs: as in `TaskInfo`.
     """
 
     path: Location
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     examples: Positive | None = None
+    train: Positive | None = None
+    validation: Positive | None = None
     length: Positive | None = None
     inputs: Positive | None = None
     vocabulary: Positive | None = None
@@ -104,7 +107,15 @@ class OwnSpec(TaskSpecBase):
 
     @property
     def train_size(self) -> int | None:
-        return self.train
+        return self._size("train")
+
+    @property
+    def validation_size(self) -> int | None:
+        return self._size("validation")
+
+    def _size(self, split: str) -> int | None:
+        sizes = [getattr(self, split), getattr(self.content, split)]
+        return min((size for size in sizes if size is not None), default=None)
 
 
 class ArraysSpec(OwnSpec):
@@ -117,7 +128,9 @@ class ArraysSpec(OwnSpec):
     (n,), the steps that count, and `split` (n,), each train, validation or test.
     A table has one row a step, in the order of time; x_columns, y_columns, sequence_column (rows of
     one sequence have one value; without it a file is one sequence) and split_column name its
-    columns. window: cut sequences into pieces of so many steps, and drop what is left.
+    columns.
+    window: cut sequences into pieces of so many steps, and drop what is left; the pieces are split
+    as sequences are, so that order="listed" keeps neighbours together.
     In a folder, files named train, validation and test are the splits. Where none are given,
     `validation_share` and `test_share` of the sequences are drawn by `split_seed`, with the same
     mix of classes, or with order="listed" are the last ones.
@@ -212,4 +225,37 @@ class TextFileSpec(OwnSpec):
         return look(self, path)
 
 
-__all__ = ["ArraysSpec", "Content", "OwnSpec", "TextFileSpec"]
+class AudioFolderSpec(OwnSpec):
+    """Recordings, of any format that soundfile reads, in one sub-folder for each class.
+
+    Each becomes `length` samples at `rate` Hz: the mean of its channels, resampled, cut at the end
+    or followed by silence. Where the sub-folders are train, validation and test, with the classes'
+    below them, they are the splits; else these are drawn by `split_seed`, with the same mix of
+    classes. Files of other kinds are left out.
+    """
+
+    family: ClassVar[Family] = "audio"
+    metric: ClassVar[Metric] = "accuracy"
+    origin: ClassVar[str] = "your own recordings, a sub-folder a class: --set path=FOLDER"
+    implementation: ClassVar[str] = "harness.tasks.own.audio:AudioFolder"
+
+    name: Literal["audio_folder"]
+    rate: Annotated[int, Field(ge=100, le=768_000)] = 16_000
+    length: Annotated[int, Field(ge=2, le=10_000_000)] = 16_000
+
+    @property
+    def info(self) -> TaskInfo:
+        classes = int(self.seen("outputs"))
+        return TaskInfo("classification", outputs=classes, length=self.length, inputs=1)
+
+    @property
+    def data_bytes(self) -> int | None:
+        return 8 * int(self.seen("examples"))  # rows; the recordings stay on disk
+
+    def look(self, path: Path) -> Content:
+        from harness.tasks.own.recordings import look
+
+        return look(self, path)
+
+
+__all__ = ["ArraysSpec", "AudioFolderSpec", "Content", "OwnSpec", "TextFileSpec"]

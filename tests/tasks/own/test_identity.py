@@ -17,18 +17,22 @@ from harness.suite import (
     FullSpec,
     Suite,
     TaskSpec,
+    TrainingSpec,
     TrialSpec,
     canonical,
     load,
     override,
 )
+from harness.suite.prefix import family
 from harness.suite.read import read_trial
 from harness.training.trial import Setting, run_trial
+from tests.tune.playing import STUDY, tiny_study
 
 from .conftest import sequences
 
 MODEL = {"blocks": 1, "width": 4, "state_dim": 4}
 TRAINING = {"steps": 8, "batch_size": 8, "evaluate_every": 4}
+FEW = TrainingSpec(**TRAINING)
 SUITE = f"""
 from harness.suite import *
 
@@ -108,7 +112,7 @@ def test_a_copy_of_a_spec_with_another_path_is_other_data(here):
     suite = Suite(
         name="s",
         comparisons=[
-            Comparison(name=name, task=task, arms={"full": FullSpec(kind="full")})
+            Comparison(name=name, task=task, training=FEW, arms={"full": FullSpec(kind="full")})
             for name, task in (("a", one), ("b", two))
         ],
     )
@@ -187,6 +191,30 @@ def test_records_outlive_their_file(here, capsys):
     assert execute(["trial", str(folder / "spec.json"), "--store", "new"]) == 2
     assert "mine.npz does not exist" in capsys.readouterr().err
     assert not list(here.glob("new/trials/*"))
+
+
+def test_a_study_and_what_trials_share_go_by_content_too(here):
+    write("a.npz")
+    shutil.copy("a.npz", "b.npz")
+    tasks_of = {path: trial_json(path)["task"] for path in ("a.npz", "b.npz")}
+    one, two = (tiny_study(base={**STUDY["base"], "task": task}) for task in tasks_of.values())
+    assert one.base.task.path != two.base.task.path
+    assert one.identity() == two.identity()
+    assert one.base.task.content.sha256 in one.identity()
+    assert family(one.base) == family(two.base)
+    write("b.npz", seed=1)
+    other = tiny_study(base={**STUDY["base"], "task": tasks_of["b.npz"]})
+    assert other.identity() != one.identity()
+    assert family(other.base) != family(one.base)
+
+
+def test_a_plan_knows_the_sizes(here):
+    write("mine.npz")
+    spec = TaskSpec(name="arrays", path="mine.npz")
+    assert (spec.train_size, spec.validation_size) == (48, 6)
+    assert TaskSpec(name="arrays", path="mine.npz", train=9).train_size == 9
+    with pytest.raises(ValueError, match="batch_size 50 is larger than the training split of"):
+        TrialSpec(task=spec, arm={"kind": "full"})
 
 
 def test_a_moved_file_resumes_the_same_trial(here):
