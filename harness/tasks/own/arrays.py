@@ -38,7 +38,7 @@ class Arrays(StoredTask):
         path = Path(spec.path)
         check_unchanged(spec, content_sha256(path, files_of(path, tuple(READERS), deep=False)))
         options = {"build": _BUILD, "content": spec.seen("sha256")}
-        options |= spec.model_dump(mode="json", include=_DECIDING)
+        options |= spec.model_dump(mode="json", include=_DECIDING, exclude_none=True)
         stored = mapped(data_dir, spec.name, options, lambda builder: _build(builder, spec, path))
         self._spec, arrays = spec, stored.arrays
         check_same(spec, stored.notes["content"])
