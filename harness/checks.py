@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from harness.notes import waiting
 from harness.suite import TrialSpec
-from harness.training.environment import checkpoint_seconds, device_wish, threads_wish
+from harness.training.environment import check_environment, device_wish, threads_wish
 from harness.training.memory import check_memory
 
 
@@ -26,7 +27,7 @@ def check_launch(trials: Iterable[TrialSpec], address: str, cpus: int, gpus: flo
             that cannot run here; data that cannot be had.
     """
     trials = list(trials)
-    checkpoint_seconds()
+    check_environment()
     threads = threads_wish()
     if threads is not None and cpus < threads:
         raise ValueError(
@@ -66,7 +67,9 @@ def _check_memory(trials: list[TrialSpec], device: str) -> None:
 
         there = range(torch.cuda.device_count())
         gpu_bytes = max(torch.cuda.get_device_properties(i).total_memory for i in there)
-    for trial in trials:
+    # Seeds need the same.
+    distinct = {(one.task, one.model, one.training, one.arm): one for one in trials}
+    for trial in distinct.values():
         check_memory(trial, gpu_bytes)
 
 
@@ -80,7 +83,8 @@ def _bring_data(trials: list[TrialSpec]) -> None:
     for task in wanted:
         from harness import tasks
 
-        tasks.build(task)
+        with waiting(f"the data of {task.name} are made ready"):
+            tasks.build(task)
 
 
 __all__ = ["check_launch", "default_cpus"]

@@ -34,6 +34,7 @@ def verdicts(claims: Claims, store: Store, only: str | None = None) -> list[Judg
     Raises:
         ValueError: as `claims_text`, or a file of a suite that is broken.
     """
+    from harness.plan_file import stored_plan
     from harness.report.claims.evidence import Evidence
     from harness.report.claims.judge import judge
     from harness.report.claims.read import suites_of
@@ -42,6 +43,9 @@ def verdicts(claims: Claims, store: Store, only: str | None = None) -> list[Judg
     evidence = {name: Evidence(one, store.suite(one.name)) for name, one in suites.items()}
     if only is not None and only not in suites:
         own = _own_name(only)
+        if store.kind_of(own) == "suite":  # a run of one of these suites under another name
+            folder, own = store.suite(own), str(stored_plan(store, own).get("of", own))
+            evidence = {name: Evidence(one, folder) for name, one in suites.items()}
         same = [name for name, one in suites.items() if one.name == own]
         if not same:
             listed = ", ".join(suites) or "none"

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from harness import streams
 from harness.bench.commands import app as bench
 from harness.data_commands import app as data
 from harness.inputs import shown
+from harness.options import (
+    AddressOption,
+    ConcurrencyOption,
+    CpusOption,
+    ForkOption,
+    GpusOption,
+    NameOption,
+    SetOption,
+    StoreOption,
+    SuiteArgument,
+)
+from harness.redact import going_on, redacted_command
 from harness.refusals import plain, say, unusable
 
 app = typer.Typer(
@@ -26,42 +39,6 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130
-
-StoreOption = Annotated[
-    str | None, typer.Option("--store", help="Folder of records [HARNESS_STORE or results/local].")
-]
-SuiteArgument = Annotated[str, typer.Argument(help="NAME, MODULE.NAME or FILE.py[:NAME].")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="PATH=VALUE, e.g. training.steps=200.")
-]
-
-AddressOption = Annotated[str, typer.Option(help="local, or a Ray cluster's HOST:PORT.")]
-CpusOption = Annotated[
-    int | None,
-    typer.Option(min=1, max=2**20, help="CPU cores of one trial [HARNESS_THREADS or 1]."),
-]
-GpusOption = Annotated[
-    float,
-    typer.Option(
-        min=0.0,
-        max=1024.0,
-        callback=lambda value: _gpus(value),
-        help="GPUs of one trial, or a part.",
-    ),
-]
-ConcurrencyOption = Annotated[int | None, typer.Option(min=1, max=2**20, help="Trials at a time.")]
-ForkOption = Annotated[
-    bool, typer.Option("--fork/--no-fork", help="Train what trials have in common once.")
-]
-
-
-def _gpus(value: float) -> float:
-    """What Ray can count: whole GPUs, or so many ten-thousandths of one."""
-    if not (value.is_integer() or 1e-4 <= value < 1.0):
-        raise ValueError(
-            f"--gpus takes 0, a part of one from 0.0001, or a whole number, not {value}"
-        )
-    return value
 
 
 def _store(path: str | None, create: bool) -> Any:
@@ -88,6 +65,20 @@ def _suite_or_study(name: str) -> tuple[Any, bool]:
     return found, isinstance(found, Study)
 
 
+def _planned(name: str, store: str | None) -> tuple[Any, bool]:
+    """What a name stands for, or else the suite that is recorded under it, by `run --name`."""
+    from harness.plan_file import stored_suite
+
+    try:
+        return _suite_or_study(name)
+    except ValueError:
+        with contextlib.suppress(ValueError):
+            recorded = stored_suite(_store(store, create=False), name)
+            if recorded is not None:
+                return recorded, False
+        raise
+
+
 def _recorded(name: str, store: Any) -> tuple[str, bool]:
     """The name under which a suite or study is recorded, and whether it is a study.
 
@@ -101,6 +92,11 @@ def _recorded(name: str, store: Any) -> tuple[str, bool]:
         found, is_study = _suite_or_study(name)
         return found.name, is_study
     except ValueError as error:
+        if store.has_lost(name):
+            raise ValueError(
+                f"{store.suite(name)} has lost its plan.json: run {name} again, which writes it "
+                "and keeps every trial that has ended"
+            ) from None
         known = store.suites()
         if not known:
             raise
@@ -119,7 +115,7 @@ def plan(
     from harness.estimate import summary
     from harness.plan import Plan
 
-    found, is_study = _suite_or_study(suite)
+    found, is_study = _planned(suite, store)
     place = _store(store, create=False)
     if is_study:
         from harness.tune.outlook import outlook, outlook_lines
@@ -129,7 +125,9 @@ def plan(
         expected = outlook(found, place)
         print(json.dumps(expected) if as_json else "\n".join(outlook_lines(expected)))
         return
-    result = summary(Plan(_suite(suite, settings), place))
+    from harness.suite import override
+
+    result = summary(Plan(override(found, settings or []), place))
     if as_json:
         print(json.dumps(result))
         return
@@ -144,6 +142,7 @@ def run(
     store: StoreOption = None,
     address: AddressOption = "local",
     settings: SetOption = None,
+    name: NameOption = None,
     only: Annotated[str | None, typer.Option(help="Glob over TASK/LABEL of the rows.")] = None,
     retry: Annotated[
         list[str] | None, typer.Option(help="Run again what ended so: failed or diverged.")
@@ -164,14 +163,17 @@ def run(
     from harness.report.tables import render
     from harness.run import Wishes, run_suite
 
-    command = shlex.join(["harness", *sys.argv[1:]])
+    command = redacted_command(["harness", *sys.argv[1:]])
     cpus = cpus or default_cpus()
-    wishes = Wishes(address, only, retry or (), cpus, gpus, concurrency, fork)
+    wishes = Wishes(address, only, retry or (), cpus, gpus, concurrency, fork, name)
     account = run_suite(wanted, place, command, wishes)
-    if account.published:
-        print(render(comparison_of(wanted.name, place), "text"))
-        print(f"Tables, figures and page: {account.page}", file=sys.stderr)
-    return _ended(account, command)
+    try:
+        if account.published:
+            print(render(comparison_of(name or wanted.name, place), "text"))
+            print(f"Tables, figures and page: {account.page}", file=sys.stderr)
+    finally:  # nobody may be reading, or the tables be damaged
+        code = _ended(account, command)
+    return code
 
 
 @app.command()
@@ -198,6 +200,7 @@ def tune(
         str | None,
         typer.Option(help="sqlite:///FILE or postgresql://USER@HOST/DATABASE [the store's file]."),
     ] = None,
+    name: NameOption = None,
     cpus: CpusOption = None,
     gpus: GpusOption = 0.0,
     concurrency: ConcurrencyOption = None,
@@ -210,35 +213,33 @@ def tune(
 
     wanted = load_study(study)
     place = _store(store, create=True)
-    command = shlex.join(["harness", *sys.argv[1:]])
+    command = redacted_command(["harness", *sys.argv[1:]])
     cpus = cpus or default_cpus()
     check_launch([wanted.base], address, cpus, gpus)
-    wishes = Wishes(address, None, (), cpus, gpus, concurrency, fork)
+    wishes = Wishes(address, None, (), cpus, gpus, concurrency, fork, name)
     account = run_study(wanted, place, command, wishes, storage)
     answer = account.page.with_name("answer.md")
-    if account.published:
-        print(answer.read_text("utf-8"), end="")
-        print(f"Figures, candidates and page: {account.page}", file=sys.stderr)
-    return _ended(account, command)
+    try:
+        if account.published:
+            print(answer.read_text("utf-8"), end="")
+            print(f"Figures, candidates and page: {account.page}", file=sys.stderr)
+    finally:
+        code = _ended(account, command)
+    return code
 
 
 def _ended(account: Any, command: str) -> int:
     """Say what a run took and what is left; the exit code."""
+    from harness.report_command import left_out
+
     for line in (*account.lines(), *account.unfinished):
         print(line, file=sys.stderr)
     said = "\n".join(account.unfinished)
-    left_out = _left_out([line for line in account.damaged if line not in said])
+    code = left_out(line for line in account.damaged if line not in said)
     if account.interrupted:
-        print(f"What was done is kept. Go on with: {command}", file=sys.stderr)
+        print(f"What was done is kept. {going_on(command)}", file=sys.stderr)
         raise KeyboardInterrupt
-    return 3 if account.unfinished else left_out
-
-
-def _left_out(damaged: list[str]) -> int:
-    """Say which records are damaged; the exit code: the rest is kept and reported."""
-    for line in damaged:
-        print(line, file=sys.stderr)
-    return 3 if damaged else 0
+    return 3 if account.unfinished else code
 
 
 @app.command()
@@ -252,23 +253,9 @@ def report(
     """Rebuild tables, figures and page, of a suite or a study, from records alone."""
     place = _store(store, create=True)
     name, is_study = _recorded(suite, place)
-    if is_study:
-        from harness.tune.rebuild import rebuild_study, trials_of_study
+    from harness.report_command import report_anew
 
-        page, damaged = rebuild_study(name, place)
-    else:
-        from harness.rebuild import rebuild, trials_of
-
-        page, damaged = rebuild(name, place)
-    print(page)
-    if verify:
-        from harness.records.verify import verify as compare
-
-        trials = trials_of_study(name, place) if is_study else trials_of(name, place)
-        found, said = compare(place, trials)
-        damaged += [line for line in found if line not in damaged]
-        print(said, file=sys.stderr)
-    return _left_out(damaged)
+    return report_anew(name, is_study, place, verify)
 
 
 @app.command()
@@ -320,11 +307,10 @@ def ui(
     place = _store(store, create=False)
     if not (place.root / "mlflow.db").is_file():
         raise ValueError(f"{place.root} has no mirror yet: harness run or harness report makes it")
-    from harness.records.mlflow_io import artifact_root, tracking_uri
+    from harness.records.mlflow_io import server_arguments
 
-    arguments = ["--backend-store-uri", tracking_uri(place)]
-    arguments += ["--default-artifact-root", str(artifact_root(place))]
-    arguments += ["--host", "127.0.0.1", "--port", str(port)]
+    arguments = [*server_arguments(), "--host", "127.0.0.1", "--port", str(port)]
+    os.chdir(place.root)
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *arguments])
 
 
@@ -339,7 +325,8 @@ def doctor() -> None:
 
 def main() -> None:
     """Run a verb: 0 done, 2 bad input, 3 some trials failed, 130 interrupted."""
-    sys.exit(execute(sys.argv[1:]))
+    streams.prepare()
+    sys.exit(streams.finish(execute(sys.argv[1:])))
 
 
 def execute(arguments: list[str]) -> int:

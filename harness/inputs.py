@@ -37,10 +37,11 @@ def os_reason(error: OSError) -> str:
 
 
 def user_path(given: object, what: str) -> Path:
-    """The path that a user gives for `what`, with `~` resolved.
+    """The path that a user gives for `what`: absolute, with `~` resolved.
 
     Raises:
-        ValueError: it is empty, no text that a file system of UTF-8 knows, or the home of nobody.
+        ValueError: it is empty, no text that a file system of UTF-8 knows, the home of nobody, or
+            below a working directory that is gone.
     """
     name = str(given)
     if not name.strip():
@@ -52,10 +53,14 @@ def user_path(given: object, what: str) -> Path:
     if not sound:
         raise ValueError(f"{what}'s path {shown(name)} is not text in UTF-8 without NUL characters")
     try:
-        return Path(name).expanduser()
+        return Path(name).expanduser().absolute()
     except RuntimeError:
         raise ValueError(
             f"{what}'s path {shown(name)}: there is no such user, or no home folder"
+        ) from None
+    except FileNotFoundError:
+        raise ValueError(
+            f"the working directory is gone, and so is {what} {cut(name)} below it"
         ) from None
 
 

@@ -41,6 +41,7 @@ class Plan:
 
     suite: Suite
     store: Store
+    of: str = ""  # what the suite calls itself, where it runs under another name
     rows: list[Planned] = field(default_factory=list)
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     forgotten: set[str] = field(default_factory=set)
@@ -144,7 +145,9 @@ class Plan:
 
     def record(self) -> dict[str, Any]:
         """The plan as JSON: settings and the roles that have a trial."""
+        of = {"of": self.of} if self.of not in ("", self.suite.name) else {}
         return {
+            **of,
             "suite": self.suite.model_dump(mode="json"),
             "trials": [
                 {

@@ -32,7 +32,6 @@ class PlanJobs:
         self.sharing = arrange(specs, plan.store, plan.ended, keep_at)
         self.given: set[str] = set()
         self.faulted: dict[str, str] = {}
-        self.begun: dict[str, float] = {}
         for row in self.rows:
             plan.state(row)  # so that `pending`, which is asked often, reads no file
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from harness.plan_file import read_plan
 from harness.records.collect import collect
 from harness.records.store import Store
+from harness.redact import redacted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,13 +22,14 @@ def rebuild(name: str, store: Store) -> tuple[Path, list[str]]:
     Raises:
         ValueError: no record of it in this store.
     """
-    from harness.records.mirror import mirror
+    from harness.records.mirror import update
     from harness.report import write_report
 
     plan = planned(name, store)
     damaged = collect(store, name, plan)
-    write_report(store.suite(name), name, plan.get("command", f"harness run {name}"))
-    mirror(store, name, None)
+    command = redacted(str(plan.get("command", f"harness run {name}")))  # older ones are not
+    write_report(store.suite(name), name, command)
+    update(store, name)
     return store.suite(name) / "index.html", damaged
 
 
@@ -52,8 +54,14 @@ def comparison_of(name: str, store: Store) -> pd.DataFrame:
     planned(name, store)
     path = store.suite(name) / "trials.parquet"
     if not path.is_file():
-        raise ValueError(f"suite {name} in {store.root} has no finished trial yet")
-    return compare(read_table(path, "trials").to_pandas())
+        raise ValueError(
+            f"suite {name} in {store.root} has no table of finished trials: "
+            f"harness report {name} makes it, if there are any"
+        )
+    try:
+        return compare(read_table(path, "trials").to_pandas())
+    except ValueError as error:
+        raise ValueError(f"{error}; harness report {name} makes the tables anew") from None
 
 
 def planned(name: str, store: Store) -> dict[str, Any]:
@@ -63,7 +71,7 @@ def planned(name: str, store: Store) -> dict[str, Any]:
         ValueError: there is none, or none of its trials has ended.
     """
     path = store.suite(name) / "plan.json"
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(f"no record of suite {name} in {store.root}: run it first")
     plan = read_plan(path, name)
     if not any(store.trial(entry["trial_id"]).ended() for entry in plan["trials"]):

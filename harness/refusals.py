@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from harness.inputs import cut, os_reason, shown
+from harness.redact import redacted
 
 LONGEST_LINE, LONGEST_USAGE = 2_000, 300
 
@@ -23,7 +24,7 @@ def plain(error: Exception) -> str | None:
     if hasattr(error, "format_message"):  # click's usage errors, which repeat what was typed
         return cut(error.format_message(), LONGEST_USAGE)
     if isinstance(error, FileNotFoundError) and error.filename is None and _folder_is_gone():
-        return "the working directory does not exist any more: go to one that does"
+        return "the working directory is gone: go to one that exists"
     if isinstance(error, OSError):
         return os_reason(error)
     if isinstance(error, MemoryError):
@@ -55,7 +56,7 @@ def unusable(arguments: Sequence[str]) -> str | None:
 
 def say(message: str) -> None:
     """The message as one line on standard error, if there is such a thing."""
-    line = f"harness: {cut(message, LONGEST_LINE)}"
+    line = f"harness: {cut(redacted(message), LONGEST_LINE)}"
     with contextlib.suppress(OSError):  # nobody listens
         if sys.stderr is not None and sys.stderr.closed:  # by a suite, say
             os.write(2, f"{line}\n".encode(errors="backslashreplace"))

@@ -17,12 +17,13 @@ from harness.launch.jobs import Jobs
 from harness.launch.memory import PeakMemory
 from harness.launch.progress import make_progress
 from harness.plan import Plan, Planned
-from harness.plan_file import can_show, write_plan
+from harness.plan_file import can_show, hidden, write_plan
 from harness.plan_jobs import SuiteJobs
 from harness.records.collect import collect
 from harness.records.states import Damaged
 from harness.records.store import Store
 from harness.suite import Suite
+from harness.suite.explain import renamed
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Wishes:
     gpus: float = 0.0
     concurrency: int | None = None
     share: bool = True  # begin trials where they part from others
+    name: str | None = None  # to record it under, instead of its own
 
 
 @dataclass
@@ -52,6 +54,7 @@ class Account:
     flops: float = 0.0  # training FLOPs that the ended trials stand for
     flops_spent: float = 0.0  # those that were done here: less where beginnings were shared
     unfinished: list[str] = field(default_factory=list)
+    hidden: str | None = None  # what the tables showed before and do not now
     damaged: list[str] = field(default_factory=list)  # records that are left out, and what to do
     interrupted: bool = False
 
@@ -67,7 +70,8 @@ class Account:
         if not self.launched and self.interrupted:
             return ["interrupted before a trial had ended", *self._older()]
         if not self.launched:
-            return [f"nothing was missing; tables and page took {self.seconds_report:.1f} s"]
+            took = f"tables and page took {self.seconds_report:.1f} s"
+            return [f"nothing was missing; {took}", *self._older()]
         said = f"{self.launched} trials in {self.seconds:.0f} s"
         if self.overhead is not None:
             said += f"; {self.overhead:.2f} s of overhead a trial (launch, record, mirror)"
@@ -78,6 +82,9 @@ class Account:
         return [said, *self._older()]
 
     def _older(self) -> list[str]:
+        """How what is shown now and what was shown before this run go together."""
+        if self.hidden is not None:
+            return [self.hidden]
         if self.published or not self.page.is_file():
             return []
         return [f"{self.page} and its tables show what they showed before this run"]
@@ -92,7 +99,9 @@ def run_suite(suite: Suite, store: Store, command: str, wishes: Wishes | None = 
         ValueError: bad input, before anything starts or is written.
     """
     wishes = wishes or Wishes()
-    plan = Plan(suite, store)
+    plan = Plan(renamed(suite, wishes.name), store, of=suite.name)
+    if store.kind_of(plan.suite.name) == "study":
+        raise ValueError(f"{store.root} holds a study {plan.suite.name}: give the run a --name")
     plan.forget(wishes.retry, plan.select(wishes.only))
     jobs = SuiteJobs(
         plan,
@@ -102,7 +111,8 @@ def run_suite(suite: Suite, store: Store, command: str, wishes: Wishes | None = 
         gpus=wishes.gpus,
         share=wishes.share,
     )
-    account = Account(store.suite(suite.name) / "index.html")
+    account = Account(store.suite(plan.suite.name) / "index.html")
+    before = hidden(plan)
     begun, start = time.time(), time.perf_counter()
     if jobs.pending():
         # What has ended may have needed more than this machine has.
@@ -112,6 +122,7 @@ def run_suite(suite: Suite, store: Store, command: str, wishes: Wishes | None = 
         launch_and_account(jobs, store, wishes, account, jobs.begin)
     account.seconds_report = publish(plan, command, begun, account, jobs.rows)
     account.seconds = time.perf_counter() - start
+    account.hidden = before if account.published else None
     account.unfinished = jobs.unfinished()
     return account
 
@@ -178,7 +189,7 @@ def publish(
     Nothing is written, and `account.published` stays as it is, while the stored plan has more to
     show; `rows` are those that were asked for.
     """
-    from harness.records.mirror import mirror
+    from harness.records.mirror import update
     from harness.report import write_report
 
     start = time.perf_counter()
@@ -195,9 +206,9 @@ def publish(
         "peak_memory_bytes": account.peak_memory_bytes,
         "seconds_launch_median": account.seconds_launch,
     }
-    mirror(
-        store,
-        name,
-        {"id": secrets.token_hex(8), "command": command, "begun": begun, **facts},
-    )
+    launched = {"id": secrets.token_hex(8), "command": command, "begun": begun, **facts}
+    try:
+        update(store, name, launched)
+    except KeyboardInterrupt:
+        account.interrupted = True
     return time.perf_counter() - start

@@ -53,6 +53,13 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 runpy.run_path(sys.argv[1], run_name="__main__")
 """
+# With a numba that keeps its caches in another way.
+OTHER = """
+import runpy, sys
+import numba.core.caching
+del numba.core.caching.UserWideCacheLocator
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
 RIGHT = sum(0.1 * k for k in range(12)) / 3
 
 
@@ -133,6 +140,13 @@ def test_a_place_that_is_lost_while_it_compiles(place, right):
     """The folder is there and can be written, and the files in it cannot: a full disk, say."""
     (place / "code" / "full.py").write_text(FULL)
     said, notes = run(place, "full.py", NUMBA_CACHE_DIR=str(place / "work"))
+    assert said == right
+    assert len(notes) == 1
+
+
+def test_a_numba_whose_private_parts_are_others(place, right):
+    (place / "code" / "other.py").write_text(OTHER)
+    said, notes = run(place, "other.py", NUMBA_CACHE_DIR=str(place / "cache"))
     assert said == right
     assert len(notes) == 1
 

@@ -19,6 +19,7 @@ from harness.suite import (
 )
 
 SHRINK = InTrainingSpec(kind="in_training")
+HALF = InTrainingSpec(kind="in_training", tau=0.5)
 
 
 @pytest.fixture
@@ -132,3 +133,23 @@ def test_estimated_flops_are_those_that_a_trial_counts(arm):
     objective = objective_of(resolved, trial.task.info, torch.device("cpu"), teacher)
     step = objective.step_flops(resolved.built.state_dims, trial.training.batch_size)
     assert estimated_flops(trial) == pytest.approx(600 * step, rel=1e-9)
+
+
+def test_a_damaged_result_is_told_and_neither_run_again_nor_waited_for(store):
+    """It ended in ValueError before anything was run; what can be run is, and it is kept."""
+    suite = suite_of(full=FullSpec(kind="full"), shrunk=SHRINK, halved=HALF)
+    full, shrunk, halved = (row.spec.trial_id for row in Plan(suite, store).rows)
+    end(store, full, "completed")
+    path = store.trial(full).path / "result.json"
+    path.write_text("{}")
+    plan = Plan(suite, store)
+    jobs = run.PlanJobs(plan, share=False)
+    assert jobs.pending() == 2
+    assert {job.trial_id for job in jobs.ready()} == {shrunk, halved}
+    assert jobs.pending() == 0
+    assert plan.ended(full)
+    said = jobs.unfinished()[0]
+    assert said.startswith(f"damaged digits/full, seed 0: the record in {path.parent} is damaged")
+    assert path.read_text() == "{}"
+    lines = plan_lines(summary(plan))
+    assert any("1 damaged" in line for line in lines)

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness.inputs import shown
+from harness.inputs import os_reason, shown
 from harness.tasks import data_folder
 from harness.training.environment import check_environment
 from harness.training.stops import Signals, stoppable
 
 from . import cluster
+from .address import check_address
 from .jobs import Interrupted, Job, Jobs, Outcome
 from .pool import Pool, Slot
 from .progress import Ended, ProgressSink, Snapshot
@@ -67,6 +68,7 @@ def launch(
     cpus = max(job.cpus for job in first)
     if address == "local" and cpus > usable_cores():
         raise ValueError(f"a trial asks for {cpus} CPUs; this machine has {usable_cores()}")
+    check_address(address)
     local = address == "local"
     progress.say("starting Ray on this machine" if local else f"connecting to Ray at {address}")
     try:
@@ -210,7 +212,12 @@ class Launch:
         from harness.records.store import Store
 
         failure = {"message": message, "time": time.time(), "attempt": attempt}
-        Store(self.root).trial(job.trial_id).write_failure(failure)
+        try:
+            Store(self.root).trial(job.trial_id).write_failure(failure)
+        except OSError as error:  # the disk that made the trial fail is ours too
+            self.progress.say(
+                f"the failure of trial {job.trial_id} cannot be noted: {os_reason(error)}"
+            )
 
     def _end(self, job: Job, status: Any, message: str | None) -> None:
         now = time.monotonic()

@@ -66,7 +66,7 @@ class TrialWorker:
         from harness.records.locks import Busy
         from harness.records.store import Store
         from harness.suite.specs import TrialSpec
-        from harness.training.faults import described, is_fault
+        from harness.training.faults import described, is_passing
         from harness.training.trial import Fork, Interrupted, Setting, run_trial
 
         self.told = {}
@@ -91,7 +91,7 @@ class TrialWorker:
         except ValueError as error:
             return "refused", " ".join(str(error).split())
         except Exception as error:
-            return ("fault" if is_fault(error) else "refused"), described(error)
+            return ("fault" if is_passing(error) else "refused"), described(error)
         return result["status"], result.get("message")
 
     def poll(self) -> dict[str, Any]:
@@ -110,9 +110,9 @@ def _unfit(error: Exception) -> tuple[str, str]:
     """`fault` for what another attempt or node may mend, else `refused`; with the reason."""
     status = "fault" if isinstance(error, MemoryError | OSError) else "refused"
     with contextlib.suppress(ImportError):  # torch itself may be what is broken
-        from harness.training.faults import is_fault
+        from harness.training.faults import is_passing
 
-        status = "fault" if is_fault(error) else "refused"
+        status = "fault" if is_passing(error) else "refused"
     said = cut(f"{type(error).__name__}: {error}")
     return status, f"no worker can start on node {os.uname().nodename}: {said}"
 

@@ -55,6 +55,14 @@ def sweep(folder: Path) -> None:
                 leftover.unlink()
 
 
+def make_shared(path: Path) -> None:
+    """Make an empty file where there is none, with the permissions that the umask leaves.
+
+    SQLite makes its files 0644 whatever the umask; an empty one it takes for a new database.
+    """
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666))
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in `folder` durable: without it a rename may be lost in a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)

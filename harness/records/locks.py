@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.inputs import cut
+from harness.notes import waiting
 
 
 class Busy(RuntimeError):
@@ -34,10 +35,13 @@ def exclusive(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
         descriptor, writable = os.open(path, os.O_RDONLY), False
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = cut(os.read(descriptor, 200).decode(errors="replace"))
-            raise Busy(f"{what} is being run by {holder or 'another process'}") from None
+            holder = cut(os.read(descriptor, 200).decode(errors="replace")) or "another process"
+            if not wait:
+                raise Busy(f"{what} is being run by {holder}") from None
+            with waiting(f"{what} is being run by {holder}"):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
         if writable:
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"process {os.getpid()} on {os.uname().nodename}\n".encode())

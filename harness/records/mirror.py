@@ -6,66 +6,91 @@ from MLflow but which runs it already has.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from harness.records import mlflow_io, schemas
-from harness.records.files import read_json, write_json
+from harness.inputs import cut, os_reason
+from harness.records import mlflow_file, mlflow_io, schemas
+from harness.records.mirror_content import NAME, Content, MirroredTrial, texts
 from harness.records.store import Store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-POINTS = 200  # of each curve; the parquet table has them all
-_LONGEST = 6000  # characters of a parameter, MLflow's limit
 _TRIAL, _CONTENT, _LAUNCH = "harness.trial_id", "harness.content", "harness.launch"
-_PARENT, _NAME = "mlflow.parentRunId", "mlflow.runName"
+_PARENT = "mlflow.parentRunId"
 _REPORT = ("*.parquet", "*.json", "comparison.*", "index.html", "figures/*")
 
 
-@dataclass(frozen=True)
-class _Trial:
-    """One child run: tags, parameters and metrics as (name, value, step)."""
+def update(store: Store, suite_name: str, launch: Mapping[str, Any] | None = None) -> None:
+    """`mirror`, on which nothing else depends: what kept it is one line on standard error."""
+    kept = "could not be updated"
+    try:
+        said = mirror(store, suite_name, launch)
+    except KeyboardInterrupt:
+        _say(f"the MLflow mirror {kept}: interrupted; harness report {suite_name} makes it again")
+        raise
+    except mlflow_io.failures() as error:
+        reason = _reason(error)
+        said = f"the MLflow mirror {kept}: {reason}; harness report {suite_name} makes it again"
+    if said:
+        _say(said)
 
-    trial_id: str
-    content: str
-    tags: dict[str, str]
-    params: dict[str, str]
-    metrics: list[tuple[str, float, int]]
-    started: int  # milliseconds since the epoch
-    ended: int
-    status: str
 
-
-def mirror(store: Store, suite_name: str, launch: Mapping[str, Any] | None = None) -> None:
+def mirror(store: Store, suite_name: str, launch: Mapping[str, Any] | None = None) -> str | None:
     """Bring the suite's experiment up to date with STORE/suites/<suite>/*.parquet.
 
     `launch` describes a launch (`id` names it; other scalars become parameters of its run) and is
     kept in the suite's `launches.json`, so that a rebuilt view has it again. Without one, trials
     that no launch accounts for hang under a parent run called `records`. Calling it again adds
-    nothing. Raises ValueError if the suite has no collected tables.
+    nothing. A database that is missing is made, with all suites of the store; so is one in the
+    place of what MLflow cannot open, which is kept beside it: a line then says so.
+
+    Raises:
+        ValueError: the suite has no collected tables.
+        OSError, sqlite3.Error, MlflowException, ...: see `mlflow_io.failures`.
     """
-    folder = store.suite(suite_name)
-    if not (folder / "trials.parquet").exists():
+    if not (store.suite(suite_name) / "trials.parquet").exists():
         raise ValueError(f"the store {store.root} has no record of the suite {suite_name}")
     # Two drivers on one store would each add what both find missing.
     with store.lock("mlflow", "the MLflow mirror", wait=True):
-        trials = _trials(store, folder)
-        launches = _launches(folder, launch, list(trials))
-        client = mlflow_io.connect(store)
-        view = _View(client, mlflow_io.experiment(client, store, suite_name))
-        parent_of = {one: entry for entry in launches for one in entry["trials"]}
-        for entry in launches:
-            view.add_parent(entry)
-        for trial in trials.values():
-            view.add_child(trial, parent_of[trial.trial_id]["id"])
-        view.add_artifacts(launches[-1]["id"], folder)
+        file = mlflow_io.database(store)
+        fault = mlflow_io.fault(file) if os.path.lexists(file) else "it is missing"
+        content = Content.of(store, suite_name, launch)
+        if fault is None:
+            with mlflow_io.connected(file) as client:
+                _show(content, client, store)
+            return None
+        with mlflow_file.aside(file.parent) as folder:
+            with mlflow_io.connected(folder / file.name) as client:
+                for one in (*_others(store, suite_name), content):
+                    _show(one, client, store)
+            kept = mlflow_file.put(folder / file.name, file)
+    return f"{file} could not be opened ({fault}): kept as {kept.name}, made anew" if kept else None
+
+
+def _others(store: Store, suite_name: str) -> Iterator[Content]:
+    """The other suites that have tables which can be read; of the rest, their own report speaks."""
+    for path in sorted(store.root.glob("suites/*/trials.parquet")):
+        if path.parent.name != suite_name:
+            with contextlib.suppress(ValueError, OSError):
+                yield Content.of(store, path.parent.name)
+
+
+def _show(content: Content, client: MlflowClient, store: Store) -> None:
+    view = _View(client, mlflow_io.experiment(client, store, content.name))
+    parent_of = {one: entry for entry in content.launches for one in entry["trials"]}
+    for entry in content.launches:
+        view.add_parent(entry)
+    for trial in content.trials.values():
+        view.add_child(trial, parent_of[trial.trial_id]["id"])
+    view.add_artifacts(content.launches[-1]["id"], content.folder)
 
 
 class _View:
@@ -88,13 +113,13 @@ class _View:
             return
         facts = schemas.flatten({k: v for k, v in launch.items() if k not in ("id", "trials")})
         run = self.client.create_run(
-            self.experiment_id, tags={_LAUNCH: name, _NAME: name}, run_name=name
+            self.experiment_id, tags={_LAUNCH: name, NAME: name}, run_name=name
         )
-        mlflow_io.log(self.client, run.info.run_id, _texts(facts), [], {})
+        mlflow_io.log(self.client, run.info.run_id, texts(facts), [], {})
         self.client.set_terminated(run.info.run_id)
         self.parents[name] = run
 
-    def add_child(self, trial: _Trial, launch: str) -> None:
+    def add_child(self, trial: MirroredTrial, launch: str) -> None:
         run = self.children.get(trial.trial_id)
         # The content's tag comes with the last batch: a run without it was cut short.
         if run is not None and run.data.tags.get(_CONTENT) != trial.content:
@@ -110,7 +135,7 @@ class _View:
             self.experiment_id,
             start_time=trial.started,
             tags={_TRIAL: trial.trial_id, _PARENT: parent},
-            run_name=trial.tags[_NAME],
+            run_name=trial.tags[NAME],
         )
         metrics = [(name, value, trial.ended, step) for name, value, step in trial.metrics]
         tags = {**trial.tags, _CONTENT: trial.content}
@@ -132,102 +157,13 @@ class _View:
         self.client.set_tag(run.info.run_id, _CONTENT, digest.hexdigest())
 
 
-def _trials(store: Store, folder: Path) -> dict[str, _Trial]:
-    """The suite's trials by id, in the order of its table."""
-    table = schemas.read_table(folder / "trials.parquet", "trials")
-    curves = _thinned(folder)
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for row in table.to_pylist():
-        if row["status"] != "damaged":  # nothing is known of it
-            rows.setdefault(row["trial_id"], []).append(row)
-    return {key: _trial(store, roles, curves.get(key, [])) for key, roles in rows.items()}
+def _reason(error: BaseException) -> str:
+    """What the system or SQLite said, below the wrappers of SQLAlchemy and MLflow."""
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, OSError | sqlite3.Error):
+        inner = inner.__cause__ or inner.__context__
+    return os_reason(inner) if isinstance(inner, OSError) else cut(str(inner or error))
 
 
-def _trial(
-    store: Store, roles: Sequence[Mapping[str, Any]], curves: list[tuple[str, float, int]]
-) -> _Trial:
-    record = roles[0]
-    labels = sorted({str(row["label"]) for row in roles})
-    tags = {
-        _NAME: f"{record['task']} {', '.join(labels)} seed {record['seed']}",
-        "label": ", ".join(labels),
-        "role": ", ".join(sorted({str(row["role"]) for row in roles})),
-    }
-    fixed = {name: record[name] for name in schemas.SCHEMAS["trials"].names}
-    for name, value in fixed.items():
-        if isinstance(value, str):
-            tags.setdefault(name, value)
-    step = int(record["selected_step"] or 0)
-    summary = [
-        (name, float(value), step)
-        for name, value in fixed.items()
-        if isinstance(value, int | float) and not math.isnan(value)
-    ]
-    params = {
-        name.removeprefix("spec."): value
-        for name, value in record.items()
-        if name.startswith("spec.") and value is not None
-    }
-    params["state_dims"] = record["state_dims"]
-    content = hashlib.sha256(f"{fixed!r}{record['spec_json']}{curves!r}".encode()).hexdigest()
-    folder = store.trial(record["trial_id"]).path
-    return _Trial(
-        trial_id=record["trial_id"],
-        content=content,
-        tags=tags,
-        params=_texts(params),
-        metrics=summary + curves,
-        started=_milliseconds(folder / "manifest.json"),
-        ended=_milliseconds(folder / "result.json"),
-        status="FAILED" if record["status"] == "failed" else "FINISHED",
-    )
-
-
-def _thinned(folder: Path) -> dict[str, list[tuple[str, float, int]]]:
-    """Curves by trial, as (split/metric, value, step), at most POINTS of each, ends included."""
-    table = schemas.read_table(folder / "curves.parquet", "curves")
-    names = ("trial_id", "split", "metric", "value", "step")
-    curves: dict[tuple[str, str], list[tuple[str, float, int]]] = {}
-    for trial_id, split, metric, value, step in zip(
-        *(table[name].to_pylist() for name in names), strict=True
-    ):
-        if value is not None:
-            name = f"{split}/{metric}"
-            curves.setdefault((trial_id, name), []).append((name, value, step))
-    result: dict[str, list[tuple[str, float, int]]] = {}
-    for (trial_id, _), points in curves.items():
-        kept = np.unique(np.linspace(0, len(points) - 1, POINTS).round().astype(int))
-        result.setdefault(trial_id, []).extend(points[i] for i in kept)
-    return result
-
-
-def _launches(
-    folder: Path, launch: Mapping[str, Any] | None, trials: Sequence[str]
-) -> list[dict[str, Any]]:
-    """The suite's launches, oldest first, each with the trials that it added to the record."""
-    path = folder / "launches.json"
-    launches: list[dict[str, Any]] = read_json(path) if path.exists() else []
-    name = str(launch["id"]) if launch else "records"
-    assigned = {one for entry in launches for one in entry["trials"]}
-    fresh = [one for one in trials if one not in assigned]
-    known = next((entry for entry in launches if entry["id"] == name), None)
-    if known is None and (launch or fresh or not launches):
-        known = {**(launch or {}), "id": name, "trials": []}
-        launches.append(known)
-    elif known is None:
-        return launches
-    if fresh or not known["trials"]:
-        known["trials"] = known["trials"] + fresh
-        write_json(path, launches)
-    return launches
-
-
-def _texts(values: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        name: (value if isinstance(value, str) else schemas.canonical(value))[:_LONGEST]
-        for name, value in values.items()
-    }
-
-
-def _milliseconds(path: Path) -> int:
-    return int(path.stat().st_mtime * 1000) if path.exists() else 0
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

@@ -5,26 +5,30 @@ MLflow is imported when the first client is made, since that takes seconds.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
 import os
+import re
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.records import mlflow_file
 from harness.records.store import Store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _BATCH, _PARAMS = 1000, 100  # entries of one call, and parameters among them: MLflow's limits
-_made: Counter[Path] = Counter()  # how often this process has begun that database
+_PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # paths that mean in a URL what they say
+_opened = itertools.count()
 
 
-def tracking_uri(store: Store) -> str:
-    """The MLflow database of this store, as `mlflow server --backend-store-uri` takes it."""
-    return f"sqlite:///{(store.root / 'mlflow.db').absolute()}"
+def database(store: Store) -> Path:
+    """The file of the store's mirror."""
+    return store.root.absolute() / mlflow_file.NAME
 
 
 def artifact_root(store: Store) -> Path:
@@ -32,28 +36,79 @@ def artifact_root(store: Store) -> Path:
     return (store.root / "mlartifacts").absolute()
 
 
-def connect(store: Store) -> MlflowClient:
-    """A client of this store's database, which is made if it is missing. Sends nothing home."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+def server_arguments() -> list[str]:
+    """What `mlflow server` is called with in the store's folder: paths that need no quoting."""
+    return ["--backend-store-uri", f"sqlite:///{mlflow_file.NAME}",
+            "--default-artifact-root", "mlartifacts"]  # fmt: skip
+
+
+@contextlib.contextmanager
+def connected(file: Path) -> Iterator[MlflowClient]:
+    """A client of this database, which is made if it is missing. Sends nothing home."""
+    _quiet()
     from mlflow import MlflowClient
 
-    for name in ("mlflow", "alembic"):  # the making of the tables is not news
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return MlflowClient(tracking_uri=_uri_of_now(store))
+    with _plain(file.parent) as folder:
+        # MLflow keeps what it knows of a database by its URL, for the life of the process: each
+        # opening spells its own.
+        spelling = "./" * next(_opened)
+        yield MlflowClient(tracking_uri=f"sqlite:///{folder}/{spelling}{file.name}")
 
 
-def _uri_of_now(store: Store) -> str:
-    """The tracking URI, spelled anew each time this process finds the database gone.
+def fault(file: Path) -> str | None:
+    """Why this MLflow cannot go on with an existing database; see `mlflow_file.fault`."""
+    _quiet()
+    from mlflow.store.db.base_sql_model import Base
+    from mlflow.store.db.utils import _get_latest_schema_revision
+    from mlflow.store.tracking import sqlalchemy_store  # noqa: F401, it declares the tables
 
-    MLflow keeps an open database per URI for the life of the process; after the file was deleted
-    it would go on writing to the deleted one, and nobody would ever see it.
+    return mlflow_file.fault(file, _get_latest_schema_revision(), set(Base.metadata.tables))
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """What is raised where a database or a file of records is not to be had as it should be, by us
+    and MLflow and the libraries below it."""
+    import sqlite3
+
+    from alembic.util.exc import CommandError
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return ValueError, OSError, sqlite3.Error, SQLAlchemyError, MlflowException, CommandError
+
+
+def _quiet() -> None:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
+    # No connection outlives its transaction, nor the file that it was made to.
+    os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
+    import mlflow  # noqa: F401, it sets its loggers up
+
+    for name in ("mlflow", "alembic"):  # the making of tables is no news, and faults are raised
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+@contextlib.contextmanager
+def _plain(folder: Path) -> Iterator[str]:
+    """A path to the folder that can stand in MLflow's URLs.
+
+    MLflow takes apart what SQLAlchemy gets, and unquotes here and there: no quoting is right for
+    both. The kernel's own name for an open folder needs none.
+
+    Raises:
+        OSError: this system has no such names, and the folder's path needs one.
     """
-    database = (store.root / "mlflow.db").absolute()
-    if not database.exists():
-        _made[database] += 1
-    return f"sqlite:///{database.parent}/{'./' * (_made[database] - 1)}{database.name}"
+    if _PLAIN.fullmatch(str(folder)):
+        yield str(folder)
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        named = f"/proc/self/fd/{descriptor}"
+        os.stat(named)
+        yield named
+    finally:
+        os.close(descriptor)
 
 
 def experiment(client: MlflowClient, store: Store, name: str) -> str:

@@ -30,10 +30,6 @@ class Store:
         root = user_path(path, "the store")
         refused = f"cannot use {cut(str(root))} as a store"
         try:
-            root = root.absolute()
-        except FileNotFoundError:
-            raise ValueError(f"{refused}: the working directory is gone") from None
-        try:
             existing = next(p for p in (root, *root.parents) if p.exists() or p.is_symlink())
         except OSError as error:
             raise ValueError(f"{refused}: {error.strerror}") from None
@@ -68,9 +64,13 @@ class Store:
         """What is recorded under this name, if anything is."""
         if not is_plain_name(name):
             return None
-        if (self.suite(name) / "study.json").is_file():
+        if (self.suite(name) / "study.json").exists():
             return "study"
-        return "suite" if (self.suite(name) / "plan.json").is_file() else None
+        return "suite" if (self.suite(name) / "plan.json").exists() else None
+
+    def has_lost(self, name: str) -> bool:
+        """Whether there is a folder of that suite or study, but nothing that says what it is."""
+        return is_plain_name(name) and self.suite(name).is_dir() and self.kind_of(name) is None
 
     def trials(self) -> list[str]:
         """Ids of all trials that were begun, sorted."""

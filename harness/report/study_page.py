@@ -10,6 +10,7 @@ import pandas as pd
 
 from harness.records.files import write_atomic
 from harness.records.schemas import flatten
+from harness.redact import redacted
 from harness.report import presentation as show
 from harness.report.page import details, document, figure, scroll, section, table
 from harness.report.sentences import notes as comparison_notes
@@ -94,7 +95,7 @@ def _page(
         section("Every candidate", everyone),
         section("The study", table(_settings(study))),
         section("Machine and versions", table(machines(trials) if trials is not None else [])),
-        section("Reproduce", f"<pre>{html.escape(record['command'])}</pre>"),
+        section("Reproduce", f"<pre>{html.escape(redacted(record['command']))}</pre>"),
         section(
             "Optuna's dashboard",
             "<p>It opens the study's storage; STORE is the store's folder.</p>",

@@ -27,7 +27,7 @@ def write_report(directory: Path, suite_name: str, command: str) -> pd.DataFrame
     comparison = compare(trials)
     figures = draw(comparison)
     stability = _stability(directory, trials, figures)
-    claims = _claims(directory, suite_name)
+    claims = _claims(directory, str(plan.get("of", suite_name)))
     page = write_page(suite_name, command, comparison, trials, truncations, plan, figures, claims)
 
     _write_parquet(directory / "comparison.parquet", to_table(comparison))

@@ -49,6 +49,13 @@ def validated(spec: Any, kind: type[AnySpec]) -> AnySpec:
         raise ValueError(explain(error)) from None
 
 
+def renamed(spec: AnySpec, name: str | None) -> AnySpec:
+    """The suite or study under another name, if one is given. Raises ValueError as `validated`."""
+    if name is None:
+        return spec
+    return validated(spec.model_copy(update={"name": name}).model_dump(mode="json"), type(spec))
+
+
 def _telling(items: list[Any]) -> list[Any]:
     """Without those that say of a list that it is no number, where it may be a list, too, and
     another says what is wrong in it."""

@@ -53,13 +53,7 @@ def data_folder(given: str | Path | None) -> Path:
 
     Raises ValueError for a path that is none.
     """
-    folder = default_data_dir() if given is None else user_path(given, "the data folder")
-    try:
-        return folder.absolute()
-    except FileNotFoundError:
-        raise ValueError(
-            f"the working directory is gone, and so is the data folder {folder} below it"
-        ) from None
+    return default_data_dir() if given is None else user_path(given, "the data folder")
 
 
 def build(task_spec: TaskSpecBase, data_dir: str | Path | None = None) -> Task:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness.notes import say
 from harness.records.store import Store
 from harness.suite.specs import TrialSpec
 
-from .stops import Signals, say, stoppable
+from .stops import Signals, stoppable
 from .trial import Interrupted, Setting, run_trial
 
 ANSWER = "stopping: the trial takes a checkpoint at its next boundary; again to stop at once"

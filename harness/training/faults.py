@@ -5,6 +5,7 @@ Nothing else decides that. Errors of both kinds are told in one line that can be
 
 from __future__ import annotations
 
+import errno
 import traceback
 from pathlib import Path
 
@@ -18,15 +19,31 @@ MACHINE_SIGNS = (
 )  # fmt: skip
 
 
+# What an `OSError` is of where another attempt would end the same. A file that is not there may
+# come yet on a shared disk, and room on a full one.
+LASTING = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ELOOP,
+    errno.ENAMETOOLONG,
+}  # fmt: skip
+
+
 class Diverged(Exception):
     """A NaN or infinite loss or metric, or a broken system: a result, not a fault."""
 
 
 def is_fault(error: BaseException) -> bool:
-    """Whether the machine is to blame rather than the trial: memory, device, files."""
+    """Whether the machine is to blame rather than the trial: memory, device, files.
+
+    Such an error never becomes a trial's result.
+    """
     if isinstance(error, MemoryError | OSError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in MACHINE_SIGNS)
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether it is a fault that another attempt may not meet."""
+    return is_fault(error) and not (isinstance(error, OSError) and error.errno in LASTING)
 
 
 def described(error: BaseException) -> str:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import resource
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from harness.suite.specs import TrialSpec
 from harness.tasks.base import TaskInfo
+from harness.tasks.room import machine_memory
 
 FLOAT = 4  # bytes of a float32
-CGROUPS, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 @dataclass(frozen=True)
@@ -71,35 +68,6 @@ def parameters(model: Any, info: TaskInfo, dims: Sequence[int]) -> int:
     return numbers + info.outputs * (H + 1)
 
 
-def machine_memory() -> int:
-    """Bytes that a process may come to hold here, swap included."""
-    import psutil
-
-    swap = psutil.swap_memory().total
-    limits = [psutil.virtual_memory().total + swap]
-    limits += [limit + swap for limit in _cgroup_limits()]
-    own, _ = resource.getrlimit(resource.RLIMIT_AS)
-    limits += [own] if own != resource.RLIM_INFINITY else []
-    return min(limits)
-
-
-def _cgroup_limits() -> Iterator[int]:
-    """Of this process's control groups, versions 1 and 2, and of those that they lie in."""
-    with contextlib.suppress(OSError):
-        for line in OWN_CGROUP.read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            if controllers and "memory" not in controllers.split(","):
-                continue
-            root = CGROUPS / "memory" if controllers else CGROUPS
-            name = "memory.limit_in_bytes" if controllers else "memory.max"
-            group = root / path.lstrip("/")
-            for place in (group, *group.parents):
-                with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
-                    yield int((place / name).read_text())
-                if place == root:
-                    break
-
-
 def _needs(trial: TrialSpec, total: int, need: Need) -> str:
     parts = {"model and optimizer": need.model, "activations": need.activations, "data": need.data}
     listed = ", ".join(f"{_size(count)} for {what}" for what, count in parts.items() if count)
@@ -115,4 +83,4 @@ def _size(count: int) -> str:
     return f"{count / 2**30:.3g} GiB" if count >= 2**30 else f"{count / 2**20:.3g} MiB"
 
 
-__all__ = ["Need", "check_memory", "least_memory", "machine_memory", "parameters"]
+__all__ = ["Need", "check_memory", "least_memory", "parameters"]

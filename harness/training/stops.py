@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+
+from harness.notes import mute_what_is_closed, say
 
 ECHO = 1.0  # seconds in which further signals count as the same one
 
@@ -104,34 +104,4 @@ def _answered(signals: Signals) -> Iterator[None]:
         os.close(write)
 
 
-def say(text: str) -> None:
-    """A note on standard error, for whoever still reads it."""
-    try:
-        print(f"harness: {text}", file=sys.stderr, flush=True)
-    except OSError:
-        mute_what_is_closed()
-
-
-def mute_what_is_closed() -> None:
-    """Standard output and error go nowhere where nobody can read them any more.
-
-    Every later write would be an error (EIO of a terminal, EPIPE of a pipe), in the middle of
-    what still has to be put in order.
-    """
-    for descriptor in (1, 2):
-        if _is_closed(descriptor):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, descriptor)
-            os.close(nowhere)
-
-
-def _is_closed(descriptor: int) -> bool:
-    poll = select.poll()
-    poll.register(descriptor, 0)
-    try:
-        return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))
-    except OSError:
-        return False
-
-
-__all__ = ["ECHO", "Signals", "mute_what_is_closed", "say", "stop_signals", "stoppable"]
+__all__ = ["ECHO", "Signals", "stop_signals", "stoppable"]

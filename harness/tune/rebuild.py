@@ -71,7 +71,7 @@ def newest_comparison(name: str, store: Store) -> str:
 
 def _content(name: str, store: Store) -> dict[str, Any]:
     path = store.suite(name) / "study.json"
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(f"no record of study {name} in {store.root}: harness tune makes it")
     return read_study(path)
 

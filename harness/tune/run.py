@@ -14,7 +14,7 @@ from harness.records.sealed import write_sealed
 from harness.records.store import Store
 from harness.run import Account, Wishes, launch_and_account, publish
 from harness.suite import FullSpec
-from harness.suite.explain import validated
+from harness.suite.explain import renamed, validated
 from harness.suite.load import find
 
 from .jobs import StudyJobs
@@ -51,7 +51,8 @@ def run_study(
     """
     from .search import open_search
 
-    study, wishes = validated(study, Study), wishes or Wishes()
+    wishes = wishes or Wishes()
+    study = renamed(validated(study, Study), wishes.name)
     check_address(wishes.address)
     before = check_name(study, store)
     account = Account(store.suite(study.name) / "index.html")
@@ -103,6 +104,8 @@ def check_name(study: Study, store: Store) -> dict[str, Any]:
 
 def _is_of_study(store: Store, name: str) -> bool:
     """Whether a plan was written by `harness tune`, whose study.json is lost."""
+    if store.kind_of(name.rpartition(".")[0]) == "study":  # the confirmation of that one
+        return False
     try:
         plan = read_plan(store.suite(name) / "plan.json", name)
     except ValueError:
@@ -136,7 +139,7 @@ def conclude(ledger: Ledger, begun: float, account: Account) -> float:
 
 def mirror_stopped(ledger: Ledger) -> None:
     """Bring the trials of stopped and failed candidates into the mirror, apart from results."""
-    from harness.records.mirror import mirror
+    from harness.records.mirror import update
 
     study, store = ledger.study, ledger.store
     others = [c for c in ledger.candidates.values() if c.state in ("stopped", "failed")]
@@ -148,7 +151,7 @@ def mirror_stopped(ledger: Ledger) -> None:
     record = {**plan.record(), "command": ledger.command}
     write_sealed(store.suite(name) / "plan.json", record)
     collect(store, name, record)
-    mirror(store, name, None)
+    update(store, name)
 
 
 def recommendation(ledger: Ledger) -> dict[str, Any]:

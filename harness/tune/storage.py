@@ -17,8 +17,10 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from harness.inputs import cut, user_path
+from harness.records.files import make_shared
 from harness.records.locks import Busy
 from harness.records.store import Store
+from harness.redact import redacted
 
 FILE = "optuna.db"
 CONNECT_SECONDS = 4  # until a server that does not answer counts as unreachable
@@ -43,10 +45,16 @@ def locate(storage_url: str | None, store: Store) -> URL:
         raise ValueError(
             "the storage must be sqlite:///FILE or postgresql://USER@HOST/DATABASE"
         ) from None
+    if storage_url.partition("?")[0].count("@") > 1:  # the rest of a password would be the host
+        raise ValueError("the storage's URL has more than one '@': in a password it is written %40")
     if url.get_backend_name() == "sqlite":
         if not url.database or url.database == ":memory:":
             raise ValueError("a storage in memory would be lost: name a file, sqlite:///FILE")
-        file = user_path(url.database, "the storage").absolute()
+        if url.query:
+            raise ValueError(
+                "a storage sqlite:///FILE takes nothing after '?'; in a path it is %3F"
+            )
+        file = user_path(url.database, "the storage")
         if not file.parent.is_dir():
             where = f"there is no folder {cut(str(file.parent))}"
             raise ValueError(f"the storage {cut(str(file))} cannot be: {where}")
@@ -74,7 +82,7 @@ def shown(url: URL) -> str:
     """The storage as a user reads it, without a password."""
     if url.get_backend_name() == "sqlite":
         return str(url.database)
-    return url.set(drivername="postgresql").render_as_string(hide_password=True)
+    return redacted(url.set(drivername="postgresql").render_as_string(hide_password=True))
 
 
 @contextlib.contextmanager
@@ -83,7 +91,10 @@ def faults(url: URL) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        raise ValueError(f"the storage {shown(url)}: {_first_line(error)}") from None
+        asked = url.query.get("password", ())
+        secrets = [url.password, *((asked,) if isinstance(asked, str) else asked)]
+        said = redacted(_first_line(error), map(str, filter(None, secrets)))
+        raise ValueError(f"the storage {shown(url)}: {said}") from None
 
 
 def _first_line(error: BaseException) -> str:
@@ -162,12 +173,21 @@ def storage(url: URL) -> Iterator[optuna.storages.RDBStorage]:
         ValueError: it cannot be reached, or is no storage of this version of Optuna.
     """
     if url.get_backend_name() == "sqlite":
+        assert url.database is not None
+        make_shared(Path(url.database))
         kwargs: dict[str, Any] = {"connect_args": {"timeout": SQLITE_SECONDS}}
     else:
         kwargs = {"connect_args": _connect_args(), "pool_pre_ping": True}
+    spelled = url.render_as_string(hide_password=False)
+    if make_url(spelled).database != url.database:
+        raise ValueError(
+            f"no URL that SQLAlchemy reads here names {shown(url)}: choose another path"
+        )
     with faults(url):
         try:
-            opened = optuna.storages.RDBStorage(url.render_as_string(False), engine_kwargs=kwargs)
+            # Optuna takes braces for fields to fill in.
+            spelled = spelled.replace("{", "{{").replace("}", "}}")
+            opened = optuna.storages.RDBStorage(spelled, engine_kwargs=kwargs)
         except RuntimeError as error:  # tables of another version of Optuna
             raise ValueError(f"the storage {shown(url)}: {error}") from None
     try:

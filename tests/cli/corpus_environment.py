@@ -4,8 +4,8 @@ LONG = "x" * 100_000
 DIGITS = "9" * 5_000
 TRIAL, RUN, TUNE = ("trial", "spec.json"), ("run", "tiny.py"), ("tune", "timing.digits")
 
-THREADS = "HARNESS_THREADS must be a whole number from 1, not "
-SECONDS = "HARNESS_CHECKPOINT_SECONDS must be a number of seconds, not "
+THREADS = "HARNESS_THREADS must be a whole number from 1 to "
+SECONDS = "HARNESS_CHECKPOINT_SECONDS must be a number of seconds from 0 to "
 
 NUMBERS = ("", " ", "-1", "+1", "1e3", "two", "²", "٣", DIGITS, LONG)
 
@@ -25,7 +25,7 @@ CASES = [
         for value in ("gpu", "CPU", " cpu", "cuda:", "cuda:-1", "cuda:x", "cpu:0", "mps", LONG)
     ),
     ({"HARNESS_DEVICE": "cuda:0"}, TRIAL, "no GPU can be used here"),
-    ({"HARNESS_DEVICE": f"cuda:{DIGITS}"}, TRIAL, "no GPU can be used here"),
+    ({"HARNESS_DEVICE": f"cuda:{DIGITS}"}, TRIAL, "HARNESS_DEVICE is 'cuda:999"),
     ({"HARNESS_DEVICE": "cuda"}, RUN, "no GPU can be used here"),
     ({"HARNESS_THREADS": "2"}, (*RUN, "--cpus", "1"), "a trial needs as many CPUs, not --cpus 1"),
     ({"HARNESS_THREADS": "many"}, TUNE, THREADS),

@@ -55,7 +55,7 @@ DAMAGED = [
     (b'{"suite": {}, "trials": [null]}', "plan.json"),
     (b'{"suite": {}, "trials": [{}]}', "plan.json"),
     (b'{"suite": {}, "trials": [{"trial_id": 3}]}', "plan.json"),
-    (b'{"suite": {}, "trials": [{"trial_id": "../../etc"}]}', "etc"),
+    (b'{"suite": {}, "trials": [{"trial_id": "../../etc"}]}', "plan.json"),
     (b'{"suite": {}, "trials": [{"trial_id": "' + b"x" * 100_000 + b'"}]}', "plan.json"),
     (b'{"suite": {}, "trials": [{"trial_id": "a\\u0000b"}]}', "plan.json"),
 ]
@@ -90,10 +90,10 @@ CASES = [
     # records of the suite
     (nothing, ("table", "tiny.py", *STORE), "no record of suite tiny in"),
     (partial(a_folder, "store/suites/tiny"), ("table", "tiny.py", *STORE), "no record of suite"),
-    (partial(a_folder, PLAN), ("table", "tiny.py", *STORE), "no record of suite tiny in"),
+    (partial(a_folder, PLAN), ("table", "tiny.py", *STORE), "plan.json: Is a directory"),
     (partial(a_link, PLAN, "nosuch"), ("table", "tiny.py", *STORE), "no record of suite tiny in"),
     (partial(a_link, PLAN, "plan.json"), ("table", "tiny.py", *STORE), "no record of suite tiny"),
-    (partial(a_link, PLAN, "/dev/zero"), ("table", "tiny.py", *STORE), "no record of suite"),
+    (partial(a_link, PLAN, "/dev/zero"), ("table", "tiny.py", *STORE), "is larger than 64 MiB"),
     (record(b'{"suite": {}, "trials": []}'), ("table", "tiny", *STORE), "no finished trial yet"),
     (
         record(b'\xef\xbb\xbf{"suite": {}, "trials": []}'),

@@ -4,12 +4,16 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
+from pathlib import Path
 
 import pytest
 
 HARNESS = [sys.executable, "-c", "from harness.cli import main; main()"]
 # A process of its own finds the harness that this one tests.
 PATHS = os.pathsep.join(os.path.abspath(path) for path in sys.path if path)
+
+STORED = Path(__file__).parents[1] / "stored" / "store.tar.xz"
 
 
 def environment(**variables):
@@ -75,8 +79,8 @@ def test_a_suite_that_leaves_for_another_folder_takes_no_store_with_it(here):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("plan", "demo"), "the working directory does not exist any more"),
-        (("claims", "--store", "x"), "the working directory does not exist any more"),
+        (("plan", "demo"), "the working directory is gone"),
+        (("claims", "--store", "x"), "the working directory is gone"),
         (("plan", "tiny.py"), "no suite file tiny.py"),
         (("trial", "spec.json"), "cannot read spec.json: No such file or directory"),
     ],
@@ -113,3 +117,55 @@ def test_without_standard_error_nothing_goes_elsewhere(here):
         env=environment(),
     )
     assert (done.returncode, done.stdout) == (2, b"")
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """A store with a table to print."""
+    folder = tmp_path_factory.mktemp("stored")
+    with tarfile.open(STORED) as tar:
+        tar.extractall(folder, filter="data")
+    return str(folder / "store")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "has", "lacks"),
+    [("utf-8", "±", "+-"), ("latin-1", "±", "−"), ("ascii", "+-", "±"), ("cp437", "±", "−")],
+)
+def test_a_terminal_that_cannot_show_it_all_gets_the_table(stored, encoding, has, lacks):
+    done = harness("table", "tiny", "--store", stored, env=environment(PYTHONIOENCODING=encoding))
+    assert (done.returncode, done.stderr) == (0, b"")
+    text = done.stdout.decode(encoding)
+    assert has in text
+    assert lacks not in text
+
+
+def test_a_reader_that_leaves_is_no_fault(stored):
+    command = [*HARNESS, "table", "tiny", "--store", stored, "--format", "json"]
+    running = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+    )
+    running.stdout.close()
+    assert running.stderr.read() == b""
+    assert running.wait(60) == 1
+
+
+@pytest.mark.parametrize("arguments", [("table", "tiny"), ("table", "tiny", "--format", "json")])
+def test_output_that_has_no_room_is_one_line(stored, arguments):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*HARNESS, *arguments, "--store", stored],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"harness: ")
+    assert done.stderr.endswith(b"No space left on device\n")
+    assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("store", ["/dev/full", "/dev/null/x"])
+def test_a_store_that_is_a_device(here, store):
+    assert "is not a folder" in refused(harness("run", "tiny.py", "--store", store))

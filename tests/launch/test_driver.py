@@ -1,5 +1,6 @@
 """The driver's loop and its signals, with a pool that works at once."""
 
+import errno
 import signal
 import time
 
@@ -8,7 +9,7 @@ import pytest
 from harness.launch import Interrupted, driver, launch
 from harness.launch.driver import Launch
 from harness.launch.pool import Slot
-from harness.records.store import Store
+from harness.records.store import Store, TrialDir
 from harness.training.stops import Signals
 from tests.launch.fakes import FakeJobs, Watcher, job, tiny
 
@@ -90,6 +91,16 @@ def test_only_faults_of_the_machine_are_tried_again(tmp_path, attempts, status, 
     assert attempts == []
     failure = Store(tmp_path).trial(tiny(0).trial_id).failure()
     assert (failure and failure["attempt"]) == noted
+
+
+def test_a_full_disk_that_cannot_note_a_failure_does_not_end_the_launch(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "failure.json")
+
+    monkeypatch.setattr(TrialDir, "write_failure", full)
+    jobs, pool, sink = FakeJobs([job(tiny(0))]), FakePool({0: ["fault", "completed"]}), Watcher()
+    assert all_of(jobs, pool, tmp_path, sink=sink, retries=1) == [(0, "completed")]
+    assert "cannot be noted: failure.json: No space left on device" in " ".join(sink.said)
 
 
 def test_jobs_for_which_every_node_was_lost_are_given_up(tmp_path, monkeypatch):

@@ -1,10 +1,13 @@
 """Stopping a launch on an own Ray: no process stays, no folder, and the store goes on."""
 
 import contextlib
+import fcntl
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -19,7 +22,7 @@ from tests.launch.fakes import tiny
 ROOT = Path(__file__).parents[2]
 STEPS = 100_000  # more than any test waits for
 DRIVER = f"""
-import sys
+import signal, sys
 from pathlib import Path
 from harness.launch import Interrupted, launch
 from tests.launch.fakes import FakeJobs, Watcher, job, tiny
@@ -32,6 +35,7 @@ jobs = FakeJobs([job(tiny(0)), job(tiny(1, steps={STEPS}))], [job(tiny(2))])
 try:
     launch(jobs, Path(sys.argv[1]), concurrency=1, progress=Watcher(show))
 except Interrupted as interrupted:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # what comes once it is over
     print("interrupted", [o.status for _, o in interrupted.outcomes], flush=True)
     sys.exit(130)
 """
@@ -57,20 +61,29 @@ def sigterm(driver):
     driver.terminate()
 
 
+def hang_up(driver):
+    os.close(driver.terminal)  # the kernel tells the whole group, as far as it listens
+    driver.terminal = None
+
+
 @pytest.fixture
 def under_way(tmp_path):
     """A driver in the middle of its second trial, its children, and the folder of its Ray."""
     # Without the token of a Ray that an earlier test ran in this process.
     fresh = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    terminal, end = pty.openpty()
     driver = subprocess.Popen(
         [sys.executable, "-c", DRIVER, str(tmp_path)],
         cwd=ROOT,
         env=fresh,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=end,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(end, termios.TIOCSCTTY, 0),
     )
+    os.close(end)
+    driver.terminal = terminal
     children = []
     try:
         assert driver.stdout is not None
@@ -83,6 +96,8 @@ def under_way(tmp_path):
             with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
                 process.kill()
         driver.communicate()
+        if driver.terminal is not None:
+            os.close(driver.terminal)
 
 
 def named(children, part):
@@ -96,8 +111,8 @@ def check_that_it_stops(under_way, stop):
     assert all(named(children, part) for part in ("gcs_server", "raylet", "ray::TrialWorker"))
     start = time.monotonic()
     stop(driver)
-    out, err = driver.communicate(timeout=40)
-    assert driver.returncode == 130, err
+    out, _ = driver.communicate(timeout=40)
+    assert driver.returncode == 130
     assert time.monotonic() - start < 20
     assert out.splitlines()[-1] == "interrupted ['completed']"
     _, alive = psutil.wait_procs(children, timeout=2)
@@ -105,7 +120,9 @@ def check_that_it_stops(under_way, stop):
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("stop", [ctrl_c_twice, sigterm])
+@pytest.mark.parametrize(
+    "stop", [ctrl_c_twice, hang_up, pytest.param(sigterm, marks=pytest.mark.slow)]
+)
 def test_a_stop_leaves_no_process_and_a_store_that_goes_on(tmp_path, under_way, stop):
     folder = under_way[2]
     assert (folder / "token").stat().st_mode & 0o777 == 0o600
@@ -137,5 +154,6 @@ def test_a_killed_driver_leaves_neither_process_nor_folder(under_way):
     driver.kill()
     driver.wait()
     _, alive = psutil.wait_procs(children, timeout=30)
-    assert not alive
+    # Who adopts the dead may leave them in the table for a while.
+    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
     assert not folder.exists()

@@ -45,6 +45,11 @@ def test_a_trial_that_another_process_runs_is_busy(tmp_path, outcome_of):
     ("error", "status"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), "fault"),
+        (OSError(errno.EIO, "Input/output error"), "fault"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory"), "fault"),
+        (PermissionError(errno.EACCES, "Permission denied", "/store"), "refused"),
+        (OSError(errno.EROFS, "Read-only file system", "/store"), "refused"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "/store"), "refused"),
         (MemoryError("no more"), "fault"),
         (RuntimeError("CUDA error: uncorrectable ECC error"), "fault"),
         (RuntimeError("can't start new thread"), "fault"),

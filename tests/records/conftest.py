@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from harness.records.collect import collect
 from harness.records.store import Store, TrialDir
 
 SPEC: dict[str, Any] = {
@@ -61,3 +62,23 @@ def ended():
 @pytest.fixture
 def spec() -> dict[str, Any]:
     return SPEC
+
+
+def record_demo(store: Store) -> dict[str, Any]:
+    """A suite of two trials, one of them in two roles, with a report; its plan."""
+    end(store, "aa", points=1000)
+    end(store, "bb", seed=1)
+    roles = [("aa", "full"), ("aa", "small"), ("bb", "full")]
+    plan = {"trials": [{"trial_id": t, "label": r, "role": r, "matches": None} for t, r in roles]}
+    collect(store, "demo", plan)
+    folder = store.suite("demo")
+    (folder / "index.html").write_text("<html>")
+    (folder / "figures").mkdir()
+    (folder / "figures" / "a.png").write_bytes(b"png")
+    return plan
+
+
+@pytest.fixture
+def recorded(store):
+    """The store and the plan of `record_demo`."""
+    return store, record_demo(store)

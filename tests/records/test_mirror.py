@@ -4,44 +4,15 @@ import shutil
 
 import pytest
 
-from harness.records import mlflow_io
 from harness.records.collect import collect
-from harness.records.mirror import POINTS, mirror
+from harness.records.mirror import mirror
+from harness.records.mirror_content import POINTS
 from harness.records.store import Store
+
+from .mirrored import runs_of
 
 LAUNCH = {"id": "launch-1", "command": "harness run demo", "machine": {"cores": 2}}
 TABLES = {"trials.parquet", "curves.parquet", "truncations.parquet", "spectra.parquet"}
-
-
-@pytest.fixture
-def recorded(store, ended):
-    """A suite of two trials, one of them in two roles, with a report."""
-    ended(store, "aa", points=1000)
-    ended(store, "bb", seed=1)
-    roles = [("aa", "full"), ("aa", "small"), ("bb", "full")]
-    plan = {"trials": [{"trial_id": t, "label": r, "role": r, "matches": None} for t, r in roles]}
-    collect(store, "demo", plan)
-    folder = store.suite("demo")
-    (folder / "index.html").write_text("<html>")
-    (folder / "figures").mkdir()
-    (folder / "figures" / "a.png").write_bytes(b"png")
-    return store, plan
-
-
-def runs_of(store):
-    """(parents by launch, children by trial, client), duplicates counted."""
-    client = mlflow_io.connect(store)
-    found = client.get_experiment_by_name("demo")
-    runs = list(mlflow_io.all_runs(client, found.experiment_id))
-    parents = [run for run in runs if "harness.launch" in run.data.tags]
-    children = [run for run in runs if "harness.trial_id" in run.data.tags]
-    assert len(parents) + len(children) == len(runs)
-    return (
-        {run.data.tags["harness.launch"]: run for run in parents},
-        {run.data.tags["harness.trial_id"]: run for run in children},
-        len(runs),
-        client,
-    )
 
 
 def test_what_it_holds(recorded):

@@ -41,6 +41,11 @@ def test_a_spec_comes_back_as_it_was(written):
     )
 
 
+def test_a_byte_order_mark_is_no_part_of_a_spec(written):
+    marked = written(b"\xef\xbb\xbf" + json.dumps(SPEC).encode())
+    assert read_trial(marked) == TrialSpec.model_validate(SPEC)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

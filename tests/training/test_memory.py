@@ -8,7 +8,7 @@ import torch
 from harness.models import build
 from harness.suite import LRUSpec, TaskSpec, TrainingSpec, TrialSpec
 from harness.training import memory
-from harness.training.memory import check_memory, least_memory, machine_memory, parameters
+from harness.training.memory import check_memory, least_memory, parameters
 
 DIGITS = TaskSpec(name="digits")
 
@@ -125,27 +125,3 @@ def test_on_a_gpu_the_data_stay_outside_and_the_model_in_it(monkeypatch):
     check_memory(trial(), gpu_bytes=need.model + need.activations)
     with pytest.raises(ValueError, match="the GPU has "):
         check_memory(trial(), gpu_bytes=need.model + need.activations - 1)
-
-
-@pytest.mark.parametrize(
-    ("line", "name", "value", "limited"),
-    [
-        ("0::/a/b", "a/memory.max", "12345678", True),
-        ("0::/a/b", "memory.max", "12345678", True),
-        ("0::/a/b", "a/b/memory.max", "max", False),
-        ("5:memory:/c", "memory/c/memory.limit_in_bytes", "12345678", True),
-        ("5:cpu,memory:/c", "memory/memory.limit_in_bytes", "12345678", True),
-        ("5:cpu:/c", "memory/c/memory.limit_in_bytes", "12345678", False),
-    ],
-)
-def test_a_control_group_limits_what_there_is(tmp_path, monkeypatch, line, name, value, limited):
-    import psutil
-
-    groups = tmp_path / "groups"
-    (groups / name).parent.mkdir(parents=True)
-    (groups / name).write_text(value)
-    (tmp_path / "cgroup").write_text(f"{line}\n")
-    monkeypatch.setattr(memory, "CGROUPS", groups)
-    monkeypatch.setattr(memory, "OWN_CGROUP", tmp_path / "cgroup")
-    swap = psutil.swap_memory().total
-    assert (machine_memory() == 12345678 + swap) is limited

@@ -79,7 +79,8 @@ except KeyboardInterrupt:
 """
 CLOSED = """
 import os, sys, time
-from harness.training.stops import Signals, say, stoppable
+from harness.notes import say
+from harness.training.stops import Signals, stoppable
 if os.fork():
     os.wait()
     sys.exit()

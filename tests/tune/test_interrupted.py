@@ -5,13 +5,15 @@ import json
 import pytest
 
 from harness import run
+from harness.cli import execute
 from harness.launch import Interrupted
 from harness.records.store import Store
+from harness.tune import search as search_room
 from harness.tune.rebuild import rebuild_study
 from harness.tune.run import run_study
 from harness.tune.search import Search
 
-from .playing import Killed, launching, tiny_study
+from .playing import STUDY, Killed, launching, tiny_study
 from .playing import run as train
 
 FEW, MORE = {"candidates": 4}, {"candidates": 8}
@@ -81,3 +83,34 @@ def test_a_walk_over_known_candidates_hides_none(tune, monkeypatch):
     with pytest.raises(Killed):
         tune(MORE)
     assert shown(tune.store) == (before, answer)
+
+
+def test_a_password_is_nowhere_in_the_store(tmp_path, monkeypatch, capfd):
+    """All files of a study that was interrupted, gone on with and reported, MLflow's too."""
+    secret = "hunter2swordfish"
+    url = f"postgresql://me:p@{secret}%2F@host/db?password={secret}"
+    monkeypatch.setenv("HARNESS_DEVICE", "cpu")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "import json\nfrom harness.tune import Study\n"
+        f"study = Study.model_validate_json({json.dumps(STUDY | {'budget': FEW})!r})\n"
+    )
+    opened = search_room.open_search
+    monkeypatch.setattr(
+        search_room, "open_search", lambda study, _, store: opened(study, None, store)
+    )
+    words = ["tune", "mine.py:study", "--store", "store", "--storage", url]
+    monkeypatch.setattr("sys.argv", ["harness", *words])
+    for cut, code in ({"stop": 3}, 130), ({}, 0):
+        monkeypatch.setattr(run, "launch", launching(**cut))
+        assert execute(words) == code
+    assert execute(["report", "tiny", "--store", "store"]) == 0
+    said = "".join(capfd.readouterr())
+    assert "Go on with: harness tune" in said
+    assert "PGPASSWORD" in said
+    assert secret not in said
+    holding = [p for p in (tmp_path / "store").rglob("*") if p.is_file()]
+    assert {"mlflow.db", "launches.json", "index.html", "study.json"} <= {p.name for p in holding}
+    assert not [p for p in holding if secret.encode() in p.read_bytes()]
+    page = (tmp_path / "store" / "suites" / "tiny" / "index.html").read_text()
+    assert "***" in page

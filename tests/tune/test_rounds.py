@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
 
+from harness.records.sealed import write_sealed
 from harness.records.store import Store
 from harness.suite import FullSpec, InTrainingSpec, LRUSpec, TaskSpec
 from harness.training.flops import step_flops
 from harness.training.trial import Setting, run_trial
+from harness.tune.frames import candidates_frame, damaged_of
 from harness.tune.judge import check_margin, resolution, weakness
 from harness.tune.outlook import outlook, spent_steps
+from harness.tune.rebuild import rebuild_study
 from harness.tune.rounds import Halted, confirmation
 from harness.tune.run import check_name
 from harness.tune.suggest import sobol
@@ -276,6 +280,38 @@ def test_records_of_others_are_not_written_over(undisturbed, tmp_path):
         check_name(tiny_study(margin=0.4), undisturbed)
     with pytest.raises(ValueError, match=r"holds a suite tiny\.confirm"):
         check_name(tiny_study(name="tiny.confirm"), undisturbed)
+
+
+@pytest.mark.parametrize("damage", [b"{}", b"", b"[" * 100_000, None])
+def test_a_study_whose_books_are_lost_is_named_and_may_go_on(undisturbed, tmp_path, damage):
+    """The report says that `harness tune` writes study.json anew; so it must not refuse to."""
+    path = undisturbed.suite("tiny") / "study.json"
+    store = Store.open(tmp_path)
+    write_sealed(store.suite("tiny") / "plan.json", {"trials": [], "command": "harness tune t.py"})
+    copy = store.suite("tiny") / "study.json"
+    copy.write_bytes(path.read_bytes())
+    assert check_name(tiny_study(), store)["finalists"] == concluded(undisturbed)["finalists"]
+    if damage is None:
+        copy.unlink()
+    else:
+        copy.write_bytes(damage)
+    with pytest.raises(
+        ValueError, match=r"study\.json.*; harness tune writes it anew|no record of"
+    ):
+        rebuild_study("tiny", store)
+    assert check_name(tiny_study(), store) == {}
+
+
+def test_a_damaged_trial_of_a_study_is_named_and_left_out(undisturbed, tmp_path):
+    store = Store.open(shutil.copytree(undisturbed.root, tmp_path / "store"))
+    content = concluded(store)
+    lost = content["candidates"][0]["trials"]["1"]
+    (store.trial(lost).path / "result.json").write_text("{}")
+    frames = [candidates_frame(content, one) for one in (undisturbed, store)]
+    assert set(frames[0].trial_id) - set(frames[1].trial_id) == {lost}
+    lines = damaged_of(content, store)
+    assert len(lines) == 1
+    assert f"trials/{lost} is damaged (result.json" in lines[0]
 
 
 def test_stopped_candidates_are_mirrored_apart(tmp_path):

@@ -196,3 +196,41 @@ def test_a_server_that_is_lost_under_way_is_said_in_one_line(make_study, store, 
             search.batch(0)
         assert "\n" not in str(said.value)
     assert drive(make_study(), postgres, store) == drive(make_study(), None, store)
+
+
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://me:{SECRET}@127.0.0.1:9/db",
+        f"postgresql://me:p%40{SECRET}%25%2Fx@127.0.0.1:9/db",
+        f"postgresql://me:p/{SECRET}@127.0.0.1:9/db",
+        f"postgresql://me:{{{SECRET}}}@127.0.0.1:9/db",
+        f"postgresql://me@127.0.0.1:9/db?password={SECRET}",
+        f"postgresql://me:p@{SECRET}@127.0.0.1:9/db",
+        f"postgresql://me:p@{SECRET}:x@127.0.0.1:9/db",
+        f"postgresql://me:p@x/{SECRET}@127.0.0.1:9/db",
+        f"postgresql://me:{SECRET}@127.0.0.1:port/db",
+        f"mysql://me:{SECRET}@127.0.0.1:9/db",
+        f"sqlite:///x.db?password={SECRET}",
+        f"{SECRET}@127.0.0.1:9/db",
+    ],
+)
+def test_no_message_has_the_password(make_study, store, url):
+    pytest.importorskip("psycopg2", reason="psycopg2 is not installed")
+    assert SECRET not in refused(make_study, url, store)
+    assert not store.root.exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["a?b", "a%3Fb", "a#b %", "é\n", "{a}", "{SCHEMA_VERSION}", "a\\'\""]
+)
+def test_the_file_is_in_the_store_whatever_that_is_called(make_study, tmp_path, name):
+    store = Store.open(tmp_path / "around" / name)
+    for _ in range(2):  # made, and gone on with
+        with open_search(make_study(), None, store) as search:
+            search.batch(0)
+    assert [path.name for path in (tmp_path / "around").iterdir()] == [name]
+    assert [path.name for path in store.root.glob("optuna*")] == ["optuna.db"]

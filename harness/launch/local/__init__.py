@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from harness.inputs import cut, os_reason
+from harness.notes import say
 from harness.training.environment import ray_start_seconds
 
 from ..worker import usable_cores
@@ -23,6 +24,9 @@ PATIENCE = {  # units in a second
     "RAY_worker_register_timeout_seconds": 1,
     "RAY_agent_register_timeout_ms": 1000,
 }
+OBJECT_STORE_BYTES = 100 * 1024**2  # specs and outcomes are all that goes through it
+# What a Ray whose private parts are others than `head` knows would raise.
+UNKNOWN = (ImportError, AttributeError, TypeError)
 
 
 @contextlib.contextmanager
@@ -45,7 +49,7 @@ def own_ray(cpus: int) -> Iterator[Any]:
     try:
         try:
             with _settings(str(folder), seconds), _deaf_to_hangups():
-                ray = _connected(cpus, str(folder / "ray"), seconds, heads)
+                ray = _connected(cpus, str(folder / "ray"), seconds, heads, before)
         except Exception as error:
             raise ValueError(f"Ray does not start on this machine: {_reason(error)}") from error
         up = True
@@ -54,22 +58,42 @@ def own_ray(cpus: int) -> Iterator[Any]:
         _end(heads, before, gracefully=up)
 
 
-def _connected(cpus: int, folder: str, seconds: float, heads: list[Any]) -> Any:
+def _connected(cpus: int, folder: str, seconds: float, heads: list[Any], before: set[Any]) -> Any:
     """Start the node, which goes into `heads` at once, and connect to it."""
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what it says, we say in a line
     import ray
 
-    from .head import Head
+    cpus = max(usable_cores(), cpus)
+    try:
+        from .head import Head
 
-    heads.append(Head(max(usable_cores(), cpus), folder, seconds))
-    heads[0].start()
+        heads.append(Head(cpus, folder, seconds, OBJECT_STORE_BYTES))
+        heads[0].start()
+        where = {"address": heads[0].gcs_address}
+    except UNKNOWN as error:
+        _end(heads, before, gracefully=False)
+        heads.clear()
+        where = _plainly(cpus, folder)
+        said = cut(f"{type(error).__name__}: {error}")
+        say(f"Ray {ray.__version__} is started as it starts itself, dashboard and all ({said})")
     ray.init(
-        address=heads[0].gcs_address,
         namespace=f"harness-{uuid.uuid4().hex}",
         log_to_driver=False,
         logging_level=logging.ERROR,
+        **where,
     )
     return ray
+
+
+def _plainly(cpus: int, folder: str) -> dict[str, Any]:
+    """What `ray.init` is given to start a node by itself."""
+    return {
+        "address": "local",
+        "num_cpus": cpus,
+        "include_dashboard": False,
+        "object_store_memory": OBJECT_STORE_BYTES,
+        "_temp_dir": folder,
+    }
 
 
 @contextlib.contextmanager
@@ -118,11 +142,12 @@ def _end(heads: list[Any], before: set[Any], gracefully: bool) -> None:
     import psutil
 
     ours = _children() - before
-    if heads:
-        import ray
+    import ray
 
-        ray.shutdown()
-        heads[0].kill_all_processes(check_alive=False, allow_graceful=gracefully)
+    ray.shutdown()
+    for head in heads:
+        with contextlib.suppress(*UNKNOWN):  # the processes are ended below all the same
+            head.kill_all_processes(check_alive=False, allow_graceful=gracefully)
     _, alive = psutil.wait_procs(ours, timeout=3)
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -39,6 +39,9 @@ def private_folder() -> Path:
     def remove() -> None:
         if os.getpid() == owner:
             shutil.rmtree(folder, ignore_errors=True)
+            for process in _keepers:
+                process.kill()
+                process.wait()
 
     atexit.register(remove)
     own(folder)

@@ -2,7 +2,8 @@
 
 `ray.init` would also start a dashboard, an autoscaler's monitor and a monitor of logs, a Python
 process each; gives the node 30 seconds, however busy the machine is; and waits for processes that
-are long dead. So this is Ray's own class for a node, with those few of its steps replaced.
+are long dead. So this is Ray's own class for a node, with those few of its steps replaced. The
+class is private to Ray: where another version has it otherwise, `own_ray` does without this file.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from ray._private.parameter import RayParams
 
 from ..words import last_words
 
-OBJECT_STORE_BYTES = 100 * 1024**2  # specs and outcomes are all that goes through it
 LOOK_EVERY = 0.1  # seconds
 ANSWER = 5.0  # seconds that one question may take
 LAST_BYTES = 65536  # of a log, in which the reason of a death is looked for
@@ -28,10 +28,11 @@ LAST_BYTES = 65536  # of a log, in which the reason of a death is looked for
 class Head(node.Node):
     """A node in a folder of its own. `start` starts it; `kill_all_processes` ends it."""
 
-    def __init__(self, cpus: int, folder: str, seconds: float):
+    def __init__(self, cpus: int, folder: str, seconds: float, object_store_bytes: int):
         # What `kill_all_processes` asks of a node that was never begun.
         self.all_processes: dict[str, Any] = {}
         self.cpus, self.folder, self.seconds = cpus, folder, seconds
+        self.object_store_bytes = object_store_bytes
 
     def start(self) -> None:
         """Start its processes and wait until they answer.
@@ -43,7 +44,7 @@ class Head(node.Node):
         self.deadline = time.monotonic() + self.seconds
         parameters = RayParams(
             num_cpus=self.cpus,
-            object_store_memory=OBJECT_STORE_BYTES,
+            object_store_memory=self.object_store_bytes,
             temp_dir=self.folder,  # Ray opens this one to everybody
             include_dashboard=False,
             include_log_monitor=False,  # type: ignore[arg-type]

@@ -1,0 +1,58 @@
+"""Notes on standard error, for whoever still reads it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import sys
+import threading
+from collections.abc import Iterator
+
+SOON = 1.0  # seconds of waiting that need no explanation
+
+
+def say(text: str) -> None:
+    """A line, where somebody can still read it."""
+    try:
+        print(f"harness: {text}", file=sys.stderr, flush=True)
+    except OSError:
+        mute_what_is_closed()
+
+
+@contextlib.contextmanager
+def waiting(what: str, soon: float = SOON) -> Iterator[None]:
+    """Say what is waited for in here, unless it is over within `soon` seconds."""
+    timer = threading.Timer(soon, say, [f"waiting: {what}"])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+
+
+def mute_what_is_closed() -> None:
+    """Standard output and error go nowhere where nobody can read them any more.
+
+    Every later write would be an error (EIO of a terminal, EPIPE of a pipe), in the middle of
+    what still has to be put in order.
+    """
+    for descriptor in (1, 2):
+        if _is_closed(descriptor):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, descriptor)
+            os.close(nowhere)
+
+
+def _is_closed(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    try:
+        return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))
+    except OSError:
+        return False
+
+
+__all__ = ["mute_what_is_closed", "say", "waiting"]

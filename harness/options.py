@@ -1,0 +1,47 @@
+"""What several verbs are given."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def _gpus(value: float) -> float:
+    """What Ray can count: whole GPUs, or so many ten-thousandths of one."""
+    if not (value.is_integer() or 1e-4 <= value < 1.0):
+        raise ValueError(
+            f"--gpus takes 0, a part of one from 0.0001, or a whole number, not {value}"
+        )
+    return value
+
+
+StoreOption = Annotated[
+    str | None, typer.Option("--store", help="Folder of records [HARNESS_STORE or results/local].")
+]
+SuiteArgument = Annotated[str, typer.Argument(help="NAME, MODULE.NAME or FILE.py[:NAME].")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="PATH=VALUE, e.g. training.steps=200.")
+]
+
+NameOption = Annotated[
+    str | None, typer.Option("--name", help="Record it under this name, beside what its own shows.")
+]
+AddressOption = Annotated[str, typer.Option(help="local, or a Ray cluster's HOST:PORT.")]
+CpusOption = Annotated[
+    int | None,
+    typer.Option(min=1, max=2**20, help="CPU cores of one trial [HARNESS_THREADS or 1]."),
+]
+GpusOption = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        max=1024.0,
+        callback=_gpus,
+        help="GPUs of one trial, or a part.",
+    ),
+]
+ConcurrencyOption = Annotated[int | None, typer.Option(min=1, max=2**20, help="Trials at a time.")]
+ForkOption = Annotated[
+    bool, typer.Option("--fork/--no-fork", help="Train what trials have in common once.")
+]

@@ -1,0 +1,101 @@
+"""The file of the MLflow mirror: whether it can be gone on with, and a new one in its place.
+
+A new database is made aside, in a folder of the store, and gets its name when it is whole. So what
+stands at that name was whole once, whatever stops a mirror; what cannot be opened all the same
+(a damaged file, that of another version of MLflow, a folder) is kept beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.records.files import TEMPORARY_PREFIX, sync_folder
+
+NAME = "mlflow.db"
+BUSY_SECONDS = 5.0  # that we wait for another program which writes to the database
+_ASIDE = f"{TEMPORARY_PREFIX}mlflow-"
+_COMPANIONS = ("-journal", "-wal", "-shm")  # what SQLite keeps beside a database
+# The last is what a query gets that the tables do not fit.
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+
+
+def fault(database: Path, revision: str, tables: set[str]) -> str | None:
+    """Why an existing database cannot be gone on with, or None. Writes nothing to it.
+
+    `revision` and `tables` are those of the MLflow that is here.
+
+    Raises:
+        sqlite3.OperationalError: another program holds it, or it cannot be read or written.
+    """
+    if not database.is_file():
+        return "it is no file"
+    try:
+        with contextlib.closing(sqlite3.connect(database, timeout=BUSY_SECONDS)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            (check,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if check != "ok":
+                return f"it is damaged: {check.splitlines()[-1]}"
+            query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+            there = {name for (name,) in connection.execute(query)}
+            if "alembic_version" not in there:
+                return "it is unfinished, or none of MLflow's"
+            found = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF in _DAMAGED:
+            return str(error)
+        raise
+    if found != [(revision,)]:
+        return "it is unfinished, or of another version of MLflow"
+    return "tables are missing in it" if tables - there else None
+
+
+@contextlib.contextmanager
+def aside(root: Path) -> Iterator[Path]:
+    """An empty folder in the store for a new database; gone at the end, whatever happens.
+
+    Removes those of killed processes too: the caller holds the mirror's lock.
+    """
+    for leftover in root.glob(f"{_ASIDE}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    folder = root / f"{_ASIDE}{os.getpid()}-{secrets.token_hex(4)}"
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def put(new: Path, database: Path) -> Path | None:
+    """Give a new database its name; returns where the one of before is kept, if there was any."""
+    descriptor = os.open(new, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    kept = None
+    if os.path.lexists(database):
+        kept = _free(database.with_name(f"{NAME}.unreadable-{time.strftime('%Y%m%dT%H%M%S')}"))
+        os.rename(database, kept)
+    for ending in _COMPANIONS:  # SQLite would apply them to the new one
+        beside = database.with_name(NAME + ending)
+        if os.path.lexists(beside):
+            target = kept or database.with_name(f"{NAME}.unreadable")
+            os.rename(beside, _free(target.with_name(target.name + ending)))
+    os.replace(new, database)
+    sync_folder(database.parent)
+    return kept
+
+
+def _free(path: Path) -> Path:
+    """The path, or one like it where nothing is."""
+    found, number = path, 2
+    while os.path.lexists(found):
+        found, number = path.with_name(f"{path.name}.{number}"), number + 1
+    return found
