@@ -30,11 +30,7 @@ def relative_to(folder: Path) -> Iterator[None]:
 
 def located(path: str) -> Path:
     """The absolute path that a user means. Raises ValueError for a path that is none."""
-    given = user_path(path, "the data")
-    try:
-        return (_folder.get() or Path.cwd()) / given
-    except FileNotFoundError:
-        raise ValueError(f"{cut(path)}: the working directory is gone") from None
+    return user_path(path, "the data", _folder.get())
 
 
 def files_of(path: Path, suffixes: Sequence[str] = (), deep: bool = True) -> list[Path]:
