@@ -61,7 +61,7 @@ def _task(name: str, data_dir: Path | None, settings: list[str] | None) -> Any:
     from harness.suite import TaskSpec
 
     if name not in tasks.names():
-        raise ValueError(f"no task {shown(name)}; there are {', '.join(tasks.names())}")
+        raise ValueError(f"no task {shown(name, 60)}; there are {', '.join(tasks.names())}")
     return tasks.build(TaskSpec(name=name, **_fields(settings or [])), data_dir)
 
 

@@ -44,8 +44,9 @@ def os_reason(error: OSError) -> str:
     return f"{' -> '.join(paths)}: {said}" if paths else said
 
 
-def user_path(given: object, what: str) -> Path:
-    """The path that a user gives for `what`: absolute, with `~` resolved.
+def user_path(given: object, what: str, folder: Path | None = None) -> Path:
+    """The path that a user gives for `what`: absolute, with `~` resolved. A relative one starts in
+    `folder`, or in the working directory.
 
     Raises:
         ValueError: it is empty, no text that a file system of UTF-8 knows, the home of nobody, or
@@ -61,7 +62,8 @@ def user_path(given: object, what: str) -> Path:
     if not sound:
         raise ValueError(f"{what}'s path {shown(name)} is not text in UTF-8 without NUL characters")
     try:
-        return Path(name).expanduser().absolute()
+        path = Path(name).expanduser()
+        return (path if folder is None else folder / path).absolute()
     except RuntimeError:
         raise ValueError(
             f"{what}'s path {shown(name)}: there is no such user, or no home folder"

@@ -245,7 +245,7 @@ def test_wishes_that_cannot_be(refusal, wish, says):
 
 @pytest.mark.parametrize("verb", ["fetch", "check"])
 def test_a_task_that_is_not_there(refusal, verb):
-    assert "no task 'nosuch'; there are aan, digits" in refusal("data", verb, "nosuch")
+    assert "no task 'nosuch'; there are aan, arrays" in refusal("data", verb, "nosuch")
 
 
 @pytest.mark.parametrize(

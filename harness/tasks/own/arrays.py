@@ -12,7 +12,8 @@ from harness.inputs import cut
 from harness.tasks.base import class_counts, sample_path
 from harness.tasks.builder import Builder
 from harness.tasks.mapped import Mapped, mapped
-from harness.tasks.own.content import check_same, check_unchanged, content_sha256, facts, files_of
+from harness.tasks.own.checks import check_same, check_unchanged, facts
+from harness.tasks.own.content import content_sha256, files_of
 from harness.tasks.own.moments import Scale, moments
 from harness.tasks.own.sequences import READERS, Sequences, read, rows_of
 from harness.tasks.specs.own import ArraysSpec
@@ -38,7 +39,7 @@ class Arrays(StoredTask):
         path = Path(spec.path)
         check_unchanged(spec, content_sha256(path, files_of(path, tuple(READERS), deep=False)))
         options = {"build": _BUILD, "content": spec.seen("sha256")}
-        options |= spec.model_dump(mode="json", include=_DECIDING)
+        options |= spec.model_dump(mode="json", include=_DECIDING, exclude_none=True)
         stored = mapped(data_dir, spec.name, options, lambda builder: _build(builder, spec, path))
         self._spec, arrays = spec, stored.arrays
         check_same(spec, stored.notes["content"])

@@ -12,7 +12,8 @@ from harness.inputs import cut
 from harness.tasks.base import sample_path
 from harness.tasks.builder import Builder
 from harness.tasks.mapped import mapped
-from harness.tasks.own.content import check_same, check_unchanged, content_sha256, facts, numbered
+from harness.tasks.own.checks import check_same, check_unchanged, facts
+from harness.tasks.own.content import content_sha256, numbered
 from harness.tasks.own.recordings import content_of, listed, read_recording, rows_of
 from harness.tasks.said import Said
 from harness.tasks.samples import write_sound

@@ -9,12 +9,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from harness.inputs import cut, os_reason, user_path
-
-if TYPE_CHECKING:
-    from harness.tasks.specs.own import Content, OwnSpec
 
 _SETTLED = 2 * 10**9  # ns since the last change, after which another one would change the stamp
 _folder: ContextVar[Path | None] = ContextVar("folder of relative paths", default=None)
@@ -34,11 +30,7 @@ def relative_to(folder: Path) -> Iterator[None]:
 
 def located(path: str) -> Path:
     """The absolute path that a user means. Raises ValueError for a path that is none."""
-    given = user_path(path, "the data")
-    try:
-        return (_folder.get() or Path.cwd()) / given
-    except FileNotFoundError:
-        raise ValueError(f"{cut(path)}: the working directory is gone") from None
+    return user_path(path, "the data", _folder.get())
 
 
 def files_of(path: Path, suffixes: Sequence[str] = (), deep: bool = True) -> list[Path]:
@@ -94,27 +86,6 @@ def content_sha256(path: Path, files: Sequence[Path]) -> str:
     for file in files:
         state.update(f"{file.relative_to(path).as_posix()}\0{_file_sha256(file)}\n".encode())
     return state.hexdigest()
-
-
-def check_unchanged(spec: OwnSpec, sha256: str) -> None:
-    """Raises ValueError where the files of a spec hold something else than when it was made."""
-    if sha256 != spec.seen("sha256"):
-        raise ValueError(
-            f"{cut(spec.path)} holds other data than the trial was planned with: its SHA-256 is "
-            f"{sha256}, not {spec.seen('sha256')}; plan anew, or leave `content` out"
-        )
-
-
-def facts(content: Content) -> dict[str, Any]:
-    """What follows from the files and the options by which they are read, and not from the path or
-    the split."""
-    return content.model_dump(exclude={"path", "train", "validation"})
-
-
-def check_same(spec: OwnSpec, content: dict[str, Any]) -> None:
-    """Raises ValueError where the `content` of a spec is not what was read, as `facts` tell."""
-    if spec.content is None or content != facts(spec.content):
-        raise ValueError(f"{cut(spec.path)}: `content` is of other options: leave it out")
 
 
 def _file_sha256(path: Path) -> str:

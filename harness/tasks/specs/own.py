@@ -7,7 +7,7 @@ is other data.
 
 from __future__ import annotations
 
-from abc import abstractmethod
+import importlib
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 from types import MappingProxyType
@@ -18,6 +18,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from harness.spec import Spec
 from harness.tasks.base import Family, TaskInfo
 from harness.tasks.metrics import Metric
+from harness.tasks.own.content import located
 
 from .base import Examples, Share, TaskSpecBase
 
@@ -58,9 +59,10 @@ class OwnSpec(TaskSpecBase):
     trial's JSON, else in the working directory. content: what the files hold, filled in where there
     is none of this path, and verified when the data are read. validation_share, test_share: of all
     examples, where no splits are given; train, validation, test: at most so many, the first of each
-    split; None takes all.
+    split; None takes all. `looks` names what sees the content of files, as MODULE:FUNCTION.
     """
 
+    looks: ClassVar[str]
     not_identity: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"path": True, "content": set(Content.model_fields) - {"sha256"}}
     )
@@ -73,14 +75,15 @@ class OwnSpec(TaskSpecBase):
     validation: Examples | None = None
     test: Examples | None = None
 
-    @abstractmethod
     def look(self, path: Path) -> Content:
         """What the files at `path` hold. Raises ValueError for what the task cannot read."""
+        module, _, function = self.looks.partition(":")
+        content = getattr(importlib.import_module(module), function)(self, path)
+        assert isinstance(content, Content)
+        return content
 
     @model_validator(mode="after")
     def _look(self) -> Self:
-        from harness.tasks.own.content import located
-
         if self.validation_share + self.test_share >= 1.0:
             raise ValueError(
                 f"validation_share {self.validation_share:g} and test_share {self.test_share:g} "
@@ -141,6 +144,7 @@ class ArraysSpec(OwnSpec):
     family: ClassVar[Family] = "own"
     origin: ClassVar[str] = "your own .npz, .parquet or .csv: --set path=FILE_OR_FOLDER"
     implementation: ClassVar[str] = "harness.tasks.own.arrays:Arrays"
+    looks: ClassVar[str] = "harness.tasks.own.sequences:look"
 
     name: Literal["arrays"]
     predict: Literal["class", "value", "next_step"] = "class"
@@ -186,11 +190,6 @@ class ArraysSpec(OwnSpec):
     def data_bytes(self) -> int | None:
         return 8 * int(self.seen("examples"))  # rows; the sequences stay on disk
 
-    def look(self, path: Path) -> Content:
-        from harness.tasks.own.sequences import look
-
-        return look(self, path)
-
 
 class TextFileSpec(OwnSpec):
     """The next byte or character of a file, or of all files in a folder and below.
@@ -204,6 +203,7 @@ class TextFileSpec(OwnSpec):
     family: ClassVar[Family] = "language"
     origin: ClassVar[str] = "your own file, or folder of files: --set path=FILE_OR_FOLDER"
     implementation: ClassVar[str] = "harness.tasks.own.text:TextFile"
+    looks: ClassVar[str] = "harness.tasks.own.texts:look"
 
     name: Literal["text_file"]
     by: Literal["byte", "character"] = "byte"
@@ -219,11 +219,6 @@ class TextFileSpec(OwnSpec):
         tokens = 256 if self.by == "byte" else int(self.seen("vocabulary"))
         return TaskInfo("next_token", outputs=tokens, length=self.window, vocabulary=tokens)
 
-    def look(self, path: Path) -> Content:
-        from harness.tasks.own.texts import look
-
-        return look(self, path)
-
 
 class AudioFolderSpec(OwnSpec):
     """Recordings, of any format that soundfile reads, in one sub-folder for each class.
@@ -238,6 +233,7 @@ class AudioFolderSpec(OwnSpec):
     metric: ClassVar[Metric] = "accuracy"
     origin: ClassVar[str] = "your own recordings, a sub-folder a class: --set path=FOLDER"
     implementation: ClassVar[str] = "harness.tasks.own.audio:AudioFolder"
+    looks: ClassVar[str] = "harness.tasks.own.recordings:look"
 
     name: Literal["audio_folder"]
     rate: Annotated[int, Field(ge=100, le=768_000)] = 16_000
@@ -251,11 +247,6 @@ class AudioFolderSpec(OwnSpec):
     @property
     def data_bytes(self) -> int | None:
         return 8 * int(self.seen("examples"))  # rows; the recordings stay on disk
-
-    def look(self, path: Path) -> Content:
-        from harness.tasks.own.recordings import look
-
-        return look(self, path)
 
 
 __all__ = ["ArraysSpec", "AudioFolderSpec", "Content", "OwnSpec", "TextFileSpec"]

@@ -1,0 +1,29 @@
+"""Whether files still hold what a spec says that they hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.inputs import cut
+from harness.tasks.specs.own import Content, OwnSpec
+
+
+def check_unchanged(spec: OwnSpec, sha256: str) -> None:
+    """Raises ValueError where the files of a spec hold something else than when it was made."""
+    if sha256 != spec.seen("sha256"):
+        raise ValueError(
+            f"{cut(spec.path)} holds other data than the trial was planned with: its SHA-256 is "
+            f"{sha256}, not {spec.seen('sha256')}; plan anew, or leave `content` out"
+        )
+
+
+def facts(content: Content) -> dict[str, Any]:
+    """What follows from the files and the options by which they are read, and not from the path or
+    the split."""
+    return content.model_dump(exclude={"path", "train", "validation"})
+
+
+def check_same(spec: OwnSpec, content: dict[str, Any]) -> None:
+    """Raises ValueError where the `content` of a spec is not what was read, as `facts` tell."""
+    if spec.content is None or content != facts(spec.content):
+        raise ValueError(f"{cut(spec.path)}: `content` is of other options: leave it out")
