@@ -6,6 +6,7 @@ from harness import run
 from harness.estimate import summary
 from harness.listing import plan_lines
 from harness.plan import Plan
+from harness.plan_jobs import PlanJobs
 from harness.records.store import Store
 from harness.suite import (
     Comparison,
@@ -143,7 +144,7 @@ def test_a_damaged_result_is_told_and_neither_run_again_nor_waited_for(store):
     path = store.trial(full).path / "result.json"
     path.write_text("{}")
     plan = Plan(suite, store)
-    jobs = run.PlanJobs(plan, share=False)
+    jobs = PlanJobs(plan, share=False)
     assert jobs.pending() == 2
     assert {job.trial_id for job in jobs.ready()} == {shrunk, halved}
     assert jobs.pending() == 0
