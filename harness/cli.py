@@ -43,6 +43,11 @@ app = typer.Typer(
 INTERRUPTED = 130
 
 
+def _somewhere() -> None:
+    """Refuse a working directory that is gone: torch's libraries end a process that has none."""
+    os.getcwd()
+
+
 @app.command()
 def plan(
     suite: SuiteArgument,
@@ -125,6 +130,7 @@ def trial(
     from harness.suite.read import read_trial
 
     wanted = read_trial(spec)
+    _somewhere()
     place = open_store(store, create=True)
     from harness.training.alone import run_alone
 
@@ -270,6 +276,7 @@ def doctor() -> None:
     """Show versions, devices and what works here."""
     from harness.doctor import examine
 
+    _somewhere()
     for line in examine():
         print(line)
 

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 LONGEST = 200  # characters of a value of theirs that a message repeats
 LARGEST_JSON = 64 * 2**20  # bytes; the largest plan or study that we write is a hundredth of it
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a name can be that of a file or folder on any machine, and leads nowhere else."""
+    return _PLAIN_NAME.fullmatch(name) is not None
 
 
 def shown(value: object, longest: int = LONGEST) -> str:
@@ -102,6 +110,7 @@ __all__ = [
     "LARGEST_JSON",
     "LONGEST",
     "cut",
+    "is_plain_name",
     "os_reason",
     "parse_json",
     "read_bounded",

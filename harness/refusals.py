@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
 from collections.abc import Sequence
 
+from harness import notes
 from harness.inputs import cut, os_reason, shown
 from harness.redact import redacted
 
@@ -55,13 +54,8 @@ def unusable(arguments: Sequence[str]) -> str | None:
 
 
 def say(message: str) -> None:
-    """The message as one line on standard error, if there is such a thing."""
-    line = f"harness: {cut(redacted(message), LONGEST_LINE)}"
-    with contextlib.suppress(OSError):  # nobody listens
-        if sys.stderr is not None and sys.stderr.closed:  # by a suite, say
-            os.write(2, f"{line}\n".encode(errors="backslashreplace"))
-        elif sys.stderr is not None:
-            print(line, file=sys.stderr, flush=True)
+    """The message as one line on standard error, without what is secret in it."""
+    notes.say(cut(redacted(message), LONGEST_LINE))
 
 
 __all__ = ["plain", "say", "unusable"]

@@ -37,24 +37,24 @@ def test_a_wait_that_is_over_soon_says_nothing(capsys):
     assert not [t for t in threading.enumerate() if isinstance(t, threading.Timer)]
 
 
-def test_who_waits_for_a_lock_says_who_holds_it(tmp_path, capsys, monkeypatch):
+def test_who_waits_for_a_lock_says_who_holds_it(tmp_path, monkeypatch):
+    held, told, said = threading.Event(), threading.Event(), []
     monkeypatch.setattr("harness.records.locks.waiting", lambda what: waiting(what, soon=0.0))
-    held, free = threading.Event(), threading.Event()
+    monkeypatch.setattr("harness.notes.say", lambda text: (said.append(text), told.set()))
 
     def hold():
         with exclusive(tmp_path / "lock", "the mirror"):
             held.set()
-            free.wait(30)
+            told.wait(30)
 
     holder = threading.Thread(target=hold)
     holder.start()
     held.wait(30)
-    threading.Timer(1.0, free.set).start()
     with exclusive(tmp_path / "lock", "the mirror", wait=True):
         pass
     holder.join()
-    said = capsys.readouterr().err
-    assert said.startswith("harness: waiting: the mirror is being run by process ")
+    assert len(said) == 1
+    assert said[0].startswith("waiting: the mirror is being run by process ")
 
 
 def test_a_note_to_a_pipe_that_nobody_reads_is_no_error():

@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import secrets
 import time
 from pathlib import Path
 from typing import Any
 
-from harness.inputs import parse_json, read_bounded, shown
+from harness.inputs import is_plain_name, parse_json, read_bounded, shown
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 TEMPORARY_PREFIX = ".tmp-"  # no record begins like this
 STALE_SECONDS = 3600.0
 
@@ -36,9 +34,11 @@ def write_atomic(path: Path, data: bytes, durable: bool = True) -> None:
                 handle.flush()
                 os.fsync(handle.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError) and error.errno and error.filename is None:  # of a write
+            error.filename = str(path)
         raise
     if durable:
         sync_folder(path.parent)
@@ -91,9 +91,17 @@ def read_json(path: Path) -> Any:
     return parse_json(read_bounded(path), path)
 
 
-def is_plain_name(name: str) -> bool:
-    """Whether `name` can name a folder without leaving its parent."""
-    return _NAME.fullmatch(name) is not None
+def unreadable_name(path: Path) -> Path:
+    """An unused name beside `path` for what cannot be read: `NAME.unreadable-YYYYMMDDTHHMMSS`."""
+    return unused(path.with_name(f"{path.name}.unreadable-{time.strftime('%Y%m%dT%H%M%S')}"))
+
+
+def unused(path: Path) -> Path:
+    """The path, or one like it where nothing is."""
+    found, number = path, 2
+    while os.path.lexists(found):
+        found, number = path.with_name(f"{path.name}.{number}"), number + 1
+    return found
 
 
 def plain_name(name: str, what: str) -> str:

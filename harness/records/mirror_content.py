@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from harness.inputs import cut, os_reason
+from harness.notes import say
 from harness.records import schemas
-from harness.records.files import read_json, write_json
+from harness.records.files import read_json, unreadable_name, write_json
 from harness.records.store import Store
 
 POINTS = 200  # of each curve; the parquet table has them all
@@ -125,7 +128,7 @@ def _launches(
 ) -> list[dict[str, Any]]:
     """The suite's launches, oldest first, each with the trials that it added to the record."""
     path = folder / "launches.json"
-    launches: list[dict[str, Any]] = read_json(path) if path.exists() else []
+    launches = _stored_launches(path)
     name = str(launch["id"]) if launch else "records"
     assigned = {one for entry in launches for one in entry["trials"]}
     fresh = [one for one in trials if one not in assigned]
@@ -150,3 +153,26 @@ def texts(values: Mapping[str, Any]) -> dict[str, str]:
 
 def _milliseconds(path: Path) -> int:
     return int(path.stat().st_mtime * 1000) if path.exists() else 0
+
+
+def _stored_launches(path: Path) -> list[dict[str, Any]]:
+    """The launches noted so far. A file that cannot be read is set aside, and said: they are part
+    of the view, and no trial is lost with them."""
+    try:
+        launches = read_json(path)
+        noted = isinstance(launches, list) and all(
+            isinstance(one["id"], str) and isinstance(one["trials"], list) for one in launches
+        )
+        if noted:
+            return launches
+        said = "it is no list of launches"
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        said = os_reason(error)
+    except (ValueError, TypeError, KeyError) as error:
+        said = str(error)
+    kept = unreadable_name(path)
+    os.rename(path, kept)
+    say(f"the launches in {path} cannot be read ({cut(said)}); they are kept as {kept.name}")
+    return []

@@ -12,11 +12,16 @@ import os
 import secrets
 import shutil
 import sqlite3
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.records.files import TEMPORARY_PREFIX, make_shared, sync_folder
+from harness.records.files import (
+    TEMPORARY_PREFIX,
+    make_shared,
+    sync_folder,
+    unreadable_name,
+    unused,
+)
 
 NAME = "mlflow.db"
 BUSY_SECONDS = 5.0  # that we wait for another program which writes to the database
@@ -83,21 +88,13 @@ def put(new: Path, database: Path) -> Path | None:
         os.close(descriptor)
     kept = None
     if os.path.lexists(database):
-        kept = _free(database.with_name(f"{NAME}.unreadable-{time.strftime('%Y%m%dT%H%M%S')}"))
+        kept = unreadable_name(database)
         os.rename(database, kept)
     for ending in _COMPANIONS:  # SQLite would apply them to the new one
         beside = database.with_name(NAME + ending)
         if os.path.lexists(beside):
             target = kept or database.with_name(f"{NAME}.unreadable")
-            os.rename(beside, _free(target.with_name(target.name + ending)))
+            os.rename(beside, unused(target.with_name(target.name + ending)))
     os.replace(new, database)
     sync_folder(database.parent)
     return kept
-
-
-def _free(path: Path) -> Path:
-    """The path, or one like it where nothing is."""
-    found, number = path, 2
-    while os.path.lexists(found):
-        found, number = path.with_name(f"{path.name}.{number}"), number + 1
-    return found

@@ -94,12 +94,12 @@ class States:
         return Damaged(f"{reason}; remove {path}, and what would begin there begins at step 0")
 
     def forks(self) -> list[int]:
-        """The steps behind which a state is kept, ascending."""
+        """The steps after which a state is kept, ascending."""
         kept = (path.stem for path in self.path.glob("forks/*.safetensors"))
         return sorted(int(step) for step in kept if re.fullmatch("[0-9]{1,18}", step))
 
     def drop_forks(self, but: Collection[int] = ()) -> None:
-        """Remove the kept states, except behind the steps in `but`, unless a study holds them."""
+        """Remove the kept states, but those after the steps in `but`, unless a study holds them."""
         if any(self.path.glob(f"forks/{_HELD}*")):
             return
         for step in self.forks():

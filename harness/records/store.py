@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
-from harness.inputs import cut, user_path
+from harness.inputs import cut, is_plain_name, user_path
 from harness.records import locks
-from harness.records.files import is_plain_name, plain_name
+from harness.records.files import plain_name
 from harness.records.trial_dir import TrialDir
 
 

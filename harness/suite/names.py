@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 
-from harness.inputs import LONGEST, shown
+from harness.inputs import LONGEST, is_plain_name, shown
 
-_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 _BREAKING = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control, lone surrogate, ends of lines
 LONGEST_TEXT = 10_000
 
@@ -18,7 +16,7 @@ def checked_name(name: str, what: str) -> str:
     Raises:
         ValueError: it cannot.
     """
-    if not _FOLDER.fullmatch(name):
+    if not is_plain_name(name):
         raise ValueError(f"{what}'s name is letters, digits, '_', '.', '-', not {shown(name)}")
     if len(name) > LONGEST:
         raise ValueError(f"{what}'s name has {len(name)} characters: at most {LONGEST}")

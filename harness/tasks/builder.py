@@ -6,19 +6,17 @@ import errno
 import hashlib
 import math
 import os
-import re
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from harness.inputs import read_bounded
+from harness.inputs import is_plain_name, read_bounded
 from harness.tasks.archives import ArchiveError
 from harness.tasks.room import check_disk
 
 # In the record of an archive: its known checksum was waived; we got it ourselves.
 UNCHECKED, DOWNLOADED = "unchecked", "downloaded"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 class Builder:
@@ -137,7 +135,7 @@ class Builder:
         }
 
     def _path(self, name: str) -> Path:
-        if not _NAME.fullmatch(name) or name in self._names:
+        if not is_plain_name(name) or name in self._names:
             raise ValueError(f"an array's name is new, of letters, digits, _ . -; got {name!r}")
         self._names.append(name)
         return self._folder / f"{name}.npy"

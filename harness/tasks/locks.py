@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from harness.inputs import cut
-
-_QUIET_WAIT = 2.0  # seconds for the lock, before a word is said
+from harness.notes import waiting
 
 
 @contextmanager
@@ -18,15 +16,12 @@ def locked(path: Path, busy: str) -> Iterator[None]:
 
     Raises ValueError where the folder cannot be written, or keeps no locks.
     """
-    from filelock import FileLock, Timeout
+    from filelock import FileLock
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path, mode=0o666)
-        try:
-            lock.acquire(timeout=_QUIET_WAIT)
-        except Timeout:
-            print(f"{busy}; waiting", file=sys.stderr)
+        with waiting(busy):
             lock.acquire()
     except (OSError, NotImplementedError) as error:  # the latter from file systems without locks
         why = getattr(error, "strerror", None) or cut(str(error))

@@ -83,7 +83,7 @@ def _pool() -> tuple[np.ndarray, np.ndarray]:
     try:
         table = np.loadtxt(path, delimiter=",").reshape(sum(_SIZES.values()), 65)
     except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise ValueError(f"{path} is damaged: scikit-learn is to be installed again") from error
+        raise ValueError(f"{path} is damaged: scikit-learn must be installed again") from error
     return (table[:, :-1] / _BRIGHTEST).astype(np.float32), table[:, -1].astype(np.int64)
 
 

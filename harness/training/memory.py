@@ -71,9 +71,10 @@ def parameters(model: Any, info: TaskInfo, dims: Sequence[int]) -> int:
 def _needs(trial: TrialSpec, total: int, need: Need) -> str:
     parts = {"model and optimizer": need.model, "activations": need.activations, "data": need.data}
     listed = ", ".join(f"{_size(count)} for {what}" for what, count in parts.items() if count)
+    article = "an" if trial.arm.kind[0] in "aeiou" else "a"
     return (
-        f"a {trial.arm.kind} trial of {trial.task.name} needs at least {_size(total)} of memory "
-        f"({listed})"
+        f"{article} {trial.arm.kind} trial of {trial.task.name} needs at least {_size(total)} "
+        f"of memory ({listed})"
     )
 
 

@@ -65,7 +65,7 @@ class Setting:
     device_share: float = 1.0
     checkpoint_seconds: float | None = None  # None: HARNESS_CHECKPOINT_SECONDS, default 60
     fork: Fork | None = None  # begin there rather than at step 0, if it is still there
-    keep_at: Collection[int] = ()  # steps behind which other trials will part from this one
+    keep_at: Collection[int] = ()  # steps after which other trials will part from this one
 
 
 def run_trial(spec: TrialSpec, store: Store, setting: Setting | None = None) -> dict[str, Any]:
@@ -202,7 +202,7 @@ class Trial:
         checkpoint, spent = self.folder.load_checkpoint(), self.folder.spent()
         if checkpoint is not None:
             self._unpack(state, *checkpoint)
-            if spent is not None:  # the work behind the checkpoint, which is done again
+            if spent is not None:  # the work after the checkpoint, which is done again
                 self.lost += max(0.0, spent[0] - self.spent)
                 self.restarts = max(self.restarts, spent[1] + 1)
             self.lost += seconds_setup

@@ -96,7 +96,7 @@ class Space(Spec):
                     _accepted(f"{name}.{side}", "end" if name == "length" else name, value)
         if self.end is not None and self.end.high <= self.start.low:
             raise ValueError(
-                f"end reaches {self.end.high} at most, which is not behind the earliest start, "
+                f"end reaches {self.end.high} at most, which is not after the earliest start, "
                 f"{self.start.low}"
             )
         return self

@@ -81,6 +81,7 @@ def test_a_suite_that_leaves_for_another_folder_takes_no_store_with_it(here):
     [
         (("plan", "demo"), "the working directory is gone"),
         (("claims", "--store", "x"), "the working directory is gone"),
+        (("doctor",), "the working directory is gone"),
         (("plan", "tiny.py"), "no suite file tiny.py"),
         (("trial", "spec.json"), "cannot read spec.json: No such file or directory"),
     ],
@@ -96,6 +97,21 @@ def test_a_working_directory_that_is_gone(here, tmp_path_factory, arguments, say
         cwd=here,
     )
     assert says in refused(done)
+
+
+def test_a_trial_of_absolute_paths_in_a_directory_that_is_gone(here, tmp_path_factory):
+    spec = here / "whole.json"
+    spec.write_text('{"task": {"name": "digits"}, "arm": {"kind": "full"}}')
+    gone = tmp_path_factory.mktemp("gone")
+    script = f"import os; os.chdir({str(gone)!r}); os.rmdir({str(gone)!r}); {HARNESS[-1]}"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "trial", str(spec), "--store", str(here / "store")],
+        capture_output=True,
+        check=False,
+        env=environment(),
+        cwd=here,
+    )
+    assert "the working directory is gone" in refused(done)
 
 
 @pytest.mark.parametrize("name", [b"suite-\xff", b"\x80"])

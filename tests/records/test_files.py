@@ -1,5 +1,6 @@
 """A file is whole or not there, whatever kills its writer."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -66,3 +67,14 @@ def test_damaged_json_names_the_file(tmp_path, damaged):
     path.write_bytes(damaged)
     with pytest.raises(ValueError, match=r"a\.json is not valid JSON"):
         read_json(path)
+
+
+def test_a_write_that_finds_no_room_names_its_file(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_atomic(tmp_path / "a.json", b"{}")
+    assert caught.value.filename == str(tmp_path / "a.json")
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 """Whatever stands where the mirror belongs, and whatever stops it: the next one is whole."""
 
 import contextlib
+import json
 import os
 import resource
 import shutil
@@ -278,3 +279,19 @@ def test_a_store_is_gone_on_with_whatever_it_is_called(mirrored, tmp_path, name)
 def test_a_store_is_begun_whatever_it_is_called(bare, tmp_path):
     is_written_inside(tmp_path / "around" / "a?b=c%3Fd#e f\n\\é", bare)
     assert {path.name for path in tmp_path.iterdir()} == {"around"}
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"3", b"[3]", b'[{"id": "one"}]', b"{}", None])
+def test_launches_that_cannot_be_read_are_kept_aside(mirrored, content, capfd):
+    path = mirrored.suite("demo") / "launches.json"
+    path.unlink()
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    mirror(mirrored, "demo", {"id": "one"})
+    (kept,) = path.parent.glob("launches.json.unreadable-*")
+    assert kept.name in capfd.readouterr().err
+    assert content is None or kept.read_bytes() == content
+    assert [entry["id"] for entry in json.loads(path.read_text())] == ["one"]
+    assert "one" in runs_of(mirrored)[0]

@@ -9,12 +9,12 @@ import io
 import multiprocessing
 import os
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from harness.notes import waiting
 from harness.tasks import locks, sources, transfer
 from harness.tasks.download import fetch
 
@@ -210,24 +210,25 @@ def test_two_processes_share_one_download(server, tmp_path):
     assert (tmp_path / "downloads" / NAME).read_bytes() == CONTENT
 
 
-def test_whoever_waits_long_is_told_why(server, tmp_path, monkeypatch, capsys):
+def test_whoever_waits_long_is_told_why(server, tmp_path, monkeypatch):
     from filelock import FileLock
 
-    monkeypatch.setattr(locks, "_QUIET_WAIT", 0.05)
     (tmp_path / "downloads").mkdir()
-    held = threading.Event()
+    held, told, said = threading.Event(), threading.Event(), []
+    monkeypatch.setattr(locks, "waiting", lambda what: waiting(what, soon=0.0))
+    monkeypatch.setattr("harness.notes.say", lambda text: (said.append(text), told.set()))
 
     def hold():
         with FileLock(tmp_path / "downloads" / f"{NAME}.lock"):
             held.set()
-            time.sleep(0.3)
+            told.wait(30)
 
     other = threading.Thread(target=hold)
     other.start()
-    assert held.wait(5)
+    assert held.wait(30)
     fetch(NAME, tmp_path)
     other.join()
-    assert "another process is fetching it; waiting" in capsys.readouterr().err
+    assert said == [f"waiting: {NAME}: another process is fetching it"]
 
 
 def test_a_password_in_a_mirror_is_not_kept_or_shown(server, tmp_path, monkeypatch, capsys):

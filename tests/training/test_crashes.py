@@ -49,7 +49,7 @@ KINDS = {
 
 @pytest.fixture(scope="module")
 def before(tmp_path_factory):
-    """A store with what other trials need: the full trial, and its state behind step 1."""
+    """A store with what other trials need: the full trial, and its state after step 1."""
     store = Store.open(tmp_path_factory.mktemp("before") / "store")
     run_trial(FULL, store, Setting(keep_at=(1,)))
     return store

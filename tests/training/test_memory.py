@@ -109,6 +109,12 @@ def test_what_cannot_fit_is_refused_in_words(fields, says, monkeypatch):
     assert says in str(no.value)
 
 
+def test_the_article_is_that_of_the_arm(monkeypatch):
+    monkeypatch.setattr("harness.training.memory.machine_memory", lambda: 2**10)
+    with pytest.raises(ValueError, match="an in_training trial of "):
+        check_memory(trial({"kind": "in_training"}))
+
+
 def test_what_fits_exactly_passes(monkeypatch):
     need = least_memory(trial())
     total = need.model + need.activations + need.data

@@ -34,7 +34,7 @@ REFUSED = [
     ({"space": space(length=None)}, "space: give exactly one of length and end"),
     (
         {"space": space(length=None, end={"low": 0.01, "high": 0.02})},
-        "space: end reaches 0.02 at most, which is not behind the earliest start, 0.02",
+        "space: end reaches 0.02 at most, which is not after the earliest start, 0.02",
     ),
     ({"space": space(options={"shape": ("a",)})}, "no such option; there are gate, keep, moments"),
     ({"space": space(options={"tau": (0.1,)})}, "options.tau: no such option"),

@@ -38,10 +38,10 @@ def private_folder() -> Path:
 
     def remove() -> None:
         if os.getpid() == owner:
-            shutil.rmtree(folder, ignore_errors=True)
             for process in _keepers:
                 process.kill()
                 process.wait()
+            keeper.clear(str(folder))
 
     atexit.register(remove)
     own(folder)

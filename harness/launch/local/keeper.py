@@ -52,6 +52,11 @@ def keep(folder: str) -> None:
     with contextlib.suppress(FileNotFoundError):  # it has cleared up itself
         descriptor = os.open(os.path.join(folder, OWNED), os.O_RDWR)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+    clear(folder)
+
+
+def clear(folder: str) -> None:
+    """End the processes of that Ray, which would make files in the folder anew, and remove it."""
     end = time.monotonic() + PATIENCE
     while (alive := processes(folder)) and time.monotonic() < end:
         for pid in alive:

@@ -12,11 +12,11 @@ from harness.launch.local import keeper
 
 SLEEP = "import sys, time; print('up', flush=True); time.sleep(600)"
 DRIVER = """
-import os, sys, tempfile, time
+import sys, tempfile
 tempfile.tempdir = sys.argv[1]
 from harness.launch.local.folder import private_folder
 print(private_folder(), flush=True)
-time.sleep(600 if sys.argv[2] == "killed" else 0)
+sys.stdin.readline()
 """
 
 
@@ -62,16 +62,18 @@ def gone(condition):
 @pytest.mark.parametrize("end", ["killed", "ended"])
 def test_nothing_outlives_a_driver(end, start):
     parent = "/tmp"  # short, as Ray's sockets need it
-    driver, folder = start(DRIVER, parent, end)
+    driver, folder = start(DRIVER, parent, stdin=subprocess.PIPE)
     assert folder.startswith(f"{parent}/{folders.PREFIX}")
     left, _ = start(SLEEP, env={**os.environ, keeper.MARK: folder})
     if end == "killed":
         assert os.path.exists(f"{folder}/token")
         driver.kill()
+    else:
+        driver.stdin.write("\n")
+        driver.stdin.flush()
     driver.wait()
     assert gone(lambda: not os.path.exists(folder))
-    if end == "killed":
-        assert gone(lambda: left.poll() is not None)
+    assert gone(lambda: left.poll() is not None)
     assert gone(lambda: not keepers_of(folder))
 
 
