@@ -24,6 +24,11 @@ def tune(tmp_path, monkeypatch):
     """`tune(budget, stop=..., kill=...)`: run the tiny study, which may be cut short."""
     monkeypatch.setenv("HARNESS_DEVICE", "cpu")
     store = Store.open(tmp_path / "store")
+    # Pictures and the mirror take most of the time, and have tests of their own.
+    for name in ("study_page.draw", "study_page.importance", "write.draw", "rank_figure.draw"):
+        monkeypatch.setattr(f"harness.report.{name}", lambda *_: {})
+    monkeypatch.setattr("harness.report.study_page._page", lambda *_: "<html>")
+    monkeypatch.setattr("harness.records.mirror.update", lambda *_: None)
 
     def call(budget, finalists=1, **cut):
         monkeypatch.setattr(run, "launch", launching(**cut))
