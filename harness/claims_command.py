@@ -43,7 +43,7 @@ def verdicts(claims: Claims, store: Store, only: str | None = None) -> list[Judg
     evidence = {name: Evidence(one, store.suite(one.name)) for name, one in suites.items()}
     if only is not None and only not in suites:
         own = _own_name(only)
-        if store.kind_of(own) == "suite":  # a run of one of these suites under another name
+        if own in store.suites():  # a run of one of these suites under another name
             folder, own = store.suite(own), str(stored_plan(store, own).get("of", own))
             evidence = {name: Evidence(one, folder) for name, one in suites.items()}
         same = [name for name, one in suites.items() if one.name == own]

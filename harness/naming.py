@@ -40,7 +40,7 @@ def planned(name: str, store: str | None) -> tuple[Any, bool]:
     try:
         return suite_or_study(name)
     except ValueError:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, OSError):
             recorded = stored_suite(open_store(store, create=False), name)
             if recorded is not None:
                 return recorded, False
