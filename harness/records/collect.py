@@ -73,8 +73,8 @@ def _read(store: Store, trial_id: str) -> _Ended | None:
     trial = store.trial(trial_id)
     result = trial.result()
     if result is None:
-        if trial.lacks_its_end():
-            raise trial.damaged(f"{RESULT} is missing, and all else of an ended trial is there")
+        if (lost := trial.lost_end()) is not None:
+            raise lost
         return None
     trial.tidy()
     spec = trial.spec()

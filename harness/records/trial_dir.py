@@ -105,10 +105,13 @@ class TrialDir(States):
         """Whether the trial has ended: completed, diverged or failed."""
         return (self.path / "result.json").exists()
 
-    def lacks_its_end(self) -> bool:
-        """Whether all that is written before `result.json` is there, and it alone is not."""
+    def lost_end(self) -> Damaged | None:
+        """The error to raise where all that is written before `result.json` is there, and it alone
+        is not."""
         tables = all((self.path / f"{name}.parquet").exists() for name in schemas.TRIAL_TABLES)
-        return tables and not self.ended() and not self._checkpoint.exists()
+        if self.ended() or not tables or self._checkpoint.exists():
+            return None
+        return self.damaged("result.json is missing, and all else of an ended trial is there")
 
     def result(self) -> dict[str, Any] | None:
         """The result, or None while the trial has not ended. Raises Damaged."""
@@ -178,8 +181,9 @@ class TrialDir(States):
             sums = self.checksums()
         except Damaged as error:
             return [str(error)]
-        if not self.ended():
-            return []
+        lost = self.lost_end()
+        if lost or not self.ended():
+            return [str(lost)] if lost else []
         found = []
         for name in RECORDED:
             try:

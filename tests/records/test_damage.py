@@ -106,11 +106,6 @@ def test_every_damage_is_named_and_the_rest_is_kept(two, name, damage):
     store, plan = two
     trial = store.trial("aa")
     DAMAGES[damage](trial.path / name)
-    if name == "result.json" and not (trial.path / name).exists():  # that trial has not ended
-        assert verify(store, ["aa", "bb"])[0] == []
-        assert collect(store, "demo", plan) == []
-        assert statuses(store) == {"bb": "completed"}
-        return
     lines, said = verify(store, ["aa", "bb"])
     assert len(lines) == 1
     assert f"{store.root}/trials/aa is damaged ({name}" in lines[0]
