@@ -16,7 +16,10 @@ def ray_address():
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN_PATH", str(folder / "token"))
+        import ray
         from ray.cluster_utils import Cluster
+
+        ray.shutdown()  # whatever an earlier test of this process was connected to
 
         settings = {"object_store_memory": 80 * 1024**2, "include_dashboard": False}
         ray_cluster = Cluster(

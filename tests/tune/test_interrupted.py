@@ -46,6 +46,7 @@ def shown(store):
     return content, (store.suite("tiny") / "answer.md").read_text()
 
 
+@pytest.mark.slow
 def test_an_answer_stands_until_there_is_another(tune):
     assert tune(FEW).published
     before, answer = shown(tune.store)
