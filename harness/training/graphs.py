@@ -13,9 +13,10 @@ GPU, and on a CPU against an imitation of the capture.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
@@ -160,14 +161,43 @@ class Captured:
 
 
 def capture_on_gpu(body: Body) -> tuple[Callable[[], None], list[torch.Tensor]]:
-    """(replay, the tensors that it writes anew each time), as torch prescribes."""
+    """(replay, the tensors that it writes anew each time), as torch prescribes.
+
+    Raises:
+        RuntimeError: the step cannot be captured; it can still be run.
+    """
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(WARM_UPS):
             body()
     torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        outputs = body()
+    with nothing_waits():
+        body()
+    graph, generator = torch.cuda.CUDAGraph(), torch.cuda.default_generators[side.device.index]
+    before = generator.get_state()
+    try:
+        with torch.cuda.graph(graph):
+            outputs = body()
+    except RuntimeError:
+        revive(generator, before)
+        raise
     return graph.replay, outputs
+
+
+@contextlib.contextmanager
+def nothing_waits() -> Iterator[None]:
+    """An operation that waits for the GPU raises RuntimeError here, where it does no harm."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
+def revive(generator: torch.Generator, state: torch.Tensor) -> None:
+    """A capture that breaks off leaves torch's generator believing in it (pytorch #171263)."""
+    fresh = torch.Generator(generator.device)
+    fresh.set_state(state)
+    generator.graphsafe_set_state(fresh.graphsafe_get_state())

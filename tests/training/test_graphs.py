@@ -137,10 +137,14 @@ def test_a_step_that_cannot_be_captured_is_run_plainly_unless_a_graph_was_insist
 
 
 @needs_gpu
-def test_on_a_gpu_a_step_that_waits_for_it_is_run_plainly():
+@pytest.mark.parametrize("wait", [lambda x: x.sum().item(), lambda x: torch.cuda.synchronize()])
+def test_on_a_gpu_a_step_that_waits_for_it_is_run_plainly(wait):
+    """And harms neither this process's random numbers nor its next capture."""
+
     class Waits(torch.nn.Linear):
         def forward(self, x):
-            return super().forward(x) * float(x.sum().item() > -1e9)
+            wait(x)
+            return super().forward(x)
 
     model = Waits(2, 3).to(GPU)
     graphed = Graphed(may_fail=True)
@@ -151,7 +155,14 @@ def test_on_a_gpu_a_step_that_waits_for_it_is_run_plainly():
                 loss = graphed(model, torch.nn.functional.mse_loss, x, y)
         else:
             loss = graphed(model, torch.nn.functional.mse_loss, x, y)
-        assert float(loss) == float(torch.nn.functional.mse_loss(model(x), y))
+        assert float(loss) == float(torch.nn.functional.mse_loss(model(x), y).detach())
+    torch.manual_seed(0)
+    drawn = torch.randn(3, device=GPU)
+    torch.manual_seed(0)
+    assert torch.equal(torch.randn(3, device=GPU), drawn)
+    graphed = Graphed(may_fail=False)
+    ours, theirs = (losses_and_weights(s, "cuda") for s in (graphed, plain))
+    assert_equal_runs(ours, theirs)
 
 
 @needs_gpu
