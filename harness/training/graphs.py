@@ -189,7 +189,9 @@ def capture_on_gpu(body: Body) -> tuple[Callable[[], None], list[torch.Tensor]]:
 def nothing_waits() -> Iterator[None]:
     """An operation that waits for the GPU raises RuntimeError here, where it does no harm."""
     before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
+    with warnings.catch_warnings():  # that this mode is a prototype
+        warnings.simplefilter("ignore")
+        torch.cuda.set_sync_debug_mode("error")
     try:
         yield
     finally:
