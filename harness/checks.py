@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from harness.notes import waiting
 from harness.suite import TrialSpec
+from harness.tools.notes import waiting
 from harness.training.environment import check_environment, device_wish, threads_wish
 from harness.training.memory import check_memory
 

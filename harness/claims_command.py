@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.inputs import shown
 from harness.records.store import Store
+from harness.tools.inputs import shown
 
 if TYPE_CHECKING:
     from harness.report.claims.judge import Judged

@@ -15,7 +15,6 @@ import typer
 from harness import streams
 from harness.bench.commands import app as bench
 from harness.data_commands import app as data
-from harness.inputs import shown
 from harness.naming import open_store, planned, recorded_name, suite_of
 from harness.options import (
     AddressOption,
@@ -28,8 +27,9 @@ from harness.options import (
     StoreOption,
     SuiteArgument,
 )
-from harness.redact import going_on, redacted_command
 from harness.refusals import plain, say, unusable
+from harness.tools.inputs import shown
+from harness.tools.redact import going_on, redacted_command
 
 app = typer.Typer(
     add_completion=False,

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from harness.arms import InTrainingSpec
-from harness.inputs import shown
 from harness.spec import Spec
 from harness.suite import TrialSpec
 from harness.suite.explain import explain, known
@@ -17,6 +16,7 @@ from harness.suite.names import checked_name, checked_text
 from harness.suite.specs import deciding
 from harness.suite.suite import MOST_ROWS, MOST_TRIALS, Seeds, distinct
 from harness.tasks.metrics import METRICS
+from harness.tools.inputs import shown
 
 from .space import TIMING, Floats, Ints, Setting, Space, grid_start
 
