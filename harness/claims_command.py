@@ -34,7 +34,7 @@ def verdicts(claims: Claims, store: Store, only: str | None = None) -> list[Judg
     Raises:
         ValueError: as `claims_text`, or a file of a suite that is broken.
     """
-    from harness.plan_file import stored_plan
+    from harness.planning.plan_file import stored_plan
     from harness.report.claims.evidence import Evidence
     from harness.report.claims.judge import judge
     from harness.report.claims.read import suites_of

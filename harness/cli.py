@@ -56,8 +56,8 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show trials by stage, done and missing, with estimated FLOPs, time, disk; changes nothing."""
-    from harness.estimate import summary
-    from harness.plan import Plan
+    from harness.planning.estimate import summary
+    from harness.planning.plan import Plan
 
     found, is_study = planned(suite, store)
     place = open_store(store, create=False)
@@ -75,7 +75,7 @@ def plan(
     if as_json:
         print(json.dumps(result))
         return
-    from harness.listing import plan_lines
+    from harness.planning.plan_lines import plan_lines
 
     print("\n".join(plan_lines(result)))
 
@@ -102,10 +102,10 @@ def run(
             raise ValueError(f"--retry takes failed or diverged, not {shown(status)}")
     wanted = suite_of(suite, settings)
     place = open_store(store, create=True)
-    from harness.checks import default_cpus
-    from harness.rebuild import comparison_of
+    from harness.launch.preflight import default_cpus
+    from harness.launch.run_suite import Wishes, run_suite
+    from harness.report.rebuild import comparison_of
     from harness.report.tables import render
-    from harness.run import Wishes, run_suite
 
     command = redacted_command(["harness", *sys.argv[1:]])
     cpus = cpus or default_cpus()
@@ -153,8 +153,8 @@ def tune(
     fork: ForkOption = True,
 ) -> int:
     """Search truncation timing, confirm on fresh seeds, recommend. Run it again to go on."""
-    from harness.checks import check_launch, default_cpus
-    from harness.run import Wishes
+    from harness.launch.preflight import check_launch, default_cpus
+    from harness.launch.run_suite import Wishes
     from harness.tune.run import load_study, run_study
 
     wanted = load_study(study)
@@ -222,7 +222,7 @@ def table(
     format: Annotated[str, typer.Option(help="text, md, csv, tex, html or json.")] = "text",
 ) -> None:
     """Print the comparison table; of a study, that on fresh seeds once there is one."""
-    from harness.rebuild import comparison_of
+    from harness.report.rebuild import comparison_of
     from harness.report.tables import render
 
     place = open_store(store, create=False)

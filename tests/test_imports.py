@@ -33,7 +33,7 @@ WRITES = {"write_text", "write_bytes", "mkdir", "unlink", "rmdir", "rename", "to
 
 
 def room_of(file):
-    """`models` for harness/models/lru.py, `plan` for harness/plan.py."""
+    """`models` for harness/models/lru.py, `spec` for harness/spec.py."""
     return file.relative_to(ROOT / "harness").with_suffix("").parts[0]
 
 

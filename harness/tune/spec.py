@@ -188,7 +188,7 @@ class Study(Spec):
         if self.budget.flops is None:
             return
         # Not above: this module is read with every suite, and an estimate needs the store.
-        from harness.estimate import estimated_flops
+        from harness.planning.estimate import estimated_flops
 
         one = estimated_flops(self.base)
         least = one * len(self.seeds) * (1 + self.batch)

@@ -6,7 +6,7 @@ import pytest
 
 from harness.bench import launch
 from harness.cli import execute
-from harness.run import Account
+from harness.launch.run_suite import Account
 
 
 def test_rates_and_overhead(tmp_path, machine):

@@ -10,7 +10,7 @@ import pytest
 
 from harness import tasks
 from harness.cli import execute
-from harness.plan import Plan
+from harness.planning.plan import Plan
 from harness.records.store import Store
 from harness.suite import (
     Comparison,

@@ -11,7 +11,7 @@ import pytest
 
 import harness.tasks
 from harness.cli import execute
-from harness.plan import Plan
+from harness.planning.plan import Plan
 from harness.records.store import Store
 from harness.suite import load, override
 from harness.training.trial import run_trial

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.plan import Plan, Planned
+from harness.planning.plan import Plan, Planned
 from harness.records.sealed import read_sealed, write_sealed
 from harness.records.store import Store
 from harness.suite import Suite
