@@ -77,7 +77,7 @@ def modules_of(*rooms):
 @pytest.mark.parametrize(
     ("statements", "absent"),
     [
-        ("import harness.cli", {"torch", "ray", "mlflow", "optuna", "pandas", "matplotlib"}),
+        ("import harness.cli.app", {"torch", "ray", "mlflow", "optuna", "pandas", "matplotlib"}),
         ("import harness.launch, harness.suite", {"torch", "ray", "mlflow", "pandas"}),
         (modules_of("report"), {"torch", "ray", "mlflow", "optuna"}),
         (

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from harness.bench import launch
-from harness.cli import execute
+from harness.cli.app import execute
 from harness.launch.run_suite import Account
 
 

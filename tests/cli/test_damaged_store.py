@@ -9,7 +9,7 @@ import time
 import pandas as pd
 import pytest
 
-from harness.cli import execute
+from harness.cli.app import execute
 from harness.launch.run_suite import Account, publish
 from harness.planning.plan import Plan
 from harness.records.store import Store

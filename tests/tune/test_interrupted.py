@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from harness.cli import execute
+from harness.cli.app import execute
 from harness.launch import Interrupted
 from harness.launch import run_suite as run
 from harness.records.store import Store

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from harness import tasks
-from harness.cli import execute
+from harness.cli.app import execute
 from harness.planning.plan import Plan
 from harness.records.store import Store
 from harness.suite import (

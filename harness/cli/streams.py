@@ -7,7 +7,7 @@ import io
 import os
 import sys
 
-from harness.refusals import say
+from harness.cli.refusals import say
 from harness.tools.inputs import os_reason
 
 # What our tables and sentences have beyond ASCII, in as many characters where that can be.

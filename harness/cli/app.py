@@ -12,11 +12,11 @@ from typing import Annotated, Any
 
 import typer
 
-from harness import streams
-from harness.bench.commands import app as bench
-from harness.data_commands import app as data
-from harness.naming import open_store, planned, recorded_name, suite_of
-from harness.options import (
+from harness.cli import streams
+from harness.cli.bench import app as bench
+from harness.cli.data import app as data
+from harness.cli.naming import open_store, planned, recorded_name, suite_of
+from harness.cli.options import (
     AddressOption,
     ConcurrencyOption,
     CpusOption,
@@ -27,7 +27,7 @@ from harness.options import (
     StoreOption,
     SuiteArgument,
 )
-from harness.refusals import plain, say, unusable
+from harness.cli.refusals import plain, say, unusable
 from harness.tools.inputs import shown
 from harness.tools.redact import going_on, redacted_command
 
@@ -187,7 +187,7 @@ def _going_on(command: str) -> Iterator[None]:
 
 def _ended(account: Any, command: str) -> int:
     """Say what a run took and what is left; the exit code."""
-    from harness.report_command import left_out
+    from harness.cli.report import left_out
 
     for line in (*account.lines(), *account.unfinished):
         print(line, file=sys.stderr)
@@ -210,7 +210,7 @@ def report(
     """Rebuild tables, figures and page, of a suite or a study, from records alone."""
     place = open_store(store, create=True)
     name, is_study = recorded_name(suite, place)
-    from harness.report_command import report_anew
+    from harness.cli.report import report_anew
 
     return report_anew(name, is_study, place, verify)
 
@@ -246,7 +246,7 @@ def claims(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say of each published claim whether what the store holds reproduces it."""
-    from harness.claims_command import claims_text
+    from harness.cli.claims import claims_text
 
     print(claims_text(open_store(store, create=False), suite, claims_file, as_json))
 
@@ -274,7 +274,7 @@ def ui(
 @app.command()
 def doctor() -> None:
     """Show versions, devices and what works here."""
-    from harness.doctor import examine
+    from harness.cli.doctor import examine
 
     _somewhere()
     for line in examine():
