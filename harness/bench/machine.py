@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from harness.inputs import shown
+from harness.tools.inputs import shown
 from harness.training.environment import MOST_THREADS
 from harness.training.machine import manifest, prepare
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness.inputs import os_reason, shown
 from harness.tasks import data_folder
+from harness.tools.inputs import os_reason, shown
 from harness.training.environment import check_environment
 from harness.training.stops import Signals, stoppable
 

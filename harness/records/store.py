@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
-from harness.inputs import cut, is_plain_name, user_path
-from harness.records import locks
 from harness.records.files import plain_name
+from harness.records.locks import store_lock
 from harness.records.trial_dir import TrialDir
+from harness.tools.inputs import cut, is_plain_name, user_path
 
 
 class Store:
@@ -50,7 +50,7 @@ class Store:
 
     def trial(self, trial_id: str) -> TrialDir:
         """The trial's folder, whether it exists or not."""
-        return TrialDir(self, plain_name(trial_id, "trial id"))
+        return TrialDir(self.root, plain_name(trial_id, "trial id"))
 
     def suite(self, name: str) -> Path:
         """The suite's folder, whether it exists or not."""
@@ -81,8 +81,8 @@ class Store:
         return sorted(path.parent.name for path in self.root.glob("trials/*/result.json"))
 
     def lock(self, name: str, what: str, *, wait: bool = False) -> AbstractContextManager[None]:
-        """Hold a lock of this store; see `locks.exclusive`. Outside of the folders of records."""
-        return locks.exclusive(self.root / ".locks" / f"{name}.lock", what, wait=wait)
+        """Hold a lock of this store; see `locks.store_lock`."""
+        return store_lock(self.root, name, what, wait=wait)
 
 
 __all__ = ["Store", "TrialDir"]

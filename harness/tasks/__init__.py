@@ -7,10 +7,8 @@ import importlib
 import os
 from pathlib import Path
 
-from harness.inputs import shown, user_path
 from harness.tasks.base import SPLITS, Task, TaskInfo
 from harness.tasks.batches import step_indices
-from harness.tasks.room import check_memory
 from harness.tasks.specs import (
     TASK_SPECS,
     DigitsSpec,
@@ -19,6 +17,8 @@ from harness.tasks.specs import (
     TaskSpecBase,
     VowelsSpec,
 )
+from harness.tasks.storage.capacity import check_memory
+from harness.tools.inputs import shown, user_path
 
 __all__ = [
     "SPLITS",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from harness.inputs import shown
+from harness.tools.inputs import shown
 
 MOST_THREADS = 1024  # what no machine has, torch and OpenMP crash on
 MOST_SECONDS = 1_000_000.0  # twelve days

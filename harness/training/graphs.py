@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import nn
 
-from harness.inputs import shown
 from harness.suite.specs import TrialSpec
 from harness.tasks.base import TaskInfo
+from harness.tools.inputs import shown
 
 from .flops import step_flops
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from harness.inputs import cut
+from harness.tools.inputs import cut
 
 from .environment import device_wish, threads_wish
 

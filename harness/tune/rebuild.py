@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from harness.rebuild import rebuild, trials_of
 from harness.records.sealed import read_sealed
 from harness.records.store import Store
+from harness.report.rebuild import rebuild, trials_of
 
 from .frames import candidates_frame, damaged_of
 from .rounds import confirmation_name
@@ -49,8 +49,8 @@ def report_study(name: str, store: Store) -> Path:
         ValueError: no record of it in this store.
     """
     from harness.records.schemas import read_table
-    from harness.report.comparison import compare
-    from harness.report.study_page import write_study
+    from harness.report.comparison.compare import compare
+    from harness.report.study.study_page import write_study
 
     content = _content(name, store)
     folder, fresh = store.suite(name), store.suite(confirmation_name(name))

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from harness import run
-from harness.cli import execute
+from harness.cli.app import execute
 from harness.launch import Interrupted
+from harness.launch import run_suite as run
 from harness.records.store import Store
 from harness.tune import search as search_room
 from harness.tune.rebuild import rebuild_study
@@ -25,9 +25,10 @@ def tune(tmp_path, monkeypatch):
     monkeypatch.setenv("HARNESS_DEVICE", "cpu")
     store = Store.open(tmp_path / "store")
     # Pictures and the mirror take most of the time, and have tests of their own.
-    for name in ("study_page.draw", "study_page.importance", "write.draw", "rank_figure.draw"):
+    for name in ("study.study_page.draw", "study.study_page.importance", "write.draw"):
         monkeypatch.setattr(f"harness.report.{name}", lambda *_: {})
-    monkeypatch.setattr("harness.report.study_page._page", lambda *_: "<html>")
+    monkeypatch.setattr("harness.report.ranks.rank_figure.draw", lambda *_: {})
+    monkeypatch.setattr("harness.report.study.study_page._page", lambda *_: "<html>")
     monkeypatch.setattr("harness.records.mirror.update", lambda *_: None)
 
     def call(budget, finalists=1, **cut):

@@ -10,8 +10,8 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from harness.inputs import cut, os_reason
-from harness.notes import say
+from harness.tools.inputs import cut, os_reason
+from harness.tools.notes import say
 from harness.training.environment import ray_start_seconds
 
 from ..worker import usable_cores

@@ -1,0 +1,91 @@
+"""The verbs of `harness bench`: parse, call, print. Imports wait until they are needed."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Measure speed on this machine."
+)
+
+Quick = Annotated[bool, typer.Option("--quick", help="Under a minute on two quiet cores.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Threads = Annotated[int, typer.Option(help="CPU threads.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+RoundsOption = Annotated[int | None, typer.Option(help="Interleaved rounds.")]
+
+
+@app.command()
+def step(
+    quick: Quick = False,
+    as_json: AsJson = False,
+    backends: Annotated[str | None, typer.Option(help="Names, comma-separated.")] = None,
+    shapes: Annotated[str | None, typer.Option(help="smnist, scifar, listops.")] = None,
+    threads: Threads = 2,
+    device: Device = "cpu",
+    rounds: RoundsOption = None,
+) -> None:
+    """Time, rates and memory of a training step, by shape, N and backend."""
+    from harness.bench import step as bench
+    from harness.bench import step_table
+
+    wanted = bench.wishes(
+        quick=quick,
+        backends=backends,
+        shapes=shapes,
+        threads=threads,
+        device=device,
+        rounds=rounds,
+    )
+    _print(bench.measure(wanted), step_table.lines, as_json)
+
+
+@app.command()
+def truncation(
+    quick: Quick = False,
+    as_json: AsJson = False,
+    threads: Threads = 2,
+    device: Device = "cpu",
+    rounds: RoundsOption = None,
+) -> None:
+    """Cost of spectra and truncation, by N, H, blocks and rank; the steps after it."""
+    from harness.bench import truncation as bench
+    from harness.bench import truncation_table
+
+    wanted = bench.wishes(quick=quick, threads=threads, device=device, rounds=rounds)
+    _print(bench.measure(wanted), truncation_table.lines, as_json)
+
+
+@app.command()
+def regularizer(
+    quick: Quick = False,
+    as_json: AsJson = False,
+    threads: Threads = 2,
+    device: Device = "cpu",
+    rounds: RoundsOption = None,
+) -> None:
+    """What the Hankel nuclear norm adds to a training step, by method, shape and N."""
+    from harness.bench import regularizer as bench
+
+    found = bench.measure(quick=quick, threads=threads, device=device, rounds=rounds)
+    _print(found, bench.lines, as_json)
+
+
+@app.command()
+def launch(
+    quick: Quick = False,
+    as_json: AsJson = False,
+    trials: Annotated[int | None, typer.Option(help="Tiny trials to run.")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Trials at a time.")] = None,
+) -> None:
+    """Overhead per trial (launch, record, mirror), and trials per second."""
+    from harness.bench import launch as bench
+
+    _print(bench.measure(bench.count(trials, quick), concurrency), bench.lines, as_json)
+
+
+def _print(result: dict[str, Any], lines: Any, as_json: bool) -> None:
+    print(json.dumps(result) if as_json else "\n".join(lines(result)))

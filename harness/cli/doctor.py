@@ -1,0 +1,55 @@
+"""`harness doctor`: versions, devices and what works here."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Iterator
+
+from harness.cli.refusals import check_folder
+
+PACKAGES = ("torch", "ray", "mlflow", "pyarrow", "pandas", "numpy", "scipy", "pydantic")
+
+
+def doctor() -> None:
+    """Show versions, devices and what works here."""
+    check_folder()
+    for line in examine():
+        print(line)
+
+
+def examine() -> Iterator[str]:
+    """Lines for a person: versions, then devices."""
+    yield f"python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    for name in PACKAGES:
+        try:
+            yield f"{name} {importlib.metadata.version(name)}"
+        except importlib.metadata.PackageNotFoundError:
+            yield f"{name} is not installed"
+    import torch
+
+    from harness.training.machine import cpu_name, thread_count
+
+    yield f"cpu: {cpu_name()}, {os.cpu_count()} cores, {thread_count()} thread(s) a trial"
+    if not torch.cuda.is_available():
+        yield "gpu: none that torch can use"
+    for i in range(torch.cuda.device_count()):
+        memory = torch.cuda.get_device_properties(i).total_memory / 2**30
+        yield f"gpu {i}: {torch.cuda.get_device_name(i)}, {memory:.0f} GiB"
+    yield from backends()
+
+
+def backends() -> Iterator[str]:
+    """What computes a scan here, narrow and wide, and why."""
+    import torch
+
+    from harness.models.scans import choose
+    from harness.models.scans.loops import LOOPS
+
+    yield f"inner loops of the scan on a CPU: {LOOPS}"
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        for width in (8, 512):
+            shape = {"width": width, "state_dim": 256, "length": 1024, "batch": 8}
+            choice = choose("auto", device=device, **shape)
+            yield f"scan on {device}, width {width}: {choice.name} ({choice.reason})"

@@ -1,0 +1,96 @@
+"""What shows records: `harness report`, `table` and `ui`. Imports wait until they are needed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.naming import open_store, recorded_name
+from harness.cli.options import StoreOption, SuiteArgument
+
+if TYPE_CHECKING:
+    from harness.records.store import Store
+
+
+def report(
+    suite: SuiteArgument,
+    store: StoreOption = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare every file of its trials with its checksum.")
+    ] = False,
+) -> int:
+    """Rebuild tables, figures and page, of a suite or a study, from records alone."""
+    place = open_store(store, create=True)
+    name, is_study = recorded_name(suite, place)
+    return report_anew(name, is_study, place, verify)
+
+
+def table(
+    suite: SuiteArgument,
+    store: StoreOption = None,
+    format: Annotated[str, typer.Option(help="text, md, csv, tex, html or json.")] = "text",
+) -> None:
+    """Print the comparison table; of a study, that on fresh seeds once there is one."""
+    from harness.report.rebuild import comparison_of
+    from harness.report.tables import render
+
+    place = open_store(store, create=False)
+    name, is_study = recorded_name(suite, place)
+    if is_study:
+        from harness.tune.rebuild import newest_comparison
+
+        name = newest_comparison(name, place)
+    print(render(comparison_of(name, place), format))
+
+
+def ui(
+    store: StoreOption = None,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+) -> None:
+    """Open MLflow's page on the store's mirror, on this machine only."""
+    place = open_store(store, create=False)
+    if not (place.root / "mlflow.db").is_file():
+        raise ValueError(f"{place.root} has no mirror yet: harness run or harness report makes it")
+    from harness.records.mlflow_io import server_arguments
+
+    arguments = [*server_arguments(), "--host", "127.0.0.1", "--port", str(port)]
+    os.chdir(place.root)
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *arguments])
+
+
+def report_anew(name: str, is_study: bool, store: Store, verify: bool) -> int:
+    """Rebuild the report, print its page's path, and, to `verify`, compare every file of its trials
+    with its checksum; the exit code.
+
+    Raises:
+        ValueError: no record of the suite or study in this store.
+    """
+    if is_study:
+        from harness.tune.rebuild import rebuild_study, trials_of_study
+
+        page, damaged = rebuild_study(name, store)
+    else:
+        from harness.report.rebuild import rebuild, trials_of
+
+        page, damaged = rebuild(name, store)
+    print(page)
+    if verify:
+        from harness.records.verify import verify as compare
+
+        trials = trials_of_study(name, store) if is_study else trials_of(name, store)
+        found, said = compare(store, trials)
+        print(said, file=sys.stderr)
+        damaged += [line for line in found if line not in damaged]
+    return left_out(damaged)
+
+
+def left_out(damaged: Iterable[str]) -> int:
+    """Say which records are damaged; the exit code: the rest is kept and reported."""
+    lines = list(damaged)
+    for line in lines:
+        print(line, file=sys.stderr)
+    return 3 if lines else 0

@@ -1,0 +1,131 @@
+"""A plan as the launcher sees it: jobs that can start, and what has become of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from harness.launch import Job, Outcome
+from harness.planning.forks import arrange
+from harness.planning.plan import Plan, Planned
+from harness.planning.plan_file import can_show, shown, write_plan
+from harness.suite import TrialSpec
+
+
+class PlanJobs:
+    """A plan as the launcher sees it: what is ready, and what has ended."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        only: str | None = None,
+        cpus: int = 1,
+        gpus: float = 0.0,
+        share: bool = True,
+        keep_at: Mapping[str, Iterable[int]] | None = None,
+        parents: Iterable[TrialSpec] = (),
+    ):
+        self.plan, self.cpus, self.gpus = plan, cpus, gpus
+        self.rows = plan.select(only)
+        specs = [row.spec for row in self.rows if row.spec is not None] + list(parents)
+        specs = specs if share else []
+        self.sharing = arrange(specs, plan.store, plan.ended, keep_at)
+        self.given: set[str] = set()
+        self.faulted: dict[str, str] = {}
+        for row in self.rows:
+            plan.state(row)  # so that `pending`, which is asked often, reads no file
+
+    def ready(self) -> list[Job]:
+        """Jobs that can start and were not handed out yet."""
+        self.plan.resolve()
+        missing = [row for row in self.plan.missing(self.rows) if self._can_begin(row)]
+        jobs = [self._job(row) for row in missing]
+        fresh = [job for job in jobs if job.trial_id not in self.given]
+        self.given |= {job.trial_id for job in fresh}
+        return fresh
+
+    def done(self, trial_id: str, outcome: Outcome) -> None:
+        """A trial has ended, or its machines gave up on it."""
+        if outcome.status != "faulted" and self.plan.result(trial_id) is not None:
+            self.sharing.ended(trial_id)
+            return
+        self.faulted[trial_id] = outcome.message or outcome.status
+        for row in self.plan.rows:
+            if trial_id in row.needs and row.blocked is None:
+                row.blocked = f"{trial_id}, which it needs, did not end"
+
+    def pending(self) -> int:
+        """Roles whose trial was not handed out yet and is not in the store."""
+        over = self.given | self.plan.results.keys() | self.plan.damaged.keys()
+        return sum(
+            row.spec is None or row.spec.trial_id not in over
+            for row in self.rows
+            if row.blocked is None
+        )
+
+    def note(self) -> str:
+        """Nothing beyond the counts."""
+        return ""
+
+    def unfinished(self) -> list[str]:
+        """What has no result that counts, one line each."""
+        lines = []
+        for row in self.rows:
+            state = self.plan.state(row)
+            if state in ("completed", "diverged"):
+                continue
+            trial_id = row.spec.trial_id if row.spec else ""
+            reason = row.blocked or self.faulted.get(trial_id)
+            result = self.plan.result(trial_id) if trial_id else None
+            reason = (result or {}).get("message") or self.plan.damaged.get(trial_id) or reason
+            said = f"{state} {row.name}, seed {row.role.trial.seed}"
+            lines.append(f"{said}: {reason}" if reason else said)
+        return lines
+
+    def _can_begin(self, row: Planned) -> bool:
+        """Whether all that the trial needs is there, or will never be."""
+        assert row.spec is not None
+        if not self.plan.ready(row):
+            return False
+        fork = self.sharing.forks.get(row.spec.trial_id)
+        if fork is None or self.sharing.is_there(row.spec.trial_id):
+            return True
+        return self.plan.ended(fork[0]) or fork[0] in self.faulted
+
+    def _job(self, row: Planned) -> Job:
+        assert row.spec is not None
+        trial_id = row.spec.trial_id
+        return Job(
+            trial_id,
+            row.spec.model_dump(mode="json"),
+            row.name,
+            cpus=self.cpus,
+            gpus=self.gpus,
+            fork=self.sharing.forks.get(trial_id),
+            keep_at=tuple(sorted(self.sharing.keep_at.get(trial_id, ()))),
+        )
+
+
+class SuiteJobs(PlanJobs):
+    """The plan of a suite; its tables show this one as soon as it has something to show."""
+
+    def __init__(self, plan: Plan, command: str, **wishes: Any):
+        super().__init__(plan, **wishes)
+        self.command, self.written = command, False
+
+    def begin(self) -> None:
+        """Nothing can be refused any more: write."""
+        self.plan.wipe()
+        self.sharing.sweep()
+        if can_show(self.plan, self.rows) or not shown(self.plan.store, self.plan.suite.name):
+            self._write()
+
+    def done(self, trial_id: str, outcome: Outcome) -> None:
+        """As `PlanJobs.done`."""
+        super().done(trial_id, outcome)
+        if not self.written and can_show(self.plan, self.rows):
+            self._write()
+
+    def _write(self) -> None:
+        write_plan(self.plan, self.command)
+        self.written = True

@@ -1,0 +1,214 @@
+"""Run a suite: plan, launch, record, report."""
+
+from __future__ import annotations
+
+import secrets
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.launch import Interrupted, Job, Outcome, launch
+from harness.launch.jobs import Jobs
+from harness.launch.memory import PeakMemory
+from harness.launch.plan_jobs import SuiteJobs
+from harness.launch.preflight import check_launch, default_cpus
+from harness.launch.progress import make_progress
+from harness.planning.plan import Plan, Planned
+from harness.planning.plan_file import can_show, hidden, write_plan
+from harness.records.collect import collect
+from harness.records.states import Damaged
+from harness.records.store import Store
+from harness.suite import Suite
+from harness.suite.explain import renamed
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """How to run a suite; nothing that changes its numbers."""
+
+    address: str = "local"
+    only: str | None = None
+    retry: Sequence[str] = ()
+    cpus: int = field(default_factory=default_cpus)
+    gpus: float = 0.0
+    concurrency: int | None = None
+    share: bool = True  # begin trials where they part from others
+    name: str | None = None  # to record it under, instead of its own
+
+
+@dataclass
+class Account:
+    """What a run did and what it took."""
+
+    page: Path
+    published: bool = False  # whether tables and page are of this run
+    seconds: float = 0.0
+    launched: int = 0
+    seconds_launch: float | None = None  # a trial's, beyond its own seconds; the median
+    seconds_report: float = 0.0
+    peak_memory_bytes: int | None = None  # all processes; None on a cluster of others
+    flops: float = 0.0  # training FLOPs that the ended trials stand for
+    flops_spent: float = 0.0  # those that were done here: less where beginnings were shared
+    unfinished: list[str] = field(default_factory=list)
+    hidden: str | None = None  # what the tables showed before and do not now
+    damaged: list[str] = field(default_factory=list)  # records that are left out, and what to do
+    interrupted: bool = False
+
+    @property
+    def overhead(self) -> float | None:
+        """Seconds per trial that went to launching, recording, reporting and mirroring it."""
+        if self.seconds_launch is None:
+            return None
+        return self.seconds_launch + self.seconds_report / self.launched
+
+    def lines(self) -> list[str]:
+        """For a person to read."""
+        if not self.launched and self.interrupted:
+            return ["interrupted before a trial had ended", *self._older()]
+        if not self.launched:
+            took = f"tables and page took {self.seconds_report:.1f} s"
+            return [f"nothing was missing; {took}", *self._older()]
+        said = f"{self.launched} trials in {self.seconds:.0f} s"
+        if self.overhead is not None:
+            said += f"; {self.overhead:.2f} s of overhead a trial (launch, record, mirror)"
+        if self.peak_memory_bytes:
+            said += f"; peak memory of all processes {self.peak_memory_bytes / 2**30:.2f} GiB"
+        if self.flops_spent < self.flops:
+            said += f"; sharing saved {1 - self.flops_spent / self.flops:.0%} of the training FLOPs"
+        return [said, *self._older()]
+
+    def _older(self) -> list[str]:
+        """How what is shown now and what was shown before this run go together."""
+        if self.hidden is not None:
+            return [self.hidden]
+        if self.published or not self.page.is_file():
+            return []
+        return [f"{self.page} and its tables show what they showed before this run"]
+
+
+def run_suite(suite: Suite, store: Store, command: str, wishes: Wishes | None = None) -> Account:
+    """Launch what is missing, then collect, report and mirror.
+
+    An interrupted run is collected and reported too, and its account says so.
+
+    Raises:
+        ValueError: bad input, before anything starts or is written.
+    """
+    wishes = wishes or Wishes()
+    plan = Plan(renamed(suite, wishes.name), store, of=suite.name)
+    if store.kind_of(plan.suite.name) == "study":
+        raise ValueError(f"{store.root} holds a study {plan.suite.name}: give the run a --name")
+    plan.forget(wishes.retry, plan.select(wishes.only))
+    jobs = SuiteJobs(
+        plan,
+        command,
+        only=wishes.only,
+        cpus=wishes.cpus,
+        gpus=wishes.gpus,
+        share=wishes.share,
+    )
+    account = Account(store.suite(plan.suite.name) / "index.html")
+    before = hidden(plan)
+    begun, start = time.time(), time.perf_counter()
+    if jobs.pending():
+        # What has ended may have needed more than this machine has.
+        todo = (row for row in jobs.rows if plan.state(row) in ("missing", "waiting"))
+        trials = (row.spec or row.role.trial for row in todo)
+        check_launch(trials, wishes.address, wishes.cpus, wishes.gpus)
+        launch_and_account(jobs, store, wishes, account, jobs.begin)
+    account.seconds_report = publish(plan, command, begun, account, jobs.rows)
+    account.seconds = time.perf_counter() - start
+    account.hidden = before if account.published else None
+    account.unfinished = jobs.unfinished()
+    return account
+
+
+def launch_and_account(
+    jobs: Jobs,
+    store: Store,
+    wishes: Wishes,
+    account: Account,
+    begin: Callable[[], None] = lambda: None,
+) -> None:
+    """Launch jobs and note in the account what that took, interrupted or not."""
+    with PeakMemory() as memory:
+        try:
+            ended = launch(
+                jobs,
+                store.root,
+                address=wishes.address,
+                concurrency=wishes.concurrency,
+                progress=make_progress(sys.stderr),
+                begin=begin,
+            )
+        except Interrupted as interrupted:
+            ended = interrupted.outcomes
+            account.interrupted = True
+    results = {job.trial_id: _result(store, job.trial_id) for job, _ in ended}
+    records = {trial_id: one["record"] for trial_id, one in results.items() if one is not None}
+    account.launched = len(ended)
+    account.flops = sum(record["train_flops"] for record in records.values())
+    account.flops_spent = sum(record["flops_spent"] for record in records.values())
+    account.seconds_launch = _launch_seconds(records, ended)
+    if wishes.address == "local":
+        account.peak_memory_bytes = memory.bytes
+
+
+def _result(store: Store, trial_id: str) -> dict[str, Any] | None:
+    """A trial's result; None for one that has not ended, or whose record is damaged."""
+    try:
+        return store.trial(trial_id).result()
+    except Damaged:
+        return None
+
+
+def _launch_seconds(
+    records: Mapping[str, Mapping[str, Any]], ended: Sequence[tuple[Job, Outcome]]
+) -> float | None:
+    """Median seconds from handing out a trial to seeing its end, beyond the trial's own.
+
+    The median, since the first trial of every worker waits for its process to start.
+    """
+    beyond = [
+        outcome.seconds - records[job.trial_id]["seconds_spent"]
+        for job, outcome in ended
+        if job.trial_id in records and records[job.trial_id]["restarts"] == 0
+    ]
+    return statistics.median(beyond) if beyond else None
+
+
+def publish(
+    plan: Plan, command: str, begun: float, account: Account, rows: Sequence[Planned]
+) -> float:
+    """Write the suite's tables, report and mirror from what has ended; returns the seconds.
+
+    Nothing is written, and `account.published` stays as it is, while the stored plan has more to
+    show; `rows` are those that were asked for.
+    """
+    from harness.records.mirror import update
+    from harness.report import write_report
+
+    start = time.perf_counter()
+    plan.resolve()
+    store, name = plan.store, plan.suite.name
+    if not can_show(plan, rows):
+        return 0.0
+    record = write_plan(plan, command)
+    account.damaged += [one for one in collect(store, name, record) if one not in account.damaged]
+    write_report(store.suite(name), name, command)
+    account.published = True
+    facts = {
+        "trials_launched": account.launched,
+        "peak_memory_bytes": account.peak_memory_bytes,
+        "seconds_launch_median": account.seconds_launch,
+    }
+    launched = {"id": secrets.token_hex(8), "command": command, "begun": begun, **facts}
+    try:
+        update(store, name, launched)
+    except KeyboardInterrupt:
+        account.interrupted = True
+    return time.perf_counter() - start

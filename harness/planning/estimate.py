@@ -1,0 +1,158 @@
+"""What the missing trials of a plan will cost: FLOPs, time and disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from harness.planning.forks import arrange
+from harness.planning.plan import Plan, Planned
+from harness.records.states import Damaged
+from harness.records.store import Store
+from harness.suite import TrialSpec
+from harness.training.flops import forward_flops, step_flops
+from harness.training.memory import FLOAT, parameters
+
+STAGES = ("trained from scratch", "after another trial of its seed")
+DONE = ("completed", "diverged", "failed")
+# By the paper's own timings of its GPU: its full sCIFAR model, 4.34e17 of these FLOPs, trained in
+# 4.34 h; and a step of one block with few states, all launches and no work, took about 1 ms.
+GPU_FLOPS_PER_SECOND, GPU_SECONDS_PER_BLOCK = 2.8e13, 1e-3
+Rates = Mapping[str, Mapping[str, float]]  # by device, by task; "" for all tasks together
+
+
+def summary(plan: Plan) -> dict[str, Any]:
+    """A plan as JSON: its rows, and what each stage still costs.
+
+    Seconds are those of one worker, by device, from the rate of the finished trials in the store.
+    """
+    rates = measured_rates(plan.store)
+    stages = [
+        {"stage": number, "title": title, **_cost(plan, rows, rates)}
+        for number, title in enumerate(STAGES)
+        if (rows := [row for row in plan.rows if row.stage == number])
+    ]
+    return {
+        "suite": plan.suite.name,
+        "store": str(plan.store.root),
+        "flops_per_second": {device: tasks[""] for device, tasks in rates.items()},
+        "stages": stages,
+        "sharing": shared(plan),
+        "trials": [
+            {
+                "row": row.name,
+                "seed": row.role.trial.seed,
+                "state": plan.state(row),
+                "trial_id": row.spec.trial_id if row.spec else None,
+                "needs": list(row.needs),
+                "blocked": row.blocked or plan.damaged.get(row.spec.trial_id if row.spec else ""),
+            }
+            for row in plan.rows
+        ],
+    }
+
+
+def _cost(plan: Plan, rows: Iterable[Planned], rates: Rates) -> dict[str, Any]:
+    states = [(row, plan.state(row)) for row in rows]
+    todo = {
+        (row.spec or row.role.trial).trial_id: row.spec or row.role.trial
+        for row, state in states
+        if state in ("missing", "waiting")
+    }
+    flops = {trial_id: estimated_flops(trial) for trial_id, trial in todo.items()}
+    return {
+        "roles": len(states),
+        "done": sum(state in DONE for _, state in states),
+        "missing": sum(state in ("missing", "waiting") for _, state in states),
+        "blocked": sum(state == "blocked" for _, state in states),
+        "estimated_flops": sum(flops.values()),
+        "estimated_gpu_hours": sum(gpu_seconds(todo[i], flops[i]) for i in todo) / 3600,
+        "estimated_seconds": {
+            device: sum(count / tasks[todo[i].task.name] for i, count in flops.items())
+            for device, tasks in rates.items()
+            # The rate of another task says nothing: it may be of a thousandth of the size.
+            if all(trial.task.name in tasks for trial in todo.values())
+        },
+        "estimated_bytes": sum(map(trial_bytes, todo.values())),
+    }
+
+
+def shared(plan: Plan) -> dict[str, Any]:
+    """What the missing trials save by beginning where they part from others, and its price.
+
+    FLOPs are counted up to a trial's first truncation, and so are at least these. The bytes are
+    those of all states that are kept for it, as if all were there at one time.
+    """
+    trials = {row.spec.trial_id: row.spec for row in plan.rows if row.spec is not None}
+    sharing = arrange(trials.values(), plan.store, plan.ended)
+    saved = 0.0
+    for trial_id, (_, step) in sharing.forks.items():
+        trial = trials[trial_id]
+        before = min((at for at, _ in trial.arm.acts(trial.training)), default=step)
+        saved += estimated_flops(trial) / trial.training.steps * min(step, before)
+    kept = sum(len(steps) * state_bytes(trials[i]) for i, steps in sharing.keep_at.items())
+    return {"trials": len(sharing.forks), "saved_flops": saved, "kept_bytes": kept}
+
+
+def state_bytes(trial: TrialSpec) -> int:
+    """Bytes of a resumable state: weights, two moments and the selected weights, float32."""
+    model = trial.model
+    statistics = 2 * model.width * model.blocks  # running ones, of the norms
+    return 4 * FLOAT * (parameters(model, trial.task.info, model.state_dims) + statistics)
+
+
+def estimated_flops(trial: TrialSpec) -> float:
+    """Training FLOPs of a trial at its present sizes: an upper bound where it will truncate."""
+    arm, training, info = trial.arm, trial.training, trial.task.info
+    dims = trial.model.state_dims
+    if getattr(arm, "state_dims", None) and arm.kind != "hankel_regularized":
+        dims = tuple(arm.dims(trial.model.blocks))
+    step = step_flops(trial.model, info, dims, training.batch_size)
+    if arm.kind == "distill":
+        step += training.batch_size * forward_flops(trial.model, info, trial.model.state_dims)
+    if arm.kind == "hankel_regularized":
+        from harness.reduction import regularizer_flops
+
+        step += sum(regularizer_flops(n, trial.model.width, arm.penalty) for n in dims)
+    return arm.train_steps(training.steps) * step
+
+
+def gpu_seconds(trial: TrialSpec, flops: float) -> float:
+    """Seconds of training on a GPU like the paper's: of work, or of launches where that is more."""
+    steps = trial.arm.train_steps(trial.training.steps)
+    return max(flops / GPU_FLOPS_PER_SECOND, steps * trial.model.blocks * GPU_SECONDS_PER_BLOCK)
+
+
+def measured_rates(store: Store) -> dict[str, dict[str, float]]:
+    """Training FLOPs per second of the completed trials in a store, by device and task."""
+    totals: dict[str, dict[str, tuple[float, float]]] = {}
+    for trial_id in store.ended_trials():
+        try:
+            result = store.trial(trial_id).result()
+        except Damaged:  # it tells nothing; who needs it will say so
+            continue
+        if result is None or result["status"] != "completed":
+            continue
+        record = result["record"]
+        tasks = totals.setdefault(record["device"], {})
+        for name in ("", record["task"]):
+            flops, seconds = tasks.get(name, (0.0, 0.0))
+            tasks[name] = (
+                flops + record["train_flops"],
+                seconds + record["seconds_total"],
+            )
+    return {
+        device: {name: flops / seconds for name, (flops, seconds) in tasks.items() if flops}
+        for device, tasks in totals.items()
+        if tasks[""][0] > 0
+    }
+
+
+def trial_bytes(trial: TrialSpec) -> int:
+    """Bytes of an ended trial: its weights, and the spectra of every evaluation and event."""
+    training, states = trial.training, sum(trial.model.state_dims)
+    looks = 1 + training.steps // training.evaluate_every + 2 * len(trial.arm.happens(training))
+    return 20_000 + state_bytes(trial) // 4 + looks * states * 2 * 8
+
+
+__all__ = ["estimated_flops", "measured_rates", "summary", "trial_bytes"]

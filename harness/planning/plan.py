@@ -1,0 +1,204 @@
+"""What a suite still needs, in which order, and at what estimated cost."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from statistics import mean
+from typing import Any
+
+from harness.records.states import Damaged
+from harness.records.store import Store
+from harness.suite import Role, Suite, TrialSpec
+from harness.suite.explain import validated
+from harness.tools.inputs import cut
+
+
+@dataclass
+class Planned:
+    """One role, and the trial that it resolves to once its sizes are known."""
+
+    role: Role
+    needs: tuple[str, ...]  # ids of trials that must have completed first
+    spec: TrialSpec | None = None
+    blocked: str | None = None
+
+    @property
+    def name(self) -> str:
+        """`TASK/LABEL` of its row."""
+        return f"{self.role.task}/{self.role.label}"
+
+    @property
+    def stage(self) -> int:
+        """0 for what can start at once, 1 for what waits for another trial."""
+        return 1 if self.needs else 0
+
+
+@dataclass
+class Plan:
+    """All roles of a suite against a store; resolves more of them as trials end."""
+
+    suite: Suite
+    store: Store
+    of: str = ""  # what the suite calls itself, where it runs under another name
+    rows: list[Planned] = field(default_factory=list)
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    forgotten: set[str] = field(default_factory=set)
+    damaged: dict[str, str] = field(default_factory=dict)  # by trial: what is wrong, what to do
+    trials_of: dict[tuple[str, str], dict[int, TrialSpec]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.suite = validated(self.suite, Suite)
+        roles = list(self.suite.roles())
+        for role in roles:
+            of_row = self.trials_of.setdefault((role.task, role.label), {})
+            of_row[role.trial.seed] = role.trial
+        self.rows = [Planned(role, self._needs(role)) for role in roles]
+        self.resolve()
+
+    def resolve(self) -> None:
+        """Give sizes to every role whose prerequisites have ended."""
+        for row in self.rows:
+            if row.spec is None and row.blocked is None:
+                self._resolve(row)
+
+    def result(self, trial_id: str) -> dict[str, Any] | None:
+        """A trial's result in the store, or None. It is final, so it is read once.
+
+        One that is damaged is none, and is kept in `damaged`.
+        """
+        if trial_id in self.damaged:
+            return None
+        if trial_id not in self.results and trial_id not in self.forgotten:
+            try:
+                found = self.store.trial(trial_id).result()
+            except Damaged as error:
+                self.damaged[trial_id] = str(error)
+                return None
+            if found is None:
+                return None
+            self.results[trial_id] = found
+        return self.results.get(trial_id)
+
+    def ended(self, trial_id: str) -> bool:
+        """Whether the trial has ended, be its record damaged."""
+        return self.result(trial_id) is not None or trial_id in self.damaged
+
+    def forget(self, statuses: Collection[str], among: Iterable[Planned]) -> None:
+        """Take the trials among rows that ended so as missing; `wipe` then makes it true."""
+        rows = [row for row in among if row.spec is not None and self.state(row) in statuses]
+        self.forgotten |= {row.spec.trial_id for row in rows if row.spec is not None}
+        for trial_id in self.forgotten:
+            self.results.pop(trial_id, None)
+        for row in self.rows if rows else ():
+            row.spec, row.blocked = None, None
+        self.resolve()
+
+    def wipe(self) -> None:
+        """Remove the records of forgotten trials."""
+        for trial_id in self.forgotten:
+            with self.store.trial(trial_id).claim() as folder:
+                folder.wipe()
+        self.forgotten.clear()
+
+    def state(self, row: Planned) -> str:
+        """`completed`, `diverged`, `failed`, `damaged`, `blocked`, `waiting` (for sizes) or
+        `missing`."""
+        if row.blocked is not None:
+            return "blocked"
+        if row.spec is None:
+            return "waiting"
+        result = self.result(row.spec.trial_id)
+        if row.spec.trial_id in self.damaged:
+            return "damaged"
+        return "missing" if result is None else result["status"]
+
+    def select(self, glob: str | None) -> list[Planned]:
+        """Roles whose `TASK/LABEL` matches, and the roles that those need.
+
+        Raises:
+            ValueError: none matches.
+        """
+        if glob is None:
+            return self.rows
+        chosen = [row for row in self.rows if fnmatch(row.name, glob)]
+        if not chosen:
+            names = ", ".join(dict.fromkeys(row.name for row in self.rows))
+            raise ValueError(f"--only {cut(glob)}: no row matches; there are {cut(names, 1_000)}")
+        needed = {trial_id for row in chosen for trial_id in row.needs}
+        return [r for r in self.rows if r in chosen or r.role.trial.trial_id in needed]
+
+    def missing(self, rows: Iterable[Planned]) -> Iterator[Planned]:
+        """The resolved trials among rows that have not ended, each once, prerequisites first."""
+        seen: set[str] = set()
+        for row in sorted(rows, key=lambda row: row.stage):
+            if row.spec is None or row.spec.trial_id in seen:
+                continue
+            seen.add(row.spec.trial_id)
+            if self.state(row) == "missing":
+                yield row
+
+    def ready(self, row: Planned) -> bool:
+        """Whether everything that a resolved trial needs has completed."""
+        return all(self._completed(trial_id) for trial_id in row.needs)
+
+    def record(self) -> dict[str, Any]:
+        """The plan as JSON: settings and the roles that have a trial."""
+        of = {"of": self.of} if self.of not in ("", self.suite.name) else {}
+        return {
+            **of,
+            "suite": self.suite.model_dump(mode="json"),
+            "trials": [
+                {
+                    "trial_id": row.spec.trial_id,
+                    "label": row.role.label,
+                    "role": row.role.kind,
+                    "matches": row.role.matches,
+                    "comparison": row.role.comparison,
+                    "task": row.role.task,
+                    "seed": row.role.trial.seed,
+                }
+                for row in self.rows
+                if row.spec is not None
+            ],
+        }
+
+    def _needs(self, role: Role) -> tuple[str, ...]:
+        source = role.trial.source()
+        needs = [] if source is None else [source.trial_id]
+        return (*needs, *(trial.trial_id for trial in self._matched(role)))
+
+    def _matched(self, role: Role) -> list[TrialSpec]:
+        match = getattr(role.trial.arm, "match", None)
+        if match is None or role.matches is None:
+            return []
+        of_row = self.trials_of[role.task, role.matches]  # by seed
+        return list(of_row.values()) if match == "mean" else [of_row[role.trial.seed]]
+
+    def _resolve(self, row: Planned) -> None:
+        trial, arm = row.role.trial, row.role.trial.arm
+        for trial_id in row.needs:
+            result = self.result(trial_id)
+            if result is not None and result["status"] != "completed":
+                row.blocked = f"{trial_id}, which it needs, has {result['status']}"
+                return
+            if trial_id in self.damaged:
+                row.blocked = f"{trial_id}, which it needs, is damaged"
+                return
+        if getattr(arm, "match", None) is None:
+            row.spec = trial.resolved()
+            return
+        matched = self._matched(row.role)
+        results = [self.result(t.trial_id) for t in matched]
+        if any(result is None for result in results):
+            return
+        dims = [result["record"]["state_dims"] for result in results if result is not None]
+        if arm.match == "mean":
+            dims = [[round(mean(n for one in dims for n in one))] * trial.model.blocks]
+        sized = {**arm.model_dump(), "match": None, "to": None, "state_dims": tuple(dims[0])}
+        row.spec = trial.model_copy(update={"arm": type(arm)(**sized)}).resolved()
+
+    def _completed(self, trial_id: str) -> bool:
+        result = self.result(trial_id)
+        return result is not None and result["status"] == "completed"
