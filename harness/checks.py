@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 
+from harness import environment
 from harness.notes import waiting
 from harness.suite import TrialSpec
-from harness.training.environment import check_environment, device_wish, threads_wish
 from harness.training.memory import check_memory
 
 
 def default_cpus() -> int:
     """CPU cores of one trial where nobody says: as many as its threads."""
-    return threads_wish() or 1
+    return environment.THREADS.get()
 
 
 def check_launch(trials: Iterable[TrialSpec], address: str, cpus: int, gpus: float) -> None:
@@ -27,13 +26,13 @@ def check_launch(trials: Iterable[TrialSpec], address: str, cpus: int, gpus: flo
             that cannot run here; data that cannot be had.
     """
     trials = list(trials)
-    check_environment()
-    threads = threads_wish()
-    if threads is not None and cpus < threads:
+    environment.check()
+    threads = environment.THREADS.get()
+    if cpus < threads:
         raise ValueError(
             f"HARNESS_THREADS is {threads}: a trial needs as many CPUs, not --cpus {cpus}"
         )
-    device = device_wish() or ("cuda" if gpus else "cpu")
+    device = environment.DEVICE.get() or ("cuda" if gpus else "cpu")
     if address != "local":
         return
     if gpus:
@@ -44,7 +43,7 @@ def check_launch(trials: Iterable[TrialSpec], address: str, cpus: int, gpus: flo
                 f"a trial asks for {gpus:g} GPUs; this machine has {torch.cuda.device_count()} "
                 "that torch can use"
             )
-    if os.environ.get("HARNESS_DEVICE") and device != "cpu":
+    if environment.DEVICE.get() and device != "cpu":
         from harness.training.machine import pick_device
 
         pick_device()

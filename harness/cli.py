@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harness import streams
+from harness import environment, streams
 from harness.bench.commands import app as bench
 from harness.data_commands import app as data
 from harness.inputs import shown
@@ -284,6 +284,8 @@ def doctor() -> None:
 def main() -> None:
     """Run a verb: 0 done, 2 bad input, 3 some trials failed, 130 interrupted."""
     streams.prepare()
+    for line in environment.misspelt():
+        say(line)
     sys.exit(streams.finish(execute(sys.argv[1:])))
 
 

@@ -7,6 +7,8 @@ import os
 import platform
 from collections.abc import Iterator
 
+from harness import environment
+
 PACKAGES = ("torch", "ray", "mlflow", "pyarrow", "pandas", "numpy", "scipy", "pydantic")
 
 
@@ -29,6 +31,7 @@ def examine() -> Iterator[str]:
         memory = torch.cuda.get_device_properties(i).total_memory / 2**30
         yield f"gpu {i}: {torch.cuda.get_device_name(i)}, {memory:.0f} GiB"
     yield from backends()
+    yield from environment.described()
 
 
 def backends() -> Iterator[str]:

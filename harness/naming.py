@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import Any
+
+from harness import environment
 
 
 def open_store(path: str | None, create: bool) -> Any:
@@ -12,7 +13,7 @@ def open_store(path: str | None, create: bool) -> Any:
     from harness.records.store import Store
 
     if path is None:
-        path = os.environ.get("HARNESS_STORE") or "results/local"
+        path = environment.STORE.get()
     return Store.open(path, create=create)
 
 

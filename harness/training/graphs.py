@@ -12,13 +12,12 @@ compares with the plain step where there is a GPU.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
-from harness.inputs import shown
+from harness import environment
 from harness.suite.specs import TrialSpec
 from harness.tasks.base import TaskInfo
 
@@ -36,10 +35,7 @@ WARM_UPS = 3  # passes in which libraries choose and set up what a capture canno
 
 def refusal(spec: TrialSpec, info: TaskInfo, device: torch.device) -> str | None:
     """Why this trial's steps, of its first size, are launched plainly; None for a graph."""
-    asked = os.environ.get("HARNESS_CUDA_GRAPHS", "0")
-    if asked not in ("0", "1"):
-        raise ValueError(f"HARNESS_CUDA_GRAPHS must be 0 or 1, not {shown(asked)}")
-    if asked == "0":
+    if environment.CUDA_GRAPHS.get() is not True:
         return "HARNESS_CUDA_GRAPHS is not 1"
     if device.type != "cuda":
         return "no CUDA GPU"

@@ -15,9 +15,8 @@ from typing import Any
 
 import torch
 
+from harness import environment
 from harness.inputs import cut
-
-from .environment import device_wish, threads_wish
 
 
 def pick_device() -> torch.device:
@@ -26,7 +25,7 @@ def pick_device() -> torch.device:
     Raises:
         ValueError: the device named does not exist here.
     """
-    name = device_wish() or ("cuda" if torch.cuda.is_available() else "cpu")
+    name = environment.DEVICE.get() or ("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"HARNESS_DEVICE is {cut(name)}, but no GPU can be used here")
     device = torch.device(name)
@@ -39,7 +38,7 @@ def pick_device() -> torch.device:
 
 def thread_count() -> int:
     """`HARNESS_THREADS`, default 1: never what happens to be free, since sums depend on it."""
-    return threads_wish() or 1
+    return environment.THREADS.get()
 
 
 def prepare(device: torch.device, threads: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from harness import tasks
+from harness import environment, tasks
 from harness.models import Backbone, build
 from harness.models.backbone import choices
 from harness.models.build import describe
@@ -25,7 +25,6 @@ from harness.tasks.base import Task
 
 from . import machine
 from .clocks import Clocks
-from .environment import checkpoint_seconds
 from .evaluate import evaluate
 from .faults import Diverged, described, is_fault
 from .graphs import refusal
@@ -99,7 +98,7 @@ class Trial:
         self.source = source_of(spec, store)
         self.every = setting.checkpoint_seconds
         if self.every is None:
-            self.every = checkpoint_seconds()
+            self.every = environment.CHECKPOINT_SECONDS.get()
         self.device, threads = machine.pick_device(), machine.thread_count()
         check_memory(spec, machine.gpu_memory(self.device))
         machine.prepare(self.device, threads)

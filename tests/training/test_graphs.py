@@ -124,7 +124,7 @@ def test_only_small_steps_on_a_gpu_where_asked(monkeypatch):
     assert graphs.refusal(small, info, torch.device("cpu")) == "no CUDA GPU"
     assert "work enough" in graphs.refusal(large, info, GPU)
     monkeypatch.setenv("HARNESS_CUDA_GRAPHS", "yes")
-    with pytest.raises(ValueError, match="0 or 1"):
+    with pytest.raises(ValueError, match="auto, 0 or 1"):
         graphs.refusal(small, info, GPU)
 
 
