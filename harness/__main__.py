@@ -4,9 +4,9 @@ import sys
 
 
 def main() -> None:
-    """See `harness.cli.main`."""
+    """See `harness.cli.app.main`."""
     try:
-        from harness.cli import main as verbs
+        from harness.cli.app import main as verbs
 
         verbs()
     except KeyboardInterrupt:

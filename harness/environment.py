@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
-from harness.inputs import shown, user_path
-from harness.redact import redacted
+from harness.tools.inputs import shown, user_path
+from harness.tools.redact import redacted
 
 PREFIX = "HARNESS_"
 MOST_THREADS = 1024  # what no machine has, torch and OpenMP crash on

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, model_validator
 
-from harness.inputs import cut
+from harness.tools.inputs import cut
 
 
 class Spec(BaseModel):

@@ -33,7 +33,7 @@ WRITES = {"write_text", "write_bytes", "mkdir", "unlink", "rmdir", "rename", "to
 
 
 def room_of(file):
-    """`models` for harness/models/lru.py, `plan` for harness/plan.py."""
+    """`models` for harness/models/lru.py, `spec` for harness/spec.py."""
     return file.relative_to(ROOT / "harness").with_suffix("").parts[0]
 
 
@@ -77,7 +77,7 @@ def modules_of(*rooms):
 @pytest.mark.parametrize(
     ("statements", "absent"),
     [
-        ("import harness.cli", {"torch", "ray", "mlflow", "optuna", "pandas", "matplotlib"}),
+        ("import harness.cli.app", {"torch", "ray", "mlflow", "optuna", "pandas", "matplotlib"}),
         ("import harness.launch, harness.suite", {"torch", "ray", "mlflow", "pandas"}),
         (modules_of("report"), {"torch", "ray", "mlflow", "optuna"}),
         (

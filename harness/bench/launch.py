@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from harness.launch.run_suite import Account, Wishes, run_suite
 from harness.records.store import Store
-from harness.run import Account, Wishes, run_suite
 from harness.suite import Comparison, FullSpec, LRUSpec, Suite, TaskSpec, TrainingSpec
 from harness.suite.suite import MOST_SEEDS
 from harness.training.machine import pick_device, thread_count

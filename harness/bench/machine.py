@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from harness.environment import MOST_THREADS
-from harness.inputs import shown
+from harness.tools.inputs import shown
 from harness.training.machine import manifest, prepare
 
 from .text import paragraph

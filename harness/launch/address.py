@@ -6,7 +6,7 @@ import os
 import socket
 from pathlib import Path
 
-from harness.inputs import shown
+from harness.tools.inputs import shown
 
 PROBE_SECONDS = 3.0
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from harness import environment
-from harness.inputs import os_reason, shown
 from harness.tasks import data_folder
+from harness.tools.inputs import os_reason, shown
 from harness.training.stops import Signals, stoppable
 
 from . import cluster

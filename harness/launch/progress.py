@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from harness.notes import mute_what_is_closed
+from harness.tools.notes import mute_what_is_closed
 
 from .jobs import Outcome
 

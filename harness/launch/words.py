@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from harness.inputs import cut
+from harness.tools.inputs import cut
 
 LONGEST = 500
 FEWER = "fewer trials at a time (--concurrency) need less memory"

@@ -11,7 +11,7 @@ import os
 import threading
 from typing import Any
 
-from harness.inputs import cut
+from harness.tools.inputs import cut
 
 
 def usable_cores() -> int:

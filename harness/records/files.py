@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness.inputs import is_plain_name, parse_json, read_bounded, shown
+from harness.tools.inputs import is_plain_name, parse_json, read_bounded, shown
 
 TEMPORARY_PREFIX = ".tmp-"  # no record begins like this
 STALE_SECONDS = 3600.0

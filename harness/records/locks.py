@@ -13,8 +13,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.inputs import cut
-from harness.notes import waiting
+from harness.tools.inputs import cut
+from harness.tools.notes import waiting
 
 
 class Busy(RuntimeError):

@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.inputs import cut, os_reason
 from harness.records import mlflow_file, mlflow_io, schemas
 from harness.records.mirror_content import NAME, Content, MirroredTrial, texts
 from harness.records.store import Store
+from harness.tools.inputs import cut, os_reason
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from harness.inputs import cut, os_reason
-from harness.notes import say
 from harness.records import schemas
 from harness.records.files import read_json, unreadable_name, write_json
 from harness.records.store import Store
+from harness.tools.inputs import cut, os_reason
+from harness.tools.notes import say
 
 POINTS = 200  # of each curve; the parquet table has them all
 _LONGEST = 6000  # characters of a parameter, MLflow's limit

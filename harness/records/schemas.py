@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.inputs import cut, shown
 from harness.records.files import write_atomic
+from harness.tools.inputs import cut, shown
 
 SCHEMA_VERSION = 1
 VERSION_KEY = b"schema_version"

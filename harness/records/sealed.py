@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.inputs import os_reason, shown
 from harness.records import schemas
 from harness.records.checksums import digest
 from harness.records.files import read_json, write_json
+from harness.tools.inputs import os_reason, shown
 
 _KEY = "checksum"
 

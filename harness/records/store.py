@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
-from harness.inputs import cut, is_plain_name, user_path
 from harness.records import locks
 from harness.records.files import plain_name
 from harness.records.trial_dir import TrialDir
+from harness.tools.inputs import cut, is_plain_name, user_path
 
 
 class Store:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.inputs import cut, parse_json
 from harness.records.checksums import digest
+from harness.tools.inputs import cut, parse_json
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.inputs import parse_json
 from harness.records import checksums, schemas
 from harness.records.files import (
     TEMPORARY_PREFIX,
@@ -20,6 +19,7 @@ from harness.records.files import (
 from harness.records.locks import Busy
 from harness.records.states import Damaged, States
 from harness.records.tensors import Tensors, pack, unpack
+from harness.tools.inputs import parse_json
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness.inputs import shown
+from harness.tools.inputs import shown
 
 Array = Any  # a numpy array or a torch tensor; the answer is of the same family
 

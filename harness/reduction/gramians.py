@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness.inputs import cut
+from harness.tools.inputs import cut
 
 from .arrays import Array, give_back, to_complex128, to_numpy
 from .circle import gaps

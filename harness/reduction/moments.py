@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
-from harness.inputs import shown
+from harness.tools.inputs import shown
 
 from .balanced import Truncation
 

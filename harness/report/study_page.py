@@ -10,7 +10,6 @@ import pandas as pd
 
 from harness.records.files import write_atomic
 from harness.records.schemas import flatten
-from harness.redact import redacted
 from harness.report import presentation as show
 from harness.report.page import details, document, figure, scroll, section, table
 from harness.report.sentences import notes as comparison_notes
@@ -21,6 +20,7 @@ from harness.report.study_importance import Importance, importance
 from harness.report.study_looks import described, percent
 from harness.report.study_sentences import answer_table, notes, says
 from harness.report.tables import COLUMNS, COSTS, escape_markdown, html_list, html_table
+from harness.tools.redact import redacted
 
 CAPTIONS = {
     "pareto": "Every candidate that the search finished or stopped: validation metric against the "

@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from harness.inputs import shown
 from harness.report import presentation as show
 from harness.report.comparison import SCHEMA
 from harness.report.sentences import notes, result_notes, says
+from harness.tools.inputs import shown
 
 WIDTH = 120  # columns of a terminal that the text table keeps to
 

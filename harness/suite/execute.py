@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from harness.inputs import cut, read_bounded
+from harness.tools.inputs import cut, read_bounded
 
 from .explain import explain
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from harness.arms import ARMS
-from harness.inputs import cut, shown
 from harness.spec import Spec
 from harness.tasks.specs import TASK_SPECS
+from harness.tools.inputs import cut, shown
 
 from .specs import MODELS, TrainingSpec, TrialSpec
 from .suite import Comparison, Suite

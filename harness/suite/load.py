@@ -13,9 +13,9 @@ from typing import Any
 from pydantic import ValidationError
 
 import suites
-from harness.inputs import cut, shown
 from harness.spec import Spec
 from harness.tasks.own.content import relative_to
+from harness.tools.inputs import cut, shown
 
 from .execute import answering, execute
 from .explain import explain

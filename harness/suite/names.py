@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from harness.inputs import LONGEST, is_plain_name, shown
+from harness.tools.inputs import LONGEST, is_plain_name, shown
 
 _BREAKING = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control, lone surrogate, ends of lines
 LONGEST_TEXT = 10_000

@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from harness.inputs import cut, os_reason, parse_json, read_bounded, shown
 from harness.tasks.own.content import relative_to
+from harness.tools.inputs import cut, os_reason, parse_json, read_bounded, shown
 
 from .explain import explain
 from .specs import TrialSpec

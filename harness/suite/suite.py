@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator, model_validator
 
 from harness.arms import Arm, InTrainingSpec
-from harness.inputs import cut, shown
 from harness.spec import Spec
+from harness.tools.inputs import cut, shown
 
 from .names import checked_label, checked_name, checked_text
 from .specs import AnyArm, AnyModel, AnyTask, LRUSpec, TrainingSpec, TrialSpec

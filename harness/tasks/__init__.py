@@ -7,7 +7,6 @@ import importlib
 from pathlib import Path
 
 from harness import environment
-from harness.inputs import shown, user_path
 from harness.tasks.base import SPLITS, Task, TaskInfo
 from harness.tasks.batches import step_indices
 from harness.tasks.room import check_memory
@@ -19,6 +18,7 @@ from harness.tasks.specs import (
     TaskSpecBase,
     VowelsSpec,
 )
+from harness.tools.inputs import shown, user_path
 
 __all__ = [
     "SPLITS",

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from harness.inputs import cut, shown
+from harness.tools.inputs import cut, shown
 
 Wanted = Callable[[str], bool]
 

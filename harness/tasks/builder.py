@@ -11,9 +11,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from harness.inputs import is_plain_name, read_bounded
 from harness.tasks.archives import ArchiveError
 from harness.tasks.room import check_disk
+from harness.tools.inputs import is_plain_name, read_bounded
 
 # In the record of an archive: its known checksum was waived; we got it ourselves.
 UNCHECKED, DOWNLOADED = "unchecked", "downloaded"

@@ -12,10 +12,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from harness.inputs import cut, os_reason
 from harness.tasks.base import digest
 from harness.tasks.locks import locked
 from harness.tasks.room import check_disk
+from harness.tools.inputs import cut, os_reason
 
 _DIGEST = "sha256"
 

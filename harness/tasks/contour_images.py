@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.compiling import compiled
 from harness.tasks.contour_rules import Layouts, Rules
+from harness.tools.compiling import compiled
 
 DRAWING_VERSION = 1  # part of the cache's name: raise it when images change
 SAMPLES = 4  # per pixel and axis: a pixel's value is the share of its samples that are covered

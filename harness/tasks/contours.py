@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.compiling import compiled
 from harness.tasks.contour_rules import Layouts, Rules
+from harness.tools.compiling import compiled
 
 GENERATOR_VERSION = 1  # part of the cache's name and of every seed: raise it when the draws change
 

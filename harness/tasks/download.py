@@ -19,12 +19,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from harness import environment
-from harness.inputs import cut, os_reason
 from harness.tasks.archives import begins_like_an_archive
 from harness.tasks.builder import DOWNLOADED, UNCHECKED, read_record, record_path
 from harness.tasks.locks import locked
 from harness.tasks.sources import SOURCES, Source
 from harness.tasks.transfer import Transfer
+from harness.tools.inputs import cut, os_reason
 
 _BLOCK = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness.inputs import shown
 from harness.tasks.archives import below_one_root
 from harness.tasks.characters import Collector, Documents, kept_characters
 from harness.tasks.mapped import Builder, mapped
 from harness.tasks.samples import write_documents
 from harness.tasks.specs import ImdbSpec
 from harness.tasks.stored import StoredTask, drawn_split
+from harness.tools.inputs import shown
 
 CLASSES = ("neg", "pos")  # in the order of their numbers
 

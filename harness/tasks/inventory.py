@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.inputs import cut, parse_json, read_bounded
 from harness.tasks.cache import _DIGEST
 from harness.tasks.specs import TASK_SPECS, TaskSpecBase
 from harness.tasks.specs.own import OwnSpec
+from harness.tools.inputs import cut, parse_json, read_bounded
 
 
 def data_lines(data_dir: Path) -> Iterator[str]:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness.inputs import cut
-from harness.notes import waiting
+from harness.tools.inputs import cut
+from harness.tools.notes import waiting
 
 
 @contextmanager

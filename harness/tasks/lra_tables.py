@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
 
-from harness.inputs import cut
 from harness.tasks.archives import rooted
 from harness.tasks.builder import Builder
 from harness.tasks.download import UnavailableError, downloads, present
+from harness.tools.inputs import cut
 
 ARCHIVE = "lra_release.gz"
 

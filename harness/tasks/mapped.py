@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from harness.inputs import os_reason, parse_json, read_bounded
 from harness.tasks.builder import Builder, array_sha256, recorded_archive, stamp, sync
 from harness.tasks.download import waived
 from harness.tasks.locks import locked
+from harness.tools.inputs import os_reason, parse_json, read_bounded
 
 FORMAT = 1
 INDEX = "index.json"

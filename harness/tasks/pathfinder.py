@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.inputs import cut, shown
 from harness.tasks.archives import rooted
 from harness.tasks.builder import Builder, Growing
 from harness.tasks.contour_task import ContourTask
 from harness.tasks.mapped import mapped
 from harness.tasks.specs import PathfinderSpec
+from harness.tools.inputs import cut, shown
 
 FOLDERS = {
     "easy": "curv_baseline",

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from harness.inputs import shown
 from harness.tasks.archives import below_one_root
 from harness.tasks.base import SPLITS, sample_path
 from harness.tasks.builder import Builder
@@ -19,6 +18,7 @@ from harness.tasks.samples import write_sound
 from harness.tasks.specs import SpeechCommandsSpec
 from harness.tasks.specs.sound import WORDS
 from harness.tasks.stored import StoredTask
+from harness.tools.inputs import shown
 
 ARCHIVE = "speech_commands_v0.02.tar.gz"
 RATE = 16_000  # of the recordings, in Hz; a clip lasts a second at most

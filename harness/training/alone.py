@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.notes import say
 from harness.records.store import Store
 from harness.suite.specs import TrialSpec
+from harness.tools.notes import say
 
 from .stops import Signals, stoppable
 from .trial import Interrupted, Setting, run_trial

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from harness import environment
-from harness.inputs import cut
+from harness.tools.inputs import cut
 
 
 def pick_device() -> torch.device:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from harness.inputs import shown
 from harness.models import Backbone
 from harness.models.build import rebuild
 from harness.records.store import Store, TrialDir
 from harness.suite.specs import TrialSpec
 from harness.tasks.base import TaskInfo
+from harness.tools.inputs import shown
 
 
 def source_of(spec: TrialSpec, store: Store) -> TrialDir | None:

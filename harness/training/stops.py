@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from harness.notes import mute_what_is_closed, say
+from harness.tools.notes import mute_what_is_closed, say
 
 ECHO = 1.0  # seconds in which further signals count as the same one
 

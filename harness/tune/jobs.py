@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from harness.launch import Job, Outcome
-from harness.plan import Plan
-from harness.plan_jobs import PlanJobs
+from harness.launch.plan_jobs import PlanJobs
+from harness.launch.run_suite import Wishes
+from harness.planning.plan import Plan
 from harness.records.store import Store
-from harness.run import Wishes
 
 from .rounds import Stage
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.estimate import estimated_flops, measured_rates, state_bytes
-from harness.listing import duration_text
+from harness.planning.estimate import estimated_flops, measured_rates, state_bytes
+from harness.planning.plan_lines import duration_text
 from harness.records.files import read_json
 from harness.records.store import Store
 from harness.suite import FullSpec, InTrainingSpec, TrialSpec

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from harness.rebuild import rebuild, trials_of
 from harness.records.sealed import read_sealed
 from harness.records.store import Store
+from harness.report.rebuild import rebuild, trials_of
 
 from .frames import candidates_frame, damaged_of
 from .rounds import confirmation_name

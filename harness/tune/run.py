@@ -7,12 +7,12 @@ import time
 from typing import Any
 
 from harness.launch.address import check_address
-from harness.plan import Plan
-from harness.rebuild import read_plan
+from harness.launch.run_suite import Account, Wishes, launch_and_account, publish
+from harness.planning.plan import Plan
 from harness.records.collect import collect
 from harness.records.sealed import write_sealed
 from harness.records.store import Store
-from harness.run import Account, Wishes, launch_and_account, publish
+from harness.report.rebuild import read_plan
 from harness.suite import FullSpec
 from harness.suite.explain import renamed, validated
 from harness.suite.load import find

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Self
 from pydantic import Field, ValidationError, model_validator
 
 from harness.arms import InTrainingSpec
-from harness.inputs import cut, shown
 from harness.spec import Spec
+from harness.tools.inputs import cut, shown
 
 TIMING = ("start", "end", "count", "tau")
 OPTIONS = tuple(name for name in InTrainingSpec.model_fields if name not in (*TIMING, "kind"))

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from harness.arms import InTrainingSpec
-from harness.inputs import shown
 from harness.spec import Spec
 from harness.suite import TrialSpec
 from harness.suite.explain import explain, known
@@ -17,6 +16,7 @@ from harness.suite.names import checked_name, checked_text
 from harness.suite.specs import deciding
 from harness.suite.suite import MOST_ROWS, MOST_TRIALS, Seeds, distinct
 from harness.tasks.metrics import METRICS
+from harness.tools.inputs import shown
 
 from .space import TIMING, Floats, Ints, Setting, Space, grid_start
 
@@ -188,7 +188,7 @@ class Study(Spec):
         if self.budget.flops is None:
             return
         # Not above: this module is read with every suite, and an estimate needs the store.
-        from harness.estimate import estimated_flops
+        from harness.planning.estimate import estimated_flops
 
         one = estimated_flops(self.base)
         least = one * len(self.seeds) * (1 + self.batch)

@@ -16,11 +16,11 @@ from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from harness.inputs import cut, user_path
 from harness.records.files import make_shared
 from harness.records.locks import Busy
 from harness.records.store import Store
-from harness.redact import redacted
+from harness.tools.inputs import cut, user_path
+from harness.tools.redact import redacted
 
 FILE = "optuna.db"
 CONNECT_SECONDS = 4  # until a server that does not answer counts as unreachable

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from harness.bench import launch
-from harness.cli import execute
-from harness.run import Account
+from harness.cli.app import execute
+from harness.launch.run_suite import Account
 
 
 def test_rates_and_overhead(tmp_path, machine):

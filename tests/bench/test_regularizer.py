@@ -10,7 +10,7 @@ from harness.bench.regularizer import RegularizedStep, penalties, published
 from harness.bench.rounds import Rounds
 from harness.bench.shapes import Shape
 from harness.bench.work import TrainingStep
-from harness.cli import execute
+from harness.cli.app import execute
 from harness.reduction.regularizer import hankel_nuclear_norm, regularizer_flops
 
 TWO = Shape("two", "Two", 4, 16, 2, (8,), inputs=1, outputs=3, blocks=2)

@@ -8,7 +8,7 @@ import torch
 from harness.bench import shapes, step, step_table
 from harness.bench.memory import Case
 from harness.bench.rounds import Rounds
-from harness.cli import execute
+from harness.cli.app import execute
 
 SECONDS = {
     "gemm": [0.5, 1.0, 0.25],

@@ -10,7 +10,7 @@ from harness.bench import truncation, truncation_table
 from harness.bench.rounds import Rounds
 from harness.bench.truncation import Copies, Setup
 from harness.bench.work import TrainingStep
-from harness.cli import execute
+from harness.cli.app import execute
 
 TOY = Setup(2, 4, 8, 16, (3,))
 SECONDS = {"step": [1.0, 2.0, 4.0], "spectra": [0.1, 0.2, 0.3], "to 3": [0.5, 0.5, 0.5]}

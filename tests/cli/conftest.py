@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from harness.cli import execute
+from harness.cli.app import execute
 from harness.environment import VARIABLES
 
 TINY = """

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import suites
-from harness.cli import execute
+from harness.cli.app import execute
 
 CLAIM = """
 [[claims]]

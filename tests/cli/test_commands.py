@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from harness.__main__ import main
-from harness.cli import execute
+from harness.cli.app import execute
 from harness.suite import TaskSpec
 from harness.tasks import build
 
@@ -44,7 +44,7 @@ def test_no_verb_is_answered_with_the_help(capsys, arguments):
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys; from harness.cli import execute; execute(['--help']); "
+        "import sys; from harness.cli.app import execute; execute(['--help']); "
         f"print([m for m in {HEAVY!r} if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -131,7 +131,7 @@ def test_ctrl_c_while_the_command_still_loads_is_one_line(monkeypatch, capsys):
         def __getattr__(self, name):
             raise KeyboardInterrupt
 
-    monkeypatch.setitem(sys.modules, "harness.cli", Loading("harness.cli"))
+    monkeypatch.setitem(sys.modules, "harness.cli.app", Loading("harness.cli.app"))
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 130

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from harness.inputs import cut
+from harness.tools.inputs import cut
 
 from . import (
     corpus_arguments,

@@ -9,10 +9,10 @@ import time
 import pandas as pd
 import pytest
 
-from harness.cli import execute
-from harness.plan import Plan
+from harness.cli.app import execute
+from harness.launch.run_suite import Account, publish
+from harness.planning.plan import Plan
 from harness.records.store import Store
-from harness.run import Account, publish
 from harness.suite import Suite
 from harness.suite.load import load
 from harness.training.trial import run_trial

@@ -8,7 +8,7 @@ import pytest
 from tasks.miniature import serving, without_checksums, write_mnist
 
 from harness import tasks
-from harness.cli import execute
+from harness.cli.app import execute
 
 
 @pytest.fixture

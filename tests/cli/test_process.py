@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-HARNESS = [sys.executable, "-c", "from harness.cli import main; main()"]
+HARNESS = [sys.executable, "-c", "from harness.cli.app import main; main()"]
 # A process of its own finds the harness that this one tests.
 PATHS = os.pathsep.join(os.path.abspath(path) for path in sys.path if path)
 

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from harness.plan import Plan
+from harness.planning.plan import Plan
 from harness.records import schemas
 from harness.records.collect import collect
 from harness.records.files import TEMPORARY_PREFIX

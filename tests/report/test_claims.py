@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.claims_command import claims_text, verdicts
+from harness.cli.claims import claims_text, verdicts
 from harness.records.store import Store
 from harness.report.claims import lines
 from harness.report.claims.read import read_claims

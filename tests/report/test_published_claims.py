@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.claims_command import verdicts
+from harness.cli.claims import verdicts
 from harness.records.store import Store
 from harness.report.claims.read import SHIPPED, read_claims, suites_of
 from harness.report.power import decide

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from harness.cli import execute
-from harness.plan import Plan
+from harness.cli.app import execute
+from harness.planning.plan import Plan
 from harness.records.files import write_json
 from harness.records.store import Store
 from harness.suite import TrialSpec, load, override

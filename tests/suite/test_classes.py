@@ -6,9 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from harness.arms import ARMS
-from harness.plan import Plan
+from harness.launch.run_suite import run_suite
+from harness.planning.plan import Plan
 from harness.records.store import Store
-from harness.run import run_suite
 from harness.spec import Spec
 from harness.suite import (
     Comparison,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from harness.inputs import cut
 from harness.suite import Suite, override
+from harness.tools.inputs import cut
 
 
 def set_to(suite, *settings):

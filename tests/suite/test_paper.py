@@ -9,8 +9,8 @@ import pytest
 from tasks import miniature, miniature_media, miniature_text
 
 from harness.launch import Outcome
-from harness.plan import Plan
-from harness.plan_jobs import PlanJobs
+from harness.launch.plan_jobs import PlanJobs
+from harness.planning.plan import Plan
 from harness.records.store import Store
 from harness.suite import TrialSpec, load, override
 from harness.tasks import sources

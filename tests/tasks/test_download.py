@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.notes import waiting
 from harness.tasks import locks, sources, transfer
 from harness.tasks.download import fetch
+from harness.tools.notes import waiting
 
 from .miniature import NOWHERE
 
@@ -216,7 +216,7 @@ def test_whoever_waits_long_is_told_why(server, tmp_path, monkeypatch):
     (tmp_path / "downloads").mkdir()
     held, told, said = threading.Event(), threading.Event(), []
     monkeypatch.setattr(locks, "waiting", lambda what: waiting(what, soon=0.0))
-    monkeypatch.setattr("harness.notes.say", lambda text: (said.append(text), told.set()))
+    monkeypatch.setattr("harness.tools.notes.say", lambda text: (said.append(text), told.set()))
 
     def hold():
         with FileLock(tmp_path / "downloads" / f"{NAME}.lock"):

@@ -74,7 +74,7 @@ def test_listing_imports_nothing_heavy(module, loaded):
 def loaded(tmp_path_factory):
     """The modules loaded by `harness data list`."""
     code = (
-        "import sys; from harness.cli import execute; "
+        "import sys; from harness.cli.app import execute; "
         f"execute(['data', 'list', '--data-dir', {str(tmp_path_factory.mktemp('d'))!r}]); "
         "print(*sys.modules)"
     )

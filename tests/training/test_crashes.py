@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import execute
+from harness.cli.app import execute
 from harness.records.store import Store
 from harness.suite import TrialSpec
 from harness.training.trial import Fork, Setting, run_trial
@@ -194,7 +194,7 @@ def test_a_real_disk_that_is_full(whole, tmp_path, monkeypatch):
     root, copy = tmp_path / "store", tmp_path / "copy"
     root.mkdir()
     command = trial_command(tmp_path, root)
-    start = "from harness.cli import main; main()"
+    start = "from harness.cli.app import main; main()"
     harness = subprocess.list2cmdline([sys.executable, "-c", start, *command])
     script = SMALL_DISK.format(root=root, copy=copy, harness=harness)
     monkeypatch.setenv("HARNESS_CHECKPOINT_SECONDS", "0")

@@ -79,7 +79,7 @@ except KeyboardInterrupt:
 """
 CLOSED = """
 import os, sys, time
-from harness.notes import say
+from harness.tools.notes import say
 from harness.training.stops import Signals, stoppable
 if os.fork():
     os.wait()

@@ -7,8 +7,8 @@ import random
 import time
 
 from harness.launch import Interrupted, Outcome
+from harness.launch.run_suite import Account, Wishes
 from harness.records.store import Store
-from harness.run import Account, Wishes
 from harness.suite import TrialSpec
 from harness.training.trial import Fork, Setting, run_trial
 from harness.tune import Study

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.cli import execute
+from harness.cli.app import execute
 from harness.records.store import Store
 from harness.tune.search import open_search
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from harness import run
-from harness.cli import execute
+from harness.cli.app import execute
 from harness.launch import Interrupted
+from harness.launch import run_suite as run
 from harness.records.store import Store
 from harness.tune import search as search_room
 from harness.tune.rebuild import rebuild_study

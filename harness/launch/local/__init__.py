@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from harness import environment
-from harness.inputs import cut, os_reason
-from harness.notes import say
+from harness.tools.inputs import cut, os_reason
+from harness.tools.notes import say
 
 from ..worker import usable_cores
 from .folder import MARK, private_folder

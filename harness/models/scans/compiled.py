@@ -10,7 +10,7 @@ from typing import Any
 
 import numba
 
-from harness.compiling import compiled
+from harness.tools.compiling import compiled
 
 VERSION = numba.__version__
 

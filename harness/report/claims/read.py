@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from harness.inputs import cut, os_reason, read_bounded
 from harness.report.claims.spec import Claims
 from harness.suite import Comparison, Suite, explain, load
+from harness.tools.inputs import cut, os_reason, read_bounded
 
 SHIPPED = Path(__file__).with_name("claims.toml")
 LARGEST = 16 * 2**20  # bytes of a file

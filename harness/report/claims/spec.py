@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from harness.inputs import cut, shown
 from harness.spec import Spec
 from harness.suite.explain import known
+from harness.tools.inputs import cut, shown
 
 Positive = Annotated[float, Field(gt=0.0)]
 Text = Annotated[str, Field(min_length=1)]

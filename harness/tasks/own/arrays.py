@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness.inputs import cut
 from harness.tasks.base import class_counts, sample_path
 from harness.tasks.builder import Builder
 from harness.tasks.mapped import Mapped, mapped
@@ -18,6 +17,7 @@ from harness.tasks.own.moments import Scale, moments
 from harness.tasks.own.sequences import READERS, Sequences, read, rows_of
 from harness.tasks.specs.own import ArraysSpec
 from harness.tasks.stored import StoredTask
+from harness.tools.inputs import cut
 
 _BUILD = 1  # raise it when the arrays change
 # What of a spec decides the stored arrays.

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from harness.inputs import cut
 from harness.tasks.base import sample_path
 from harness.tasks.builder import Builder
 from harness.tasks.mapped import mapped
@@ -19,6 +18,7 @@ from harness.tasks.said import Said
 from harness.tasks.samples import write_sound
 from harness.tasks.specs.own import AudioFolderSpec
 from harness.tasks.stored import StoredTask
+from harness.tools.inputs import cut
 
 _BUILD = 1  # raise it when the arrays change
 _HEARD = 20  # classes in a sample

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.inputs import cut
 from harness.tasks.specs.own import Content, OwnSpec
+from harness.tools.inputs import cut
 
 
 def check_unchanged(spec: OwnSpec, sha256: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 
-from harness.inputs import cut, os_reason, user_path
+from harness.tools.inputs import cut, os_reason, user_path
 
 _SETTLED = 2 * 10**9  # ns since the last change, after which another one would change the stamp
 _folder: ContextVar[Path | None] = ContextVar("folder of relative paths", default=None)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.inputs import cut
 from harness.tasks.room import check_memory
 from harness.tasks.specs.own import ArraysSpec
+from harness.tools.inputs import cut
 
 # What numpy raises for bits gone wrong.
 _DAMAGE = (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError)

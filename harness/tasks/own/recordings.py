@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.inputs import cut, shown
 from harness.tasks.own.content import content_sha256, files_of
 from harness.tasks.own.splits import WORDS, check_classes, split_rows, with_sizes
 from harness.tasks.specs.own import AudioFolderSpec, Content
+from harness.tools.inputs import cut, shown
 
 SUFFIXES = (
     ".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".nist", ".oga", ".ogg", ".opus",

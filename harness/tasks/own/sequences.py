@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from harness.inputs import cut, shown
 from harness.tasks.own.content import content_sha256, files_of, numbered
 from harness.tasks.own.npz import Part, read_npz
 from harness.tasks.own.splits import (
@@ -21,6 +20,7 @@ from harness.tasks.own.splits import (
 )
 from harness.tasks.own.tables import read_table
 from harness.tasks.specs.own import ArraysSpec, Content
+from harness.tools.inputs import cut, shown
 
 READERS = {".npz": read_npz, ".parquet": read_table, ".csv": read_table}
 _AT_ONCE = 1 << 22  # numbers of x that are looked at together

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from harness.inputs import cut, shown
 from harness.tasks.base import SPLITS
 from harness.tasks.specs.own import Content, OwnSpec
 from harness.tasks.stratified import stratified_split
+from harness.tools.inputs import cut, shown
 
 WORDS = {"train": 0, "training": 0, "validation": 1, "valid": 1, "val": 1, "test": 2}
 

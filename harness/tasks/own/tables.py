@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.inputs import cut, shown
 from harness.tasks.own.npz import Part
 from harness.tasks.specs.own import ArraysSpec
+from harness.tools.inputs import cut, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.inputs import cut, os_reason
 from harness.tasks.base import SPLITS
 from harness.tasks.own.content import content_sha256, files_of, numbered
 from harness.tasks.own.splits import named_splits
 from harness.tasks.room import check_memory
 from harness.tasks.specs.own import Content, TextFileSpec
+from harness.tools.inputs import cut, os_reason
 
 _UNICODE = 0x110000
 _MOST_TOKENS = 1 << 16

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from harness import tasks
-from harness.cli import execute
+from harness.cli.app import execute
 from harness.suite import TaskSpec
 from harness.tasks.own.recordings import read_recording
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from harness import tasks
-from harness.cli import execute
-from harness.plan import Plan
+from harness.cli.app import execute
+from harness.planning.plan import Plan
 from harness.records.store import Store
 from harness.suite import (
     Comparison,

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 import harness.tasks
-from harness.cli import execute
-from harness.plan import Plan
+from harness.cli.app import execute
+from harness.planning.plan import Plan
 from harness.records.store import Store
 from harness.suite import load, override
 from harness.training.trial import run_trial

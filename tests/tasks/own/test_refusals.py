@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from harness.cli import execute
+from harness.cli.app import execute
 
 from .conftest import sequences
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from harness.cli import execute
+from harness.cli.app import execute
 
 from .conftest import sequences
 

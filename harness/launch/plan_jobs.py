@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.launch import Job, Outcome
-from harness.plan import Plan, Planned
-from harness.plan_file import can_show, shown, write_plan
-from harness.sharing import arrange
+from harness.planning.forks import arrange
+from harness.planning.plan import Plan, Planned
+from harness.planning.plan_file import can_show, shown, write_plan
 from harness.suite import TrialSpec
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.plan_file import read_plan
+from harness.planning.plan_file import read_plan
 from harness.records.collect import collect
 from harness.records.store import Store
-from harness.redact import redacted
+from harness.tools.redact import redacted
 
 if TYPE_CHECKING:
     import pandas as pd

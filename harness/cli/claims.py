@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.inputs import shown
 from harness.records.store import Store
+from harness.tools.inputs import shown
 
 if TYPE_CHECKING:
     from harness.report.claims.judge import Judged
@@ -34,7 +34,7 @@ def verdicts(claims: Claims, store: Store, only: str | None = None) -> list[Judg
     Raises:
         ValueError: as `claims_text`, or a file of a suite that is broken.
     """
-    from harness.plan_file import stored_plan
+    from harness.planning.plan_file import stored_plan
     from harness.report.claims.evidence import Evidence
     from harness.report.claims.judge import judge
     from harness.report.claims.read import suites_of

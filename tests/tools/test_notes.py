@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.notes import waiting
 from harness.records.locks import exclusive
+from harness.tools.notes import waiting
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PIPE = """
-from harness.notes import say
+from harness.tools.notes import say
 for _ in range(3):
     say("to nobody")
 print("done")
@@ -40,7 +40,7 @@ def test_a_wait_that_is_over_soon_says_nothing(capsys):
 def test_who_waits_for_a_lock_says_who_holds_it(tmp_path, monkeypatch):
     held, told, said = threading.Event(), threading.Event(), []
     monkeypatch.setattr("harness.records.locks.waiting", lambda what: waiting(what, soon=0.0))
-    monkeypatch.setattr("harness.notes.say", lambda text: (said.append(text), told.set()))
+    monkeypatch.setattr("harness.tools.notes.say", lambda text: (said.append(text), told.set()))
 
     def hold():
         with exclusive(tmp_path / "lock", "the mirror"):

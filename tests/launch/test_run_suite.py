@@ -9,11 +9,12 @@ import shutil
 import pandas as pd
 import pytest
 
-from harness import cli, run
+from harness.cli import app as cli
 from harness.launch import Outcome
-from harness.rebuild import comparison_of, rebuild
+from harness.launch import run_suite as run
 from harness.records.files import write_json
 from harness.records.store import Store
+from harness.report.rebuild import comparison_of, rebuild
 from tests.cli.conftest import TINY
 from tests.cli.test_claims import CLAIM
 from tests.faults import full_from
@@ -42,7 +43,7 @@ def harness(here, monkeypatch, capsys):
     def call(*arguments, stop=None, kill=None, end=None):
         words = [str(word) for word in arguments]
         monkeypatch.setattr(run, "launch", launching(stop, kill, end))
-        monkeypatch.setattr("harness.checks.check_launch", lambda *_: None)
+        monkeypatch.setattr("harness.launch.preflight.check_launch", lambda *_: None)
         monkeypatch.setattr("sys.argv", ["harness", *words])
         code = cli.execute(words)
         return code, *capsys.readouterr()
@@ -97,7 +98,7 @@ def interrupt(*_):
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("at", ["harness.run.collect", "harness.report.write_report"])
+@pytest.mark.parametrize("at", ["harness.launch.run_suite.collect", "harness.report.write_report"])
 def test_interrupted_in_the_midst_of_tables(ran, harness, monkeypatch, at):
     _, table = ran
     with monkeypatch.context() as patch:

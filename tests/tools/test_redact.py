@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from harness.redact import redacted, redacted_command
+from harness.tools.redact import redacted, redacted_command
 
 SECRET = "hunter2"
 TOLD = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from harness import notes
-from harness.inputs import cut, os_reason, shown
-from harness.redact import redacted
+from harness.tools import notes
+from harness.tools.inputs import cut, os_reason, shown
+from harness.tools.redact import redacted
 
 LONGEST_LINE, LONGEST_USAGE = 2_000, 300
 

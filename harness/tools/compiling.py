@@ -13,8 +13,8 @@ from typing import Any
 
 import numba
 
-from harness.inputs import cut
-from harness.notes import say
+from harness.tools.inputs import cut
+from harness.tools.notes import say
 
 _said: list[str] = []  # the note of this process, at most one
 

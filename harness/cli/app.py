@@ -12,12 +12,12 @@ from typing import Annotated, Any
 
 import typer
 
-from harness import environment, streams
-from harness.bench.commands import app as bench
-from harness.data_commands import app as data
-from harness.inputs import shown
-from harness.naming import open_store, planned, recorded_name, suite_of
-from harness.options import (
+from harness import environment
+from harness.cli import streams
+from harness.cli.bench import app as bench
+from harness.cli.data import app as data
+from harness.cli.naming import open_store, planned, recorded_name, suite_of
+from harness.cli.options import (
     AddressOption,
     ConcurrencyOption,
     CpusOption,
@@ -28,8 +28,9 @@ from harness.options import (
     StoreOption,
     SuiteArgument,
 )
-from harness.redact import going_on, redacted_command
-from harness.refusals import plain, say, unusable
+from harness.cli.refusals import plain, say, unusable
+from harness.tools.inputs import shown
+from harness.tools.redact import going_on, redacted_command
 
 app = typer.Typer(
     add_completion=False,
@@ -56,8 +57,8 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show trials by stage, done and missing, with estimated FLOPs, time, disk; changes nothing."""
-    from harness.estimate import summary
-    from harness.plan import Plan
+    from harness.planning.estimate import summary
+    from harness.planning.plan import Plan
 
     found, is_study = planned(suite, store)
     place = open_store(store, create=False)
@@ -75,7 +76,7 @@ def plan(
     if as_json:
         print(json.dumps(result))
         return
-    from harness.listing import plan_lines
+    from harness.planning.plan_lines import plan_lines
 
     print("\n".join(plan_lines(result)))
 
@@ -102,10 +103,10 @@ def run(
             raise ValueError(f"--retry takes failed or diverged, not {shown(status)}")
     wanted = suite_of(suite, settings)
     place = open_store(store, create=True)
-    from harness.checks import default_cpus
-    from harness.rebuild import comparison_of
+    from harness.launch.preflight import default_cpus
+    from harness.launch.run_suite import Wishes, run_suite
+    from harness.report.rebuild import comparison_of
     from harness.report.tables import render
-    from harness.run import Wishes, run_suite
 
     command = redacted_command(["harness", *sys.argv[1:]])
     cpus = cpus or default_cpus()
@@ -153,8 +154,8 @@ def tune(
     fork: ForkOption = True,
 ) -> int:
     """Search truncation timing, confirm on fresh seeds, recommend. Run it again to go on."""
-    from harness.checks import check_launch, default_cpus
-    from harness.run import Wishes
+    from harness.launch.preflight import check_launch, default_cpus
+    from harness.launch.run_suite import Wishes
     from harness.tune.run import load_study, run_study
 
     wanted = load_study(study)
@@ -187,7 +188,7 @@ def _going_on(command: str) -> Iterator[None]:
 
 def _ended(account: Any, command: str) -> int:
     """Say what a run took and what is left; the exit code."""
-    from harness.report_command import left_out
+    from harness.cli.report import left_out
 
     for line in (*account.lines(), *account.unfinished):
         print(line, file=sys.stderr)
@@ -210,7 +211,7 @@ def report(
     """Rebuild tables, figures and page, of a suite or a study, from records alone."""
     place = open_store(store, create=True)
     name, is_study = recorded_name(suite, place)
-    from harness.report_command import report_anew
+    from harness.cli.report import report_anew
 
     return report_anew(name, is_study, place, verify)
 
@@ -222,7 +223,7 @@ def table(
     format: Annotated[str, typer.Option(help="text, md, csv, tex, html or json.")] = "text",
 ) -> None:
     """Print the comparison table; of a study, that on fresh seeds once there is one."""
-    from harness.rebuild import comparison_of
+    from harness.report.rebuild import comparison_of
     from harness.report.tables import render
 
     place = open_store(store, create=False)
@@ -246,7 +247,7 @@ def claims(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say of each published claim whether what the store holds reproduces it."""
-    from harness.claims_command import claims_text
+    from harness.cli.claims import claims_text
 
     print(claims_text(open_store(store, create=False), suite, claims_file, as_json))
 
@@ -274,7 +275,7 @@ def ui(
 @app.command()
 def doctor() -> None:
     """Show versions, devices and what works here."""
-    from harness.doctor import examine
+    from harness.cli.doctor import examine
 
     _somewhere()
     for line in examine():

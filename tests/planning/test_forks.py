@@ -9,13 +9,13 @@ import random
 import pytest
 import torch
 
-from harness.estimate import state_bytes
 from harness.launch import Job, Outcome
+from harness.launch.plan_jobs import PlanJobs
 from harness.models import build
-from harness.plan import Plan
-from harness.plan_jobs import PlanJobs
+from harness.planning.estimate import state_bytes
+from harness.planning.forks import arrange
+from harness.planning.plan import Plan
 from harness.records.store import Store
-from harness.sharing import arrange
 from harness.suite import Comparison, InTrainingSpec, PostHocSpec, SmallSpec, Suite, TrialSpec
 from harness.suite.prefix import family, shared_steps
 from harness.training.trial import Fork, Setting, run_trial

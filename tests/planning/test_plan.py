@@ -2,11 +2,11 @@
 
 import pytest
 
-from harness import run
-from harness.estimate import summary
-from harness.listing import plan_lines
-from harness.plan import Plan
-from harness.plan_jobs import PlanJobs
+from harness.launch import run_suite as run
+from harness.launch.plan_jobs import PlanJobs
+from harness.planning.estimate import summary
+from harness.planning.plan import Plan
+from harness.planning.plan_lines import plan_lines
 from harness.records.store import Store
 from harness.suite import (
     Comparison,
@@ -98,7 +98,7 @@ def test_a_student_needs_a_full_arm_in_its_comparison():
 
 
 def test_regularized_trials_of_two_sizes_share_their_training(store):
-    from harness.sharing import arrange
+    from harness.planning.forks import arrange
     from harness.suite import TrialSpec
 
     trials = [
@@ -124,7 +124,7 @@ def test_regularized_trials_of_two_sizes_share_their_training(store):
 def test_estimated_flops_are_those_that_a_trial_counts(arm):
     import torch
 
-    from harness.estimate import estimated_flops
+    from harness.planning.estimate import estimated_flops
     from harness.suite import TrialSpec
     from harness.training.objective import objective_of
 

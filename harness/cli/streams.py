@@ -7,8 +7,8 @@ import io
 import os
 import sys
 
-from harness.inputs import os_reason
-from harness.refusals import say
+from harness.cli.refusals import say
+from harness.tools.inputs import os_reason
 
 # What our tables and sentences have beyond ASCII, in as many characters where that can be.
 _PLAIN = {"±": "+-", "×": "x", "−": "-", "—": "-", "–": "-", "†": "+", "→": ">", "…": "..."}

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.checks import check_launch, default_cpus
 from harness.launch import Interrupted, Job, Outcome, launch
 from harness.launch.jobs import Jobs
 from harness.launch.memory import PeakMemory
+from harness.launch.plan_jobs import SuiteJobs
+from harness.launch.preflight import check_launch, default_cpus
 from harness.launch.progress import make_progress
-from harness.plan import Plan, Planned
-from harness.plan_file import can_show, hidden, write_plan
-from harness.plan_jobs import SuiteJobs
+from harness.planning.plan import Plan, Planned
+from harness.planning.plan_file import can_show, hidden, write_plan
 from harness.records.collect import collect
 from harness.records.states import Damaged
 from harness.records.store import Store

@@ -36,7 +36,7 @@ def suite_or_study(name: str) -> tuple[Any, bool]:
 
 def planned(name: str, store: str | None) -> tuple[Any, bool]:
     """What a name stands for, or else the suite that is recorded under it, by `run --name`."""
-    from harness.plan_file import stored_suite
+    from harness.planning.plan_file import stored_suite
 
     try:
         return suite_or_study(name)

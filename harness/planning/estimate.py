@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from harness.plan import Plan, Planned
+from harness.planning.forks import arrange
+from harness.planning.plan import Plan, Planned
 from harness.records.states import Damaged
 from harness.records.store import Store
-from harness.sharing import arrange
 from harness.suite import TrialSpec
 from harness.training.flops import forward_flops, step_flops
 from harness.training.memory import FLOAT, parameters

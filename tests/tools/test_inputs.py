@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from harness.inputs import cut, os_reason, parse_json, read_bounded, shown
+from harness.tools.inputs import cut, os_reason, parse_json, read_bounded, shown
 
 
 def test_a_value_of_megabytes_is_shown_in_200_characters():

@@ -8,11 +8,11 @@ from fnmatch import fnmatch
 from statistics import mean
 from typing import Any
 
-from harness.inputs import cut
 from harness.records.states import Damaged
 from harness.records.store import Store
 from harness.suite import Role, Suite, TrialSpec
 from harness.suite.explain import validated
+from harness.tools.inputs import cut
 
 
 @dataclass

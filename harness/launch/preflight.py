@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from harness import environment
-from harness.notes import waiting
 from harness.suite import TrialSpec
+from harness.tools.notes import waiting
 from harness.training.memory import check_memory
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from harness import run
-from harness.plan import Plan
+from harness.launch import run_suite as run
+from harness.planning.plan import Plan
 from harness.records.store import Store
 from harness.suite import (
     Comparison,

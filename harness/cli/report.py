@@ -20,7 +20,7 @@ def report_anew(name: str, is_study: bool, store: Store, verify: bool) -> int:
 
         page, damaged = rebuild_study(name, store)
     else:
-        from harness.rebuild import rebuild, trials_of
+        from harness.report.rebuild import rebuild, trials_of
 
         page, damaged = rebuild(name, store)
     print(page)

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.plan import Plan, Planned
+from harness.planning.plan import Plan, Planned
 from harness.records.sealed import read_sealed, write_sealed
 from harness.records.store import Store
-from harness.redact import redacted
 from harness.suite import Suite
+from harness.tools.redact import redacted
 
 RESULTS = {"completed", "diverged"}  # what a table has numbers or a verdict for
 

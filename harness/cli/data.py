@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.inputs import os_reason, shown
+from harness.tools.inputs import os_reason, shown
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Data sets.")
 

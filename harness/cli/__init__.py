@@ -1,0 +1,1 @@
+"""The command line: one file a verb, or a group of them; `app` puts them together."""

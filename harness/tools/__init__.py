@@ -1,0 +1,1 @@
+"""What any room may use, and what uses no other room."""
