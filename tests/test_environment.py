@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from harness.cli.doctor import examine
 
 from harness import environment
+from harness.cli.doctor import examine
 from harness.environment import VARIABLES
 from harness.launch.driver import _environment
 from harness.launch.pool import Pool

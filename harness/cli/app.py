@@ -1,36 +1,19 @@
-"""The verbs; thin: parse, call, print. Heavy imports wait until a verb needs them."""
+"""The command `harness`: its verbs put together, and what becomes of whatever one raises."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Annotated, Any
 
 import typer
 
 from harness import environment
-from harness.cli import streams
-from harness.cli.bench import app as bench
-from harness.cli.data import app as data
-from harness.cli.naming import open_store, planned, recorded_name, suite_of
-from harness.cli.options import (
-    AddressOption,
-    ConcurrencyOption,
-    CpusOption,
-    ForkOption,
-    GpusOption,
-    NameOption,
-    SetOption,
-    StoreOption,
-    SuiteArgument,
-)
+from harness.cli import bench, data, streams
+from harness.cli.claims import claims
+from harness.cli.doctor import doctor
+from harness.cli.plan import plan
 from harness.cli.refusals import plain, say, unusable
-from harness.tools.inputs import shown
-from harness.tools.redact import going_on, redacted_command
+from harness.cli.report import report, table, ui
+from harness.cli.run import run, trial, tune
 
 app = typer.Typer(
     add_completion=False,
@@ -40,246 +23,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Compare the ways to a small state-space model, at equal size and by counted cost.",
 )
+for verb in (plan, run, trial, tune, report, table, claims, ui, doctor):
+    app.command()(verb)
+app.add_typer(data.app, name="data")
+app.add_typer(bench.app, name="bench")
 
 INTERRUPTED = 130
-
-
-def _somewhere() -> None:
-    """Refuse a working directory that is gone: torch's libraries end a process that has none."""
-    os.getcwd()
-
-
-@app.command()
-def plan(
-    suite: SuiteArgument,
-    store: StoreOption = None,
-    settings: SetOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Show trials by stage, done and missing, with estimated FLOPs, time, disk; changes nothing."""
-    from harness.planning.estimate import summary
-    from harness.planning.plan import Plan
-
-    found, is_study = planned(suite, store)
-    place = open_store(store, create=False)
-    if is_study:
-        from harness.tune.outlook import outlook, outlook_lines
-
-        if settings:
-            raise ValueError("--set is for suites; a study is changed in its file")
-        expected = outlook(found, place)
-        print(json.dumps(expected) if as_json else "\n".join(outlook_lines(expected)))
-        return
-    from harness.suite import override
-
-    result = summary(Plan(override(found, settings or []), place))
-    if as_json:
-        print(json.dumps(result))
-        return
-    from harness.planning.plan_lines import plan_lines
-
-    print("\n".join(plan_lines(result)))
-
-
-@app.command()
-def run(
-    suite: SuiteArgument,
-    store: StoreOption = None,
-    address: AddressOption = "local",
-    settings: SetOption = None,
-    name: NameOption = None,
-    only: Annotated[str | None, typer.Option(help="Glob over TASK/LABEL of the rows.")] = None,
-    retry: Annotated[
-        list[str] | None, typer.Option(help="Run again what ended so: failed or diverged.")
-    ] = None,
-    cpus: CpusOption = None,
-    gpus: GpusOption = 0.0,
-    concurrency: ConcurrencyOption = None,
-    fork: ForkOption = True,
-) -> int:
-    """Plan, launch, record, report. Running it again resumes; ended trials are kept."""
-    for status in retry or ():
-        if status not in ("failed", "diverged"):
-            raise ValueError(f"--retry takes failed or diverged, not {shown(status)}")
-    wanted = suite_of(suite, settings)
-    place = open_store(store, create=True)
-    from harness.launch.preflight import default_cpus
-    from harness.launch.run_suite import Wishes, run_suite
-    from harness.report.rebuild import comparison_of
-    from harness.report.tables import render
-
-    command = redacted_command(["harness", *sys.argv[1:]])
-    cpus = cpus or default_cpus()
-    wishes = Wishes(address, only, retry or (), cpus, gpus, concurrency, fork, name)
-    with _going_on(command):
-        account = run_suite(wanted, place, command, wishes)
-    try:
-        if account.published:
-            print(render(comparison_of(name or wanted.name, place), "text"))
-            print(f"Tables, figures and page: {account.page}", file=sys.stderr)
-    finally:  # nobody may be reading, or the tables be damaged
-        code = _ended(account, command)
-    return code
-
-
-@app.command()
-def trial(
-    spec: Annotated[Path, typer.Argument(help="A trial's spec as JSON.")],
-    store: StoreOption = None,
-) -> None:
-    """Run one trial in this process, without Ray; resume it from its checkpoint."""
-    from harness.suite.read import read_trial
-
-    wanted = read_trial(spec)
-    _somewhere()
-    place = open_store(store, create=True)
-    from harness.training.alone import run_alone
-
-    print(json.dumps(run_alone(wanted, place)))
-
-
-@app.command()
-def tune(
-    study: Annotated[str, typer.Argument(help="MODULE.NAME or FILE.py[:NAME] of a study.")],
-    store: StoreOption = None,
-    address: AddressOption = "local",
-    storage: Annotated[
-        str | None,
-        typer.Option(help="sqlite:///FILE or postgresql://USER@HOST/DATABASE [the store's file]."),
-    ] = None,
-    name: NameOption = None,
-    cpus: CpusOption = None,
-    gpus: GpusOption = 0.0,
-    concurrency: ConcurrencyOption = None,
-    fork: ForkOption = True,
-) -> int:
-    """Search truncation timing, confirm on fresh seeds, recommend. Run it again to go on."""
-    from harness.launch.preflight import check_launch, default_cpus
-    from harness.launch.run_suite import Wishes
-    from harness.tune.run import load_study, run_study
-
-    wanted = load_study(study)
-    place = open_store(store, create=True)
-    command = redacted_command(["harness", *sys.argv[1:]])
-    cpus = cpus or default_cpus()
-    check_launch([wanted.base], address, cpus, gpus)
-    wishes = Wishes(address, None, (), cpus, gpus, concurrency, fork, name)
-    with _going_on(command):
-        account = run_study(wanted, place, command, wishes, storage)
-    answer = account.page.with_name("answer.md")
-    try:
-        if account.published:
-            print(answer.read_text("utf-8"), end="")
-            print(f"Figures, candidates and page: {account.page}", file=sys.stderr)
-    finally:
-        code = _ended(account, command)
-    return code
-
-
-@contextlib.contextmanager
-def _going_on(command: str) -> Iterator[None]:
-    """Ctrl-C where no launch looks for it, in the middle of tables say, is answered alike."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        print(f"What was done is kept. {going_on(command)}", file=sys.stderr)
-        raise
-
-
-def _ended(account: Any, command: str) -> int:
-    """Say what a run took and what is left; the exit code."""
-    from harness.cli.report import left_out
-
-    for line in (*account.lines(), *account.unfinished):
-        print(line, file=sys.stderr)
-    said = "\n".join(account.unfinished)
-    code = left_out(line for line in account.damaged if line not in said)
-    if account.interrupted:
-        print(f"What was done is kept. {going_on(command)}", file=sys.stderr)
-        raise KeyboardInterrupt
-    return 3 if account.unfinished else code
-
-
-@app.command()
-def report(
-    suite: SuiteArgument,
-    store: StoreOption = None,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Compare every file of its trials with its checksum.")
-    ] = False,
-) -> int:
-    """Rebuild tables, figures and page, of a suite or a study, from records alone."""
-    place = open_store(store, create=True)
-    name, is_study = recorded_name(suite, place)
-    from harness.cli.report import report_anew
-
-    return report_anew(name, is_study, place, verify)
-
-
-@app.command()
-def table(
-    suite: SuiteArgument,
-    store: StoreOption = None,
-    format: Annotated[str, typer.Option(help="text, md, csv, tex, html or json.")] = "text",
-) -> None:
-    """Print the comparison table; of a study, that on fresh seeds once there is one."""
-    from harness.report.rebuild import comparison_of
-    from harness.report.tables import render
-
-    place = open_store(store, create=False)
-    name, is_study = recorded_name(suite, place)
-    if is_study:
-        from harness.tune.rebuild import newest_comparison
-
-        name = newest_comparison(name, place)
-    print(render(comparison_of(name, place), format))
-
-
-@app.command()
-def claims(
-    suite: Annotated[
-        str | None, typer.Argument(help="Only what this suite decides, e.g. paper.scifar.")
-    ] = None,
-    store: StoreOption = None,
-    claims_file: Annotated[
-        Path | None, typer.Option("--claims", help="A file of other claims [those of the paper].")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Say of each published claim whether what the store holds reproduces it."""
-    from harness.cli.claims import claims_text
-
-    print(claims_text(open_store(store, create=False), suite, claims_file, as_json))
-
-
-app.add_typer(data, name="data")
-app.add_typer(bench, name="bench")
-
-
-@app.command()
-def ui(
-    store: StoreOption = None,
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
-) -> None:
-    """Open MLflow's page on the store's mirror, on this machine only."""
-    place = open_store(store, create=False)
-    if not (place.root / "mlflow.db").is_file():
-        raise ValueError(f"{place.root} has no mirror yet: harness run or harness report makes it")
-    from harness.records.mlflow_io import server_arguments
-
-    arguments = [*server_arguments(), "--host", "127.0.0.1", "--port", str(port)]
-    os.chdir(place.root)
-    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *arguments])
-
-
-@app.command()
-def doctor() -> None:
-    """Show versions, devices and what works here."""
-    from harness.cli.doctor import examine
-
-    _somewhere()
-    for line in examine():
-        print(line)
 
 
 def main() -> None:

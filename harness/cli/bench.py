@@ -1,4 +1,4 @@
-"""The verbs of `harness bench`; thin: parse, call, print. Imports wait until a verb needs them."""
+"""The verbs of `harness bench`: parse, call, print. Imports wait until they are needed."""
 
 from __future__ import annotations
 

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from harness.records.store import Store
+import typer
+
+from harness.cli.naming import open_store
+from harness.cli.options import StoreOption
 from harness.tools.inputs import shown
 
 if TYPE_CHECKING:
+    from harness.records.store import Store
     from harness.report.claims.judge import Judged
     from harness.report.claims.spec import Claims
+
+
+def claims(
+    suite: Annotated[
+        str | None, typer.Argument(help="Only what this suite decides, e.g. paper.scifar.")
+    ] = None,
+    store: StoreOption = None,
+    claims_file: Annotated[
+        Path | None, typer.Option("--claims", help="A file of other claims [those of the paper].")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say of each published claim whether what the store holds reproduces it."""
+    print(claims_text(open_store(store, create=False), suite, claims_file, as_json))
 
 
 def claims_text(store: Store, suite: str | None, file: Path | None, as_json: bool) -> str:

@@ -1,4 +1,4 @@
-"""The verbs of `harness data`; thin: parse, call, print. Imports wait until a verb needs them."""
+"""The verbs of `harness data`: parse, call, print. Imports wait until they are needed."""
 
 from __future__ import annotations
 

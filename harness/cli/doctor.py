@@ -1,4 +1,4 @@
-"""Versions, devices and what works here."""
+"""`harness doctor`: versions, devices and what works here."""
 
 from __future__ import annotations
 
@@ -8,8 +8,16 @@ import platform
 from collections.abc import Iterator
 
 from harness import environment
+from harness.cli.refusals import check_folder
 
 PACKAGES = ("torch", "ray", "mlflow", "pyarrow", "pandas", "numpy", "scipy", "pydantic")
+
+
+def doctor() -> None:
+    """Show versions, devices and what works here."""
+    check_folder()
+    for line in examine():
+        print(line)
 
 
 def examine() -> Iterator[str]:

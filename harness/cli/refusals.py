@@ -41,6 +41,11 @@ def _folder_is_gone() -> bool:
     return False
 
 
+def check_folder() -> None:
+    """Refuse a working directory that is gone: torch's libraries end a process that has none."""
+    os.getcwd()
+
+
 def unusable(arguments: Sequence[str]) -> str | None:
     """Why a command line cannot be kept in the records, if it cannot."""
     for number, argument in enumerate(arguments, 1):
@@ -59,4 +64,4 @@ def say(message: str) -> None:
     notes.say(cut(redacted(message), LONGEST_LINE))
 
 
-__all__ = ["plain", "say", "unusable"]
+__all__ = ["check_folder", "plain", "say", "unusable"]

@@ -1,11 +1,65 @@
-"""What `harness report` does: make a report anew, and say which records are damaged."""
+"""What shows records: `harness report`, `table` and `ui`. Imports wait until they are needed."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
 
-from harness.records.store import Store
+import typer
+
+from harness.cli.naming import open_store, recorded_name
+from harness.cli.options import StoreOption, SuiteArgument
+
+if TYPE_CHECKING:
+    from harness.records.store import Store
+
+
+def report(
+    suite: SuiteArgument,
+    store: StoreOption = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare every file of its trials with its checksum.")
+    ] = False,
+) -> int:
+    """Rebuild tables, figures and page, of a suite or a study, from records alone."""
+    place = open_store(store, create=True)
+    name, is_study = recorded_name(suite, place)
+    return report_anew(name, is_study, place, verify)
+
+
+def table(
+    suite: SuiteArgument,
+    store: StoreOption = None,
+    format: Annotated[str, typer.Option(help="text, md, csv, tex, html or json.")] = "text",
+) -> None:
+    """Print the comparison table; of a study, that on fresh seeds once there is one."""
+    from harness.report.rebuild import comparison_of
+    from harness.report.tables import render
+
+    place = open_store(store, create=False)
+    name, is_study = recorded_name(suite, place)
+    if is_study:
+        from harness.tune.rebuild import newest_comparison
+
+        name = newest_comparison(name, place)
+    print(render(comparison_of(name, place), format))
+
+
+def ui(
+    store: StoreOption = None,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+) -> None:
+    """Open MLflow's page on the store's mirror, on this machine only."""
+    place = open_store(store, create=False)
+    if not (place.root / "mlflow.db").is_file():
+        raise ValueError(f"{place.root} has no mirror yet: harness run or harness report makes it")
+    from harness.records.mlflow_io import server_arguments
+
+    arguments = [*server_arguments(), "--host", "127.0.0.1", "--port", str(port)]
+    os.chdir(place.root)
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *arguments])
 
 
 def report_anew(name: str, is_study: bool, store: Store, verify: bool) -> int:

@@ -22,7 +22,7 @@ from matplotlib.transforms import Transform, offset_copy
 
 from harness.report import presentation as show
 from harness.report.forest import every_row
-from harness.report.study_looks import name_points
+from harness.report.style import name_points
 
 DPI = 150
 WIDTH, PANEL_HEIGHT, LEGEND_LINE = 9.2, 2.3, 0.24  # inches

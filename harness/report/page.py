@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from harness.report import presentation as show
-from harness.report import rank_figure
+from harness.report.ranks import rank_figure
 from harness.report.sentences import cost_notes, result_notes, says
 from harness.report.settings import arm_settings, base_settings, machines
 from harness.report.tables import COLUMNS, COSTS, html_list, html_table

@@ -49,7 +49,7 @@ def comparison_of(name: str, store: Store) -> pd.DataFrame:
         ValueError: no record of it in this store.
     """
     from harness.records.schemas import read_table
-    from harness.report.comparison import compare
+    from harness.report.comparison.compare import compare
 
     planned(name, store)
     path = store.suite(name) / "trials.parquet"

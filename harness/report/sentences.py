@@ -6,7 +6,7 @@ import pandas as pd
 
 from harness.protocols import PROTOCOLS
 from harness.report import presentation as show
-from harness.report.statistics import NO_WIDTH
+from harness.report.statistics.intervals import NO_WIDTH
 
 
 def notes(comparison: pd.DataFrame) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from harness.report import presentation as show
-from harness.report.comparison import SCHEMA
+from harness.report.comparison.compare import SCHEMA
 from harness.report.sentences import notes, result_notes, says
 from harness.tools.inputs import shown
 

@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 
 from harness.records.files import read_json, write_atomic
 from harness.records.schemas import read_table
-from harness.report import rank_figure, rank_stability
 from harness.report.claims.evidence import Evidence
 from harness.report.claims.judge import judge
 from harness.report.claims.read import read_claims, suites_of
 from harness.report.claims.section import claims_html
-from harness.report.comparison import compare, to_table
+from harness.report.comparison.compare import compare, to_table
 from harness.report.figures import draw
 from harness.report.page import write_page
+from harness.report.ranks import rank_figure, rank_stability
 from harness.report.tables import render
 
 

@@ -239,7 +239,7 @@ class Ledger:
 
     def begin_confirmation(self) -> None:
         """Choose the finalists from what the search found, by validation alone."""
-        from harness.report.study_answer import finalists, summarise
+        from harness.report.study.answer import finalists, summarise
 
         from .frames import candidates_frame
 

@@ -49,8 +49,8 @@ def report_study(name: str, store: Store) -> Path:
         ValueError: no record of it in this store.
     """
     from harness.records.schemas import read_table
-    from harness.report.comparison import compare
-    from harness.report.study_page import write_study
+    from harness.report.comparison.compare import compare
+    from harness.report.study.study_page import write_study
 
     content = _content(name, store)
     folder, fresh = store.suite(name), store.suite(confirmation_name(name))

@@ -157,7 +157,7 @@ def mirror_stopped(ledger: Ledger) -> None:
 def recommendation(ledger: Ledger) -> dict[str, Any]:
     """From the fresh seeds alone."""
     from harness.records.schemas import read_table
-    from harness.report.study_answer import recommend
+    from harness.report.study.answer import recommend
 
     study = ledger.study
     folder = ledger.store.suite(confirmation_name(study.name))

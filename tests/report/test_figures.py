@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.report.comparison import compare
+from harness.report.comparison.compare import compare
 from harness.report.figures import (
     ASIDE,
     FILLS,

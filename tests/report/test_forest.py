@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from harness.report import figures
-from harness.report.comparison import compare
+from harness.report.comparison.compare import compare
 from harness.report.forest import every_row
 from harness.report.presentation import CROWDED
 from harness.report.sentences import says

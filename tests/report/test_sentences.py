@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from harness.report.comparison import compare
+from harness.report.comparison.compare import compare
 from harness.report.sentences import notes, result_notes, says
 
 OURS, SMALL = "in_training tau=0.1", "small as tau=0.1"

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from harness.report.comparison import SCHEMA, compare
+from harness.report.comparison.compare import SCHEMA, compare
 from harness.report.tables import COLUMNS, COSTS, FORMATS, TEXT_DROPS, WIDTH, html_table, render
 
 OURS = "in_training tau=0.1"

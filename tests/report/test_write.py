@@ -9,7 +9,7 @@ import pytest
 
 from harness.records import schemas
 from harness.report import write_report
-from harness.report.comparison import SCHEMA, compare
+from harness.report.comparison.compare import SCHEMA, compare
 from harness.report.settings import arm_settings, base_settings
 from harness.report.tables import COLUMNS
 

@@ -27,7 +27,7 @@ def tune(tmp_path, monkeypatch):
     # Pictures and the mirror take most of the time, and have tests of their own.
     for name in ("study_page.draw", "study_page.importance", "write.draw", "rank_figure.draw"):
         monkeypatch.setattr(f"harness.report.{name}", lambda *_: {})
-    monkeypatch.setattr("harness.report.study_page._page", lambda *_: "<html>")
+    monkeypatch.setattr("harness.report.study.study_page._page", lambda *_: "<html>")
     monkeypatch.setattr("harness.records.mirror.update", lambda *_: None)
 
     def call(budget, finalists=1, **cut):

@@ -12,9 +12,9 @@ import pandas as pd
 
 from harness.records.files import read_json
 from harness.records.schemas import flatten, read_table
-from harness.report.costs import on_one_machine
-from harness.report.rank_stability import by_row, measure
-from harness.report.rows import Row, collect
+from harness.report.comparison.costs import on_one_machine
+from harness.report.comparison.rows import Row, collect
+from harness.report.ranks.rank_stability import by_row, measure
 from harness.suite import Comparison, Suite, TrialSpec
 
 # Fields that say how a trial is computed rather than what it is, or that are the row's own.

@@ -1,6 +1,6 @@
 """From a claim and the records to a verdict.
 
-Every test is a region that a number of ours must lie in (`harness.report.power`): `reproduced`
+Every test is a region that a number of ours must lie in (see `statistics.power`): `reproduced`
 where its 95 % interval lies inside, `not reproduced` where it lies outside, `underpowered` between,
 with the seeds that would decide where more seeds can. What was not run, or not as the suite has it,
 is `not run`.
@@ -20,8 +20,8 @@ from harness.report.claims.evidence import Absent, Evidence
 from harness.report.claims.read import comparison_of
 from harness.report.claims.samples import Sample, sample_of
 from harness.report.claims.spec import Claim, Claims, Test, Tolerance
-from harness.report.power import MOST_SEEDS, decide, seeds_to_decide
-from harness.report.statistics import NO_WIDTH
+from harness.report.statistics.intervals import NO_WIDTH
+from harness.report.statistics.power import MOST_SEEDS, decide, seeds_to_decide
 from harness.suite import Comparison
 
 Verdict = Literal["reproduced", "not reproduced", "underpowered", "not run"]

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from harness.report import presentation as show
-from harness.report import statistics, top_k
 from harness.report.claims.evidence import Absent, Evidence, paired_costs
 from harness.report.claims.spec import (
     Claim,
@@ -21,9 +20,11 @@ from harness.report.claims.spec import (
     Tolerance,
     ValuePart,
 )
-from harness.report.power import region_p
-from harness.report.rows import Row
-from harness.report.statistics import Interval
+from harness.report.comparison.rows import Row
+from harness.report.statistics import intervals as statistics
+from harness.report.statistics import top_k
+from harness.report.statistics.intervals import Interval
+from harness.report.statistics.power import region_p
 from harness.suite import Comparison
 
 TOP = 3  # the published aggregate

@@ -1,0 +1,143 @@
+"""`harness run`, `trial` and `tune`: parse, call, print. Imports wait until they are needed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness.cli.naming import open_store, suite_of
+from harness.cli.options import (
+    AddressOption,
+    ConcurrencyOption,
+    CpusOption,
+    ForkOption,
+    GpusOption,
+    NameOption,
+    SetOption,
+    StoreOption,
+    SuiteArgument,
+)
+from harness.cli.refusals import check_folder
+from harness.cli.report import left_out
+from harness.tools.inputs import shown
+from harness.tools.redact import going_on, redacted_command
+
+
+def run(
+    suite: SuiteArgument,
+    store: StoreOption = None,
+    address: AddressOption = "local",
+    settings: SetOption = None,
+    name: NameOption = None,
+    only: Annotated[str | None, typer.Option(help="Glob over TASK/LABEL of the rows.")] = None,
+    retry: Annotated[
+        list[str] | None, typer.Option(help="Run again what ended so: failed or diverged.")
+    ] = None,
+    cpus: CpusOption = None,
+    gpus: GpusOption = 0.0,
+    concurrency: ConcurrencyOption = None,
+    fork: ForkOption = True,
+) -> int:
+    """Plan, launch, record, report. Running it again resumes; ended trials are kept."""
+    for status in retry or ():
+        if status not in ("failed", "diverged"):
+            raise ValueError(f"--retry takes failed or diverged, not {shown(status)}")
+    wanted = suite_of(suite, settings)
+    place = open_store(store, create=True)
+    from harness.launch.preflight import default_cpus
+    from harness.launch.run_suite import Wishes, run_suite
+    from harness.report.rebuild import comparison_of
+    from harness.report.tables import render
+
+    command = redacted_command(["harness", *sys.argv[1:]])
+    cpus = cpus or default_cpus()
+    wishes = Wishes(address, only, retry or (), cpus, gpus, concurrency, fork, name)
+    with _going_on(command):
+        account = run_suite(wanted, place, command, wishes)
+    try:
+        if account.published:
+            print(render(comparison_of(name or wanted.name, place), "text"))
+            print(f"Tables, figures and page: {account.page}", file=sys.stderr)
+    finally:  # nobody may be reading, or the tables be damaged
+        code = _ended(account, command)
+    return code
+
+
+def trial(
+    spec: Annotated[Path, typer.Argument(help="A trial's spec as JSON.")],
+    store: StoreOption = None,
+) -> None:
+    """Run one trial in this process, without Ray; resume it from its checkpoint."""
+    from harness.suite.read import read_trial
+
+    wanted = read_trial(spec)
+    check_folder()
+    place = open_store(store, create=True)
+    from harness.training.alone import run_alone
+
+    print(json.dumps(run_alone(wanted, place)))
+
+
+def tune(
+    study: Annotated[str, typer.Argument(help="MODULE.NAME or FILE.py[:NAME] of a study.")],
+    store: StoreOption = None,
+    address: AddressOption = "local",
+    storage: Annotated[
+        str | None,
+        typer.Option(help="sqlite:///FILE or postgresql://USER@HOST/DATABASE [the store's file]."),
+    ] = None,
+    name: NameOption = None,
+    cpus: CpusOption = None,
+    gpus: GpusOption = 0.0,
+    concurrency: ConcurrencyOption = None,
+    fork: ForkOption = True,
+) -> int:
+    """Search truncation timing, confirm on fresh seeds, recommend. Run it again to go on."""
+    from harness.launch.preflight import check_launch, default_cpus
+    from harness.launch.run_suite import Wishes
+    from harness.tune.run import load_study, run_study
+
+    wanted = load_study(study)
+    place = open_store(store, create=True)
+    command = redacted_command(["harness", *sys.argv[1:]])
+    cpus = cpus or default_cpus()
+    check_launch([wanted.base], address, cpus, gpus)
+    wishes = Wishes(address, None, (), cpus, gpus, concurrency, fork, name)
+    with _going_on(command):
+        account = run_study(wanted, place, command, wishes, storage)
+    answer = account.page.with_name("answer.md")
+    try:
+        if account.published:
+            print(answer.read_text("utf-8"), end="")
+            print(f"Figures, candidates and page: {account.page}", file=sys.stderr)
+    finally:
+        code = _ended(account, command)
+    return code
+
+
+@contextlib.contextmanager
+def _going_on(command: str) -> Iterator[None]:
+    """Ctrl-C where no launch looks for it, in the middle of tables say, is answered alike."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"What was done is kept. {going_on(command)}", file=sys.stderr)
+        raise
+
+
+def _ended(account: Any, command: str) -> int:
+    """Say what a run took and what is left; the exit code."""
+    for line in (*account.lines(), *account.unfinished):
+        print(line, file=sys.stderr)
+    said = "\n".join(account.unfinished)
+    code = left_out(line for line in account.damaged if line not in said)
+    if account.interrupted:
+        print(f"What was done is kept. {going_on(command)}", file=sys.stderr)
+        raise KeyboardInterrupt
+    return 3 if account.unfinished else code
