@@ -63,8 +63,8 @@ def recorded_name(name: str, store: Any) -> tuple[str, bool]:
     except ValueError as error:
         if store.has_lost(name):
             raise ValueError(
-                f"{store.suite(name)} has lost its plan.json: run {name} again, which writes it "
-                "and keeps every trial that has ended"
+                f"{store.suite(name).place()} has lost its plan.json: run {name} again, which "
+                "writes it and keeps every trial that has ended"
             ) from None
         known = store.suites()
         if not known:

@@ -11,6 +11,7 @@ import typer
 
 from harness.cli.naming import open_store, recorded_name
 from harness.cli.options import StoreOption, SuiteArgument
+from harness.records.suite_records import PAGE
 
 if TYPE_CHECKING:
     from harness.records.store import Store
@@ -72,12 +73,12 @@ def report_anew(name: str, is_study: bool, store: Store, verify: bool) -> int:
     if is_study:
         from harness.tune.rebuild import rebuild_study, trials_of_study
 
-        page, damaged = rebuild_study(name, store)
+        damaged = rebuild_study(name, store)
     else:
         from harness.report.rebuild import rebuild, trials_of
 
-        page, damaged = rebuild(name, store)
-    print(page)
+        damaged = rebuild(name, store)
+    print(store.suite(name).place(PAGE))
     if verify:
         from harness.records.verify import verify as compare
 

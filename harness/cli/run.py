@@ -25,6 +25,7 @@ from harness.cli.options import (
 )
 from harness.cli.refusals import check_folder
 from harness.cli.report import left_out
+from harness.records.suite_records import ANSWER
 from harness.tools.inputs import shown
 from harness.tools.redact import going_on, redacted_command
 
@@ -111,10 +112,9 @@ def tune(
     wishes = Wishes(address, None, (), cpus, gpus, concurrency, fork, name)
     with _going_on(command):
         account = run_study(wanted, place, command, wishes, storage)
-    answer = account.page.with_name("answer.md")
     try:
         if account.published:
-            print(answer.read_text("utf-8"), end="")
+            print(account.records.read(ANSWER).decode(), end="")
             print(f"Figures, candidates and page: {account.page}", file=sys.stderr)
     finally:
         code = _ended(account, command)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from harness.records import locks
 from harness.records.files import plain_name
+from harness.records.suite_records import SuiteRecords
 from harness.records.trial_dir import TrialDir
 from harness.tools.inputs import cut, is_plain_name, user_path
 
@@ -52,9 +53,9 @@ class Store:
         """The trial's folder, whether it exists or not."""
         return TrialDir(self, plain_name(trial_id, "trial id"))
 
-    def suite(self, name: str) -> Path:
-        """The suite's folder, whether it exists or not."""
-        return self.root / "suites" / plain_name(name, "suite name")
+    def suite(self, name: str) -> SuiteRecords:
+        """The records of a suite or study, whether there are any or not."""
+        return SuiteRecords(self.root / "suites" / plain_name(name, "suite name"), name)
 
     def suites(self) -> list[str]:
         """Names of all suites and studies with a record, sorted."""
@@ -64,13 +65,15 @@ class Store:
         """What is recorded under this name, if anything is."""
         if not is_plain_name(name):
             return None
-        if (self.suite(name) / "study.json").exists():
+        if self.suite(name).has_study():
             return "study"
-        return "suite" if (self.suite(name) / "plan.json").exists() else None
+        return "suite" if self.suite(name).has_plan() else None
 
     def has_lost(self, name: str) -> bool:
         """Whether there is a folder of that suite or study, but nothing that says what it is."""
-        return is_plain_name(name) and self.suite(name).is_dir() and self.kind_of(name) is None
+        return (
+            is_plain_name(name) and self.suite(name).folder.is_dir() and self.kind_of(name) is None
+        )
 
     def trials(self) -> list[str]:
         """Ids of all trials that were begun, sorted."""
@@ -85,4 +88,4 @@ class Store:
         return locks.exclusive(self.root / ".locks" / f"{name}.lock", what, wait=wait)
 
 
-__all__ = ["Store", "TrialDir"]
+__all__ = ["Store", "SuiteRecords", "TrialDir"]

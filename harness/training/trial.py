@@ -175,7 +175,7 @@ class Trial:
             return spec_of(content).trial_id == self.folder.trial_id
         except ValidationError as error:
             raise ValueError(
-                f"{self.folder.path} holds a spec that cannot be read: {explain(error)}"
+                f"{self.folder.place} holds a spec that cannot be read: {explain(error)}"
             ) from None
 
     def _fresh(self, task: Task) -> RunState:
