@@ -25,7 +25,7 @@ Settings = Annotated[
 def list_tasks(data_dir: DataDir = None) -> None:
     """List the tasks: family, metric, shapes; where their data come from, and what is here."""
     from harness.tasks import data_folder
-    from harness.tasks.inventory import data_lines
+    from harness.tasks.storage.inventory import data_lines
 
     print("\n".join(data_lines(data_folder(data_dir))))
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from harness import environment
 from harness.tasks.base import SPLITS, Task, TaskInfo
 from harness.tasks.batches import step_indices
-from harness.tasks.room import check_memory
 from harness.tasks.specs import (
     TASK_SPECS,
     DigitsSpec,
@@ -18,6 +17,7 @@ from harness.tasks.specs import (
     TaskSpecBase,
     VowelsSpec,
 )
+from harness.tasks.storage.capacity import check_memory
 from harness.tools.inputs import shown, user_path
 
 __all__ = [

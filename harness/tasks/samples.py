@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.tasks.base import Task, sample_path
-from harness.tasks.characters import END, PAD, Vocabulary
+from harness.tasks.text.characters import END, PAD, Vocabulary
 
 
 def write_sound(path: Path, sound: np.ndarray, rate: int) -> None:

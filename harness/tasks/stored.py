@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from harness.tasks.base import SPLITS, Task, class_counts, digest
-from harness.tasks.mapped import Mapped
-from harness.tasks.sources import SOURCES
 from harness.tasks.specs import TaskSpecBase
+from harness.tasks.storage.mapped import Mapped
+from harness.tasks.storage.sources import SOURCES
 
 # What draws or cuts the splits; the rest of a spec changes what the model sees.
 _OF_THE_SPLIT = frozenset({*SPLITS, "split_seed", "validation_share", "test_share"})
@@ -54,7 +54,7 @@ class StoredTask(Task):
 
     def verify(self) -> None:
         """The arrays, and the archives that are still there; ValueError names what is wrong."""
-        from harness.tasks.download import downloads, verify
+        from harness.tasks.storage.download import downloads, verify
 
         self.stored.verify()
         data_dir = self.stored.folder.parent.parent

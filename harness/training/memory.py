@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.suite.specs import TrialSpec
 from harness.tasks.base import TaskInfo
-from harness.tasks.room import machine_memory
+from harness.tasks.storage.capacity import machine_memory
 
 FLOAT = 4  # bytes of a float32
 

@@ -25,7 +25,7 @@ from tests.tune.playing import Killed, launching
 def here(tmp_path, monkeypatch):
     """A working directory with the tiny suite in it, and a store; without pictures and mirror,
     which take most of the time and have tests of their own."""
-    for name in ("write.draw", "rank_figure.draw"):
+    for name in ("write.draw", "ranks.rank_figure.draw"):
         monkeypatch.setattr(f"harness.report.{name}", lambda *_: {})
     monkeypatch.setattr("harness.records.mirror.update", lambda *_: None)
     monkeypatch.setenv("HARNESS_STORE", str(tmp_path / "store"))

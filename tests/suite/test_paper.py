@@ -13,7 +13,7 @@ from harness.launch.plan_jobs import PlanJobs
 from harness.planning.plan import Plan
 from harness.records.store import Store
 from harness.suite import TrialSpec, load, override
-from harness.tasks import sources
+from harness.tasks.storage import sources
 from harness.training.trial import Fork, Setting, run_trial
 
 SMALL = [

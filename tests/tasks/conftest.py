@@ -45,7 +45,7 @@ def built(data_dir: Path) -> dict[str, tasks.Task]:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[miniature.Server]:
     """A local server that is the only mirror of every archive, none with a known checksum."""
-    from harness.tasks import transfer
+    from harness.tasks.storage import transfer
 
     monkeypatch.setattr(transfer, "_PATIENCE", 0.0)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")

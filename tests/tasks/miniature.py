@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 
 from harness import tasks
-from harness.tasks import sources
 from harness.tasks.specs import PsmnistSpec, ScifarSpec, SmnistSpec
+from harness.tasks.storage import sources
 
 SPECS: dict[str, tasks.TaskSpecBase] = {
     "smnist": SmnistSpec(name="smnist", time_channel=True),

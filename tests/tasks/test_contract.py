@@ -33,7 +33,7 @@ def test_names_and_specs_agree():
 
 
 def test_every_task_has_a_class_and_knows_its_archives():
-    from harness.tasks.sources import SOURCES
+    from harness.tasks.storage.sources import SOURCES
 
     for spec in tasks.TASK_SPECS:
         module, _, class_name = spec.implementation.partition(":")

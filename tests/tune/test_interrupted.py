@@ -25,8 +25,9 @@ def tune(tmp_path, monkeypatch):
     monkeypatch.setenv("HARNESS_DEVICE", "cpu")
     store = Store.open(tmp_path / "store")
     # Pictures and the mirror take most of the time, and have tests of their own.
-    for name in ("study_page.draw", "study_page.importance", "write.draw", "rank_figure.draw"):
+    for name in ("study.study_page.draw", "study.study_page.importance", "write.draw"):
         monkeypatch.setattr(f"harness.report.{name}", lambda *_: {})
+    monkeypatch.setattr("harness.report.ranks.rank_figure.draw", lambda *_: {})
     monkeypatch.setattr("harness.report.study.study_page._page", lambda *_: "<html>")
     monkeypatch.setattr("harness.records.mirror.update", lambda *_: None)
 

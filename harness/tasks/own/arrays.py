@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from harness.tasks.base import class_counts, sample_path
-from harness.tasks.builder import Builder
-from harness.tasks.mapped import Mapped, mapped
 from harness.tasks.own.checks import check_same, check_unchanged, facts
 from harness.tasks.own.content import content_sha256, files_of
 from harness.tasks.own.moments import Scale, moments
 from harness.tasks.own.sequences import READERS, Sequences, read, rows_of
 from harness.tasks.specs.own import ArraysSpec
+from harness.tasks.storage.builder import Builder
+from harness.tasks.storage.mapped import Mapped, mapped
 from harness.tasks.stored import StoredTask
 from harness.tools.inputs import cut
 

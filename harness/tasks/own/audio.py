@@ -9,14 +9,14 @@ import numpy as np
 import torch
 
 from harness.tasks.base import sample_path
-from harness.tasks.builder import Builder
-from harness.tasks.mapped import mapped
 from harness.tasks.own.checks import check_same, check_unchanged, facts
 from harness.tasks.own.content import content_sha256, numbered
 from harness.tasks.own.recordings import content_of, listed, read_recording, rows_of
 from harness.tasks.said import Said
 from harness.tasks.samples import write_sound
 from harness.tasks.specs.own import AudioFolderSpec
+from harness.tasks.storage.builder import Builder
+from harness.tasks.storage.mapped import mapped
 from harness.tasks.stored import StoredTask
 from harness.tools.inputs import cut
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.tasks.room import check_memory
 from harness.tasks.specs.own import ArraysSpec
+from harness.tasks.storage.capacity import check_memory
 from harness.tools.inputs import cut
 
 # What numpy raises for bits gone wrong.

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from harness.tasks.builder import Builder
-from harness.tasks.corpora import Corpus
 from harness.tasks.own.checks import check_same, check_unchanged, facts
 from harness.tasks.own.content import content_sha256, files_of
 from harness.tasks.own.texts import alphabet, parts, read
 from harness.tasks.specs.own import Content, TextFileSpec
+from harness.tasks.storage.builder import Builder
+from harness.tasks.text.corpora import Corpus
 from harness.tools.inputs import cut
 
 _BUILD = 1  # raise it when the arrays change

@@ -9,8 +9,8 @@ import numpy as np
 from harness.tasks.base import SPLITS
 from harness.tasks.own.content import content_sha256, files_of, numbered
 from harness.tasks.own.splits import named_splits
-from harness.tasks.room import check_memory
 from harness.tasks.specs.own import Content, TextFileSpec
+from harness.tasks.storage.capacity import check_memory
 from harness.tools.inputs import cut, os_reason
 
 _UNICODE = 0x110000

@@ -35,7 +35,7 @@ class SmnistSpec(_PixelSpec):
     """MNIST, 28 x 28 pixels read row by row as 784 steps, scaled to [0, 1]."""
 
     origin: ClassVar[str] = "MNIST's four idx files"
-    implementation: ClassVar[str] = "harness.tasks.mnist:Mnist"
+    implementation: ClassVar[str] = "harness.tasks.images.mnist:Mnist"
     folder: ClassVar[str | None] = "mnist"
     archives: ClassVar[tuple[str, ...]] = (
         "train-images-idx3-ubyte.gz",
@@ -67,7 +67,7 @@ class ScifarSpec(_PixelSpec):
     """
 
     origin: ClassVar[str] = "CIFAR-10's binary archive"
-    implementation: ClassVar[str] = "harness.tasks.cifar:Cifar"
+    implementation: ClassVar[str] = "harness.tasks.images.cifar:Cifar"
     folder: ClassVar[str | None] = "cifar"
     archives: ClassVar[tuple[str, ...]] = ("cifar-10-binary.tar.gz",)
 
@@ -99,7 +99,7 @@ class PathfinderSpec(TaskSpecBase):
     family: ClassVar[Family] = "long_range"
     metric: ClassVar[Metric] = "accuracy"
     origin: ClassVar[str] = "the Long Range Arena's release"
-    implementation: ClassVar[str] = "harness.tasks.pathfinder:Pathfinder"
+    implementation: ClassVar[str] = "harness.tasks.pathfinder.pathfinder:Pathfinder"
     folder: ClassVar[str | None] = "pathfinder"
     archives: ClassVar[tuple[str, ...]] = ("lra_release.gz",)
     split_by_run: ClassVar[frozenset[str]] = frozenset({"release"})

@@ -28,7 +28,7 @@ class SpeechCommandsSpec(TaskSpecBase):
     family: ClassVar[Family] = "audio"
     metric: ClassVar[Metric] = "accuracy"
     origin: ClassVar[str] = "Speech Commands v0.02's archive"
-    implementation: ClassVar[str] = "harness.tasks.speech_commands:SpeechCommands"
+    implementation: ClassVar[str] = "harness.tasks.sound.speech_commands:SpeechCommands"
     archives: ClassVar[tuple[str, ...]] = ("speech_commands_v0.02.tar.gz",)
     words: ClassVar[tuple[str, ...]] = WORDS
 

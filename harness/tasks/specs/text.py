@@ -31,7 +31,7 @@ class ImdbSpec(TaskSpecBase):
     family: ClassVar[Family] = "language"
     metric: ClassVar[Metric] = "accuracy"
     origin: ClassVar[str] = "the Large Movie Review Dataset's archive"
-    implementation: ClassVar[str] = "harness.tasks.imdb:Imdb"
+    implementation: ClassVar[str] = "harness.tasks.text.imdb:Imdb"
     archives: ClassVar[tuple[str, ...]] = ("aclImdb_v1.tar.gz",)
 
     name: Literal["imdb"]
@@ -59,7 +59,7 @@ class AanSpec(TaskSpecBase):
     family: ClassVar[Family] = "language"
     metric: ClassVar[Metric] = "accuracy"
     origin: ClassVar[str] = "the Long Range Arena's release (pairs) with AAN's texts"
-    implementation: ClassVar[str] = "harness.tasks.aan:Aan"
+    implementation: ClassVar[str] = "harness.tasks.text.aan:Aan"
     archives: ClassVar[tuple[str, ...]] = ("lra_release.gz",)
 
     name: Literal["aan"]
@@ -105,7 +105,7 @@ class Text8Spec(_CorpusSpec):
     """text8: 100 MB of Wikipedia in 27 symbols, split 90 / 5 / 5 %."""
 
     origin: ClassVar[str] = "text8.zip"
-    implementation: ClassVar[str] = "harness.tasks.corpora:Text8"
+    implementation: ClassVar[str] = "harness.tasks.text.corpora:Text8"
     archives: ClassVar[tuple[str, ...]] = ("text8.zip",)
 
     name: Literal["text8"]
@@ -119,7 +119,7 @@ class Enwik8Spec(_CorpusSpec):
     """enwik8: the first 100 MB of Wikipedia's XML, split 90 / 5 / 5 %."""
 
     origin: ClassVar[str] = "enwik8.zip"
-    implementation: ClassVar[str] = "harness.tasks.corpora:Enwik8"
+    implementation: ClassVar[str] = "harness.tasks.text.corpora:Enwik8"
     archives: ClassVar[tuple[str, ...]] = ("enwik8.zip",)
 
     name: Literal["enwik8"]
@@ -129,7 +129,7 @@ class Wikitext103Spec(_CorpusSpec):
     """WikiText-103 by bytes, split as released: the `raw` text, or that with its `tokens` set."""
 
     origin: ClassVar[str] = "WikiText-103's archives"
-    implementation: ClassVar[str] = "harness.tasks.corpora:Wikitext103"
+    implementation: ClassVar[str] = "harness.tasks.text.corpora:Wikitext103"
     archives: ClassVar[tuple[str, ...]] = ("wikitext-103-raw-v1.zip", "wikitext-103-v1.zip")
     archive_uses: ClassVar[Mapping[str, str]] = {
         "wikitext-103-raw-v1.zip": "edition=raw",

@@ -1,0 +1,1 @@
+"""ListOps, generated or from the Long Range Arena's release."""

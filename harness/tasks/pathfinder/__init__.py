@@ -1,0 +1,1 @@
+"""Pathfinder, generated or from the Long Range Arena's release."""

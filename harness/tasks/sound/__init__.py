@@ -1,0 +1,1 @@
+"""Sounds, recorded and synthesised."""

@@ -1,0 +1,1 @@
+"""Texts, byte by byte or character by character."""
