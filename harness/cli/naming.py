@@ -5,15 +5,11 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from harness import environment
-
 
 def open_store(path: str | None, create: bool) -> Any:
     """The store at a path, by default HARNESS_STORE or results/local; see `Store.open`."""
     from harness.records.store import Store
 
-    if path is None:
-        path = environment.STORE.get()
     return Store.open(path, create=create)
 
 

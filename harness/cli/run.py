@@ -26,7 +26,6 @@ from harness.cli.options import (
 from harness.cli.refusals import check_folder
 from harness.cli.report import left_out
 from harness.records.suite_records import ANSWER
-from harness.tools.inputs import shown
 from harness.tools.redact import going_on, redacted_command
 
 
@@ -46,9 +45,6 @@ def run(
     fork: ForkOption = True,
 ) -> int:
     """Plan, launch, record, report. Running it again resumes; ended trials are kept."""
-    for status in retry or ():
-        if status not in ("failed", "diverged"):
-            raise ValueError(f"--retry takes failed or diverged, not {shown(status)}")
     wanted = suite_of(suite, settings)
     place = open_store(store, create=True)
     from harness.launch.preflight import default_cpus
@@ -108,8 +104,8 @@ def tune(
     place = open_store(store, create=True)
     command = redacted_command(["harness", *sys.argv[1:]])
     cpus = cpus or default_cpus()
-    check_launch([wanted.base], address, cpus, gpus)
     wishes = Wishes(address, None, (), cpus, gpus, concurrency, fork, name)
+    check_launch([wanted.base], address, cpus, gpus)
     with _going_on(command):
         account = run_study(wanted, place, command, wishes, storage)
     try:

@@ -14,7 +14,7 @@ from harness.launch import Interrupted, Job, Outcome, launch
 from harness.launch.jobs import Jobs
 from harness.launch.memory import PeakMemory
 from harness.launch.plan_jobs import SuiteJobs
-from harness.launch.preflight import check_launch, default_cpus
+from harness.launch.preflight import check_launch, check_resources, default_cpus
 from harness.launch.progress import make_progress
 from harness.planning.plan import Plan, Planned
 from harness.planning.plan_file import can_show, hidden, write_plan
@@ -23,6 +23,7 @@ from harness.records.store import Store
 from harness.records.suite_records import PAGE, SuiteRecords
 from harness.suite import Suite
 from harness.suite.explain import renamed
+from harness.tools.inputs import shown
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,13 @@ class Wishes:
     concurrency: int | None = None
     share: bool = True  # begin trials where they part from others
     name: str | None = None  # to record it under, instead of its own
+    quiet: bool = False  # no progress
+
+    def __post_init__(self) -> None:
+        for status in self.retry:
+            if status not in ("failed", "diverged"):
+                raise ValueError(f"--retry takes failed or diverged, not {shown(status)}")
+        check_resources(self.cpus, self.gpus)
 
 
 @dataclass
@@ -146,7 +154,7 @@ def launch_and_account(
                 store.root,
                 address=wishes.address,
                 concurrency=wishes.concurrency,
-                progress=make_progress(sys.stderr),
+                progress=make_progress(None if wishes.quiet else sys.stderr),
                 begin=begin,
             )
         except Interrupted as interrupted:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
+from harness import environment
 from harness.records import locks
 from harness.records.files import plain_name
 from harness.records.suite_records import SuiteRecords
@@ -21,14 +23,14 @@ class Store:
         self.root = Path(root)
 
     @classmethod
-    def open(cls, path: Path | str, create: bool = True) -> Store:
-        """The store at `path`.
+    def open(cls, path: str | os.PathLike[str] | None = None, create: bool = True) -> Store:
+        """The store at `path`, by default that of `HARNESS_STORE`.
 
         Opening writes nothing: a folder that does not exist is an empty store, made with its
         first record. With `create` it must be possible to write there. Raises ValueError (one
         line) for a path that is no folder, or that cannot be written.
         """
-        root = user_path(path, "the store")
+        root = user_path(environment.STORE.get() if path is None else path, "the store")
         refused = f"cannot use {cut(str(root))} as a store"
         try:
             existing = next(p for p in (root, *root.parents) if p.exists() or p.is_symlink())
@@ -56,6 +58,10 @@ class Store:
     def suite(self, name: str) -> SuiteRecords:
         """The records of a suite or study, whether there are any or not."""
         return SuiteRecords(self.root / "suites" / plain_name(name, "suite name"), name)
+
+    def has_records(self) -> bool:
+        """Whether there is anything that a trial, a suite or a study has left here."""
+        return any((self.root / name).is_dir() for name in ("trials", "suites"))
 
     def suites(self) -> list[str]:
         """Names of all suites and studies with a record, sorted."""

@@ -18,6 +18,8 @@ import torch
 from harness import environment
 from harness.tools.inputs import cut
 
+from .process import WORKSPACE
+
 
 def pick_device() -> torch.device:
     """`HARNESS_DEVICE` if set, else the GPU if there is one, else the CPU.
@@ -46,7 +48,7 @@ def prepare(device: torch.device, threads: int) -> None:
     start to look for the peak of memory."""
     torch.set_num_threads(threads)
     if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        os.environ.setdefault(WORKSPACE, ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
         # It would also write NaN into all that is allocated: bytes that nothing of ours reads.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -33,6 +33,7 @@ from .loop import Run, train
 from .memory import check_memory
 from .optimizer import make_optimizer
 from .parting import keep, part, spec_of
+from .process import process_as_before
 from .record import record_of
 from .seeds import drawn_from, stream
 from .source import model_of, source_of
@@ -67,10 +68,12 @@ class Setting:
     keep_at: Collection[int] = ()  # steps after which other trials will part from this one
 
 
+@process_as_before()
 def run_trial(spec: TrialSpec, store: Store, setting: Setting | None = None) -> dict[str, Any]:
     """Run a trial to its end, from its checkpoint if there is one, and return its result.
 
-    An ended trial is returned as it stands.
+    An ended trial is returned as it stands. What a trial sets of its process (threads, algorithms,
+    precision, random state) is afterwards as it was before, however it ends.
 
     Raises:
         ValueError: the trial cannot run as asked; nothing was lost.
