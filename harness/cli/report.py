@@ -11,7 +11,6 @@ import typer
 
 from harness.cli.naming import open_store, recorded_name
 from harness.cli.options import StoreOption, SuiteArgument
-from harness.records.suite_records import PAGE
 
 if TYPE_CHECKING:
     from harness.records.store import Store
@@ -78,7 +77,7 @@ def report_anew(name: str, is_study: bool, store: Store, verify: bool) -> int:
         from harness.report.rebuild import rebuild, trials_of
 
         damaged = rebuild(name, store)
-    print(store.suite(name).place(PAGE))
+    print(store.suite(name).page)
     if verify:
         from harness.records.verify import verify as compare
 

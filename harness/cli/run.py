@@ -25,7 +25,6 @@ from harness.cli.options import (
 )
 from harness.cli.refusals import check_folder
 from harness.cli.report import left_out
-from harness.records.suite_records import ANSWER
 from harness.tools.redact import going_on, redacted_command
 
 
@@ -110,7 +109,7 @@ def tune(
         account = run_study(wanted, place, command, wishes, storage)
     try:
         if account.published:
-            print(account.records.read(ANSWER).decode(), end="")
+            print(account.records.read("answer.md").decode(), end="")
             print(f"Figures, candidates and page: {account.page}", file=sys.stderr)
     finally:
         code = _ended(account, command)

@@ -68,7 +68,7 @@ class Account:
     @property
     def page(self) -> str:
         """Where the page stands."""
-        return self.records.place(PAGE)
+        return self.records.page
 
     @property
     def overhead(self) -> float | None:

@@ -31,6 +31,11 @@ class SuiteRecords:
         """Where a file of the suite, or all of them, can be found; for people."""
         return str(self.folder / file)
 
+    @property
+    def page(self) -> str:
+        """Where the page of the report stands."""
+        return self.place(PAGE)
+
     # The plan of a suite, the books of a study
 
     def has_plan(self) -> bool:
