@@ -53,7 +53,7 @@ def ui(
 ) -> None:
     """Open MLflow's page on the store's mirror, on this machine only."""
     place = open_store(store, create=False)
-    if not (place.root / "mlflow.db").is_file():
+    if not place.has_mirror():
         raise ValueError(f"{place.root} has no mirror yet: harness run or harness report makes it")
     from harness.records.mlflow_io import server_arguments
 

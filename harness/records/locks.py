@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from harness.tools.inputs import cut
@@ -19,6 +20,13 @@ from harness.tools.notes import waiting
 
 class Busy(RuntimeError):
     """Another process holds the lock."""
+
+
+def store_lock(
+    root: Path, name: str, what: str, *, wait: bool = False
+) -> AbstractContextManager[None]:
+    """Hold a lock of the store at `root`, outside of its folders of records; see `exclusive`."""
+    return exclusive(root / ".locks" / f"{name}.lock", what, wait=wait)
 
 
 @contextlib.contextmanager

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from harness import environment
-from harness.records import locks
 from harness.records.files import plain_name
+from harness.records.locks import store_lock
 from harness.records.suite_records import SuiteRecords
 from harness.records.trial_dir import TrialDir
 from harness.tools.inputs import cut, is_plain_name, user_path
@@ -53,7 +53,7 @@ class Store:
 
     def trial(self, trial_id: str) -> TrialDir:
         """The trial's folder, whether it exists or not."""
-        return TrialDir(self, plain_name(trial_id, "trial id"))
+        return TrialDir(self.root, plain_name(trial_id, "trial id"))
 
     def suite(self, name: str) -> SuiteRecords:
         """The records of a suite or study, whether there are any or not."""
@@ -62,6 +62,10 @@ class Store:
     def has_records(self) -> bool:
         """Whether there is anything that a trial, a suite or a study has left here."""
         return any((self.root / name).is_dir() for name in ("trials", "suites"))
+
+    def has_mirror(self) -> bool:
+        """Whether there is a database for MLflow to show."""
+        return (self.root / "mlflow.db").is_file()
 
     def suites(self) -> list[str]:
         """Names of all suites and studies with a record, sorted."""
@@ -90,8 +94,8 @@ class Store:
         return sorted(path.parent.name for path in self.root.glob("trials/*/result.json"))
 
     def lock(self, name: str, what: str, *, wait: bool = False) -> AbstractContextManager[None]:
-        """Hold a lock of this store; see `locks.exclusive`. Outside of the folders of records."""
-        return locks.exclusive(self.root / ".locks" / f"{name}.lock", what, wait=wait)
+        """Hold a lock of this store; see `locks.store_lock`."""
+        return store_lock(self.root, name, what, wait=wait)
 
 
 __all__ = ["Store", "SuiteRecords", "TrialDir"]

@@ -10,13 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.records import checksums, schemas
-from harness.records.files import (
-    TEMPORARY_PREFIX,
-    json_bytes,
-    write_atomic,
-    write_json,
-)
-from harness.records.locks import Busy
+from harness.records.files import TEMPORARY_PREFIX, json_bytes, write_atomic, write_json
+from harness.records.locks import Busy, store_lock
 from harness.records.states import Damaged, States
 from harness.records.tensors import Tensors, pack, unpack
 from harness.tools.inputs import parse_json
@@ -24,8 +19,6 @@ from harness.tools.inputs import parse_json
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
-
-    from harness.records.store import Store
 
 RECORDED = (  # the files of an ended trial whose checksums stand in its result
     "spec.json", "manifest.json", "model.safetensors", "model.json",
@@ -41,10 +34,10 @@ class TrialDir(States):
     Whatever reads a file of an ended trial compares it with its checksum, and raises `Damaged`.
     """
 
-    def __init__(self, store: Store, trial_id: str) -> None:
-        self.store = store
+    def __init__(self, root: Path, trial_id: str) -> None:
+        self.root = root  # of its store
         self.trial_id = trial_id
-        super().__init__(store.root / "trials" / trial_id)
+        super().__init__(root / "trials" / trial_id)
         self._written: dict[str, str] = {}  # checksums of what this object wrote
         self._sums: dict[str, str] | None = None  # those of the result, once it was read
 
@@ -86,7 +79,7 @@ class TrialDir(States):
 
         What a killed process left half-written is cleared away.
         """
-        with self.store.lock(f"trial-{self.trial_id}", f"trial {self.trial_id}"):
+        with store_lock(self.root, f"trial-{self.trial_id}", f"trial {self.trial_id}"):
             for leftover in self.path.glob(f"**/{TEMPORARY_PREFIX}*"):
                 leftover.unlink(missing_ok=True)
             if self.ended():

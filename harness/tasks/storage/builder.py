@@ -11,12 +11,18 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from harness.tasks.storage.archive_records import (
+    DOWNLOADED,
+    UNCHECKED,
+    read_record,
+    record_path,
+    recorded_sha256,
+)
 from harness.tasks.storage.archives import ArchiveError
 from harness.tasks.storage.capacity import check_disk
-from harness.tools.inputs import is_plain_name, read_bounded
-
-# In the record of an archive: its known checksum was waived; we got it ourselves.
-UNCHECKED, DOWNLOADED = "unchecked", "downloaded"
+from harness.tasks.storage.download import fetch
+from harness.tasks.storage.sources import SOURCES
+from harness.tools.inputs import is_plain_name
 
 
 class Builder:
@@ -38,10 +44,8 @@ class Builder:
     def archive(self, name: str) -> Path:
         """`download.fetch` of an archive, noting its checksum: when the file is replaced by
         another one, the cache is built again."""
-        from harness.tasks.storage.download import fetch
-
         path = fetch(name, self._data_dir)
-        recorded = recorded_archive(name, self._data_dir)
+        recorded = recorded_sha256(name, self._data_dir)
         if recorded is not None:
             self.archives[name] = recorded
         if UNCHECKED in read_record(name, self._data_dir):
@@ -61,8 +65,6 @@ class Builder:
         checksums. One that we got ourselves and that is damaged is discarded, so that the next
         fetch gets it again; one that was put there by hand is left alone, and the error says so.
         """
-        from harness.tasks.storage.sources import SOURCES
-
         for name in self.archives:
             source = SOURCES.get(name)
             if name not in self.unchecked and (source is None or source.known is not None):
@@ -193,28 +195,10 @@ def array_sha256(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).hexdigest()
 
 
-def recorded_archive(name: str, data_dir: Path) -> str | None:
-    """The SHA-256 recorded for an archive when it came; None where there is no record."""
-    words = read_record(name, data_dir)
-    return words[0] if words else None
-
-
-def read_record(name: str, data_dir: Path) -> list[str]:
-    """The words of an archive's record, its SHA-256 first; [] where there is none."""
-    try:
-        return read_bounded(record_path(name, data_dir), 1 << 16).decode(errors="replace").split()
-    except FileNotFoundError:
-        return []
-
-
 def stamp(path: Path) -> list[int]:
     """Size and time of the last change, which tell a replaced file without reading it."""
     found = path.stat()
     return [found.st_size, found.st_mtime_ns]
-
-
-def record_path(name: str, data_dir: Path) -> Path:
-    return data_dir / "downloads" / f"{name}.sha256"
 
 
 def sync(path: Path) -> None:

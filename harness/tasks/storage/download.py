@@ -19,8 +19,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from harness import environment
+from harness.tasks.storage.archive_records import DOWNLOADED, UNCHECKED, read_record, record_path
 from harness.tasks.storage.archives import begins_like_an_archive
-from harness.tasks.storage.builder import DOWNLOADED, UNCHECKED, read_record, record_path
 from harness.tasks.storage.locks import locked
 from harness.tasks.storage.sources import SOURCES, Source
 from harness.tasks.storage.transfer import Transfer

@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.tasks.storage.builder import Builder, array_sha256, recorded_archive, stamp, sync
+from harness.tasks.storage.archive_records import recorded_sha256
+from harness.tasks.storage.builder import Builder, array_sha256, stamp, sync
 from harness.tasks.storage.download import waived
 from harness.tasks.storage.locks import locked
 from harness.tools.inputs import os_reason, parse_json, read_bounded
@@ -171,7 +172,7 @@ def _open(folder: Path, data_dir: Path) -> Mapped:
         )
     arrays = {name: _map(folder, name, entry) for name, entry in index["arrays"].items()}
     for name, sha256 in index["archives"].items():
-        recorded = recorded_archive(name, data_dir)
+        recorded = recorded_sha256(name, data_dir)
         if recorded is not None and recorded != sha256:
             raise _UnusableError(f"was built from another {name}")
     checksums = {name: entry["sha256"] for name, entry in index["arrays"].items()}
