@@ -21,7 +21,7 @@ FORBIDDEN = {  # room: rooms and packages that it never imports, not even inside
 }
 # From the verbs down to mathematics: a room imports only what stands after it.
 ORDER = (
-    "__main__", "cli", "bench", "__init__", "tune", "launch", "report", "planning", "testing",
+    "__main__", "cli", "bench", "__init__", "api", "tune", "launch", "report", "planning", "testing",
     "training", "records", "suite", "arms", "reduction", "models", "tasks", "plugins", "protocols",
     "spec", "environment", "tools",
 )  # fmt: skip
@@ -222,3 +222,34 @@ def test_only_records_writes_to_the_store():
     bystanders = [f for f in bystanders if not str(f).endswith(tuple(WRITING_FILES))]
     assert not [found for file in bystanders for found in writes(file)]
     assert list(writes(ROOT / "harness" / "records" / "files.py"))  # the test sees what there is
+
+
+# What reads and writes files for the room of records, and for nobody else.
+OF_RECORDS = ("files", "sealed", "tensors", "locks.exclusive", "schemas.read_table",
+              "schemas.write_table", "schemas.parse_table")  # fmt: skip
+# Its database is Optuna's to open; `harness.records` keeps the store's other files.
+NAMES_A_FILE = {"tune/storage.py"}
+
+
+def reaches_into_the_store(file):
+    """Where a file goes past the names that records offers: imports of what reads files, a path
+    below the root of a store, and the folder of a trial or a suite."""
+    banned = ("pyarrow.parquet", *(f"harness.records.{name}" for name in OF_RECORDS))
+    yield from (name for name in imports(file) if name.startswith(banned))
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+            if ast.unparse(node.left).endswith(".root"):
+                yield f"{file.name}:{node.lineno} {ast.unparse(node)}"
+        if isinstance(node, ast.Attribute) and node.attr in ("path", "folder"):
+            of = ast.unparse(node.value)
+            if of.endswith((")", "records", "source", ".folder")):
+                yield f"{file.name}:{node.lineno} {ast.unparse(node)}"
+
+
+def test_only_records_opens_files_of_the_store():
+    outside = [file for file in FILES if room_of(file) not in ("records", "tasks")]
+    outside = [file for file in outside if not str(file).endswith(tuple(NAMES_A_FILE))]
+    assert not [found for file in outside for found in reaches_into_the_store(file)]
+    # The test sees what there is.
+    for name in ("store", "mirror_content", "trial_dir", "suite_records"):
+        assert [*reaches_into_the_store(ROOT / "harness" / "records" / f"{name}.py")]

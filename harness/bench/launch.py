@@ -87,7 +87,7 @@ def read_trials(store: Store) -> tuple[list[float], list[float]]:
     """Each ended trial's own seconds, and when its result was written (seconds since the epoch)."""
     folders = [store.trial(trial_id) for trial_id in store.ended_trials()]
     own = [(folder.result() or {})["record"]["seconds_total"] for folder in folders]
-    return own, [(folder.path / "result.json").stat().st_mtime for folder in folders]
+    return own, [folder.ended_at() for folder in folders]
 
 
 def summarise(account: Account, own: list[float], ends: list[float]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from harness.environment import MOST_THREADS
 from harness.tools.inputs import shown
-from harness.training.environment import MOST_THREADS
 from harness.training.machine import manifest, prepare
 
 from .text import paragraph

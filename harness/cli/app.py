@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from harness import environment
 from harness.cli import bench, data, streams
 from harness.cli.claims import claims
 from harness.cli.doctor import doctor
@@ -33,6 +34,8 @@ INTERRUPTED = 130
 def main() -> None:
     """Run a verb: 0 done, 2 bad input, 3 some trials failed, 130 interrupted."""
     streams.prepare()
+    for line in environment.misspelt():
+        say(line)
     sys.exit(streams.finish(execute(sys.argv[1:])))
 
 

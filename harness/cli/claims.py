@@ -52,7 +52,6 @@ def verdicts(claims: Claims, store: Store, only: str | None = None) -> list[Judg
     Raises:
         ValueError: as `claims_text`, or a file of a suite that is broken.
     """
-    from harness.planning.plan_file import stored_plan
     from harness.report.claims.evidence import Evidence
     from harness.report.claims.judge import judge
     from harness.report.claims.read import suites_of
@@ -62,8 +61,9 @@ def verdicts(claims: Claims, store: Store, only: str | None = None) -> list[Judg
     if only is not None and only not in suites:
         own = _own_name(only)
         if own in store.suites():  # a run of one of these suites under another name
-            folder, own = store.suite(own), str(stored_plan(store, own).get("of", own))
-            evidence = {name: Evidence(one, folder) for name, one in suites.items()}
+            records = store.suite(own)
+            own = str(records.plan_or_empty().get("of", own))
+            evidence = {name: Evidence(one, records) for name, one in suites.items()}
         same = [name for name, one in suites.items() if one.name == own]
         if not same:
             listed = ", ".join(suites) or "none"

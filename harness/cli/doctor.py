@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Iterator
 
+from harness import environment
 from harness.cli.refusals import check_folder
 
 PACKAGES = ("torch", "ray", "mlflow", "pyarrow", "pandas", "numpy", "scipy", "pydantic")
@@ -38,6 +39,7 @@ def examine() -> Iterator[str]:
         memory = torch.cuda.get_device_properties(i).total_memory / 2**30
         yield f"gpu {i}: {torch.cuda.get_device_name(i)}, {memory:.0f} GiB"
     yield from backends()
+    yield from environment.described()
 
 
 def backends() -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import Any
 
 
@@ -11,8 +10,6 @@ def open_store(path: str | None, create: bool) -> Any:
     """The store at a path, by default HARNESS_STORE or results/local; see `Store.open`."""
     from harness.records.store import Store
 
-    if path is None:
-        path = os.environ.get("HARNESS_STORE") or "results/local"
     return Store.open(path, create=create)
 
 
@@ -62,8 +59,8 @@ def recorded_name(name: str, store: Any) -> tuple[str, bool]:
     except ValueError as error:
         if store.has_lost(name):
             raise ValueError(
-                f"{store.suite(name)} has lost its plan.json: run {name} again, which writes it "
-                "and keeps every trial that has ended"
+                f"{store.suite(name).place()} has lost its plan.json: run {name} again, which "
+                "writes it and keeps every trial that has ended"
             ) from None
         known = store.suites()
         if not known:

@@ -6,16 +6,6 @@ from typing import Annotated
 
 import typer
 
-
-def _gpus(value: float) -> float:
-    """What Ray can count: whole GPUs, or so many ten-thousandths of one."""
-    if not (value.is_integer() or 1e-4 <= value < 1.0):
-        raise ValueError(
-            f"--gpus takes 0, a part of one from 0.0001, or a whole number, not {value}"
-        )
-    return value
-
-
 StoreOption = Annotated[
     str | None, typer.Option("--store", help="Folder of records [HARNESS_STORE or results/local].")
 ]
@@ -37,7 +27,6 @@ GpusOption = Annotated[
     typer.Option(
         min=0.0,
         max=1024.0,
-        callback=_gpus,
         help="GPUs of one trial, or a part.",
     ),
 ]

@@ -53,7 +53,7 @@ def ui(
 ) -> None:
     """Open MLflow's page on the store's mirror, on this machine only."""
     place = open_store(store, create=False)
-    if not (place.root / "mlflow.db").is_file():
+    if not place.has_mirror():
         raise ValueError(f"{place.root} has no mirror yet: harness run or harness report makes it")
     from harness.records.mlflow_io import server_arguments
 
@@ -72,12 +72,12 @@ def report_anew(name: str, is_study: bool, store: Store, verify: bool) -> int:
     if is_study:
         from harness.tune.rebuild import rebuild_study, trials_of_study
 
-        page, damaged = rebuild_study(name, store)
+        damaged = rebuild_study(name, store)
     else:
         from harness.report.rebuild import rebuild, trials_of
 
-        page, damaged = rebuild(name, store)
-    print(page)
+        damaged = rebuild(name, store)
+    print(store.suite(name).page)
     if verify:
         from harness.records.verify import verify as compare
 

@@ -25,7 +25,6 @@ from harness.cli.options import (
 )
 from harness.cli.refusals import check_folder
 from harness.cli.report import left_out
-from harness.tools.inputs import shown
 from harness.tools.redact import going_on, redacted_command
 
 
@@ -45,9 +44,6 @@ def run(
     fork: ForkOption = True,
 ) -> int:
     """Plan, launch, record, report. Running it again resumes; ended trials are kept."""
-    for status in retry or ():
-        if status not in ("failed", "diverged"):
-            raise ValueError(f"--retry takes failed or diverged, not {shown(status)}")
     wanted = suite_of(suite, settings)
     place = open_store(store, create=True)
     from harness.launch.preflight import default_cpus
@@ -107,14 +103,13 @@ def tune(
     place = open_store(store, create=True)
     command = redacted_command(["harness", *sys.argv[1:]])
     cpus = cpus or default_cpus()
-    check_launch([wanted.base], address, cpus, gpus)
     wishes = Wishes(address, None, (), cpus, gpus, concurrency, fork, name)
+    check_launch([wanted.base], address, cpus, gpus)
     with _going_on(command):
         account = run_study(wanted, place, command, wishes, storage)
-    answer = account.page.with_name("answer.md")
     try:
         if account.published:
-            print(answer.read_text("utf-8"), end="")
+            print(account.records.read("answer.md").decode(), end="")
             print(f"Figures, candidates and page: {account.page}", file=sys.stderr)
     finally:
         code = _ended(account, command)

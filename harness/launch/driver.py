@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from harness import environment
 from harness.tasks import data_folder
 from harness.tools.inputs import os_reason, shown
-from harness.training.environment import check_environment
 from harness.training.stops import Signals, stoppable
 
 from . import cluster
@@ -29,10 +28,6 @@ SHARE = 0.01  # of a core, which such looks may take: they go through the whole 
 MOST_AT_A_TIME = 10_000  # trials
 NODES_EVERY = 5.0  # seconds between looks at which nodes live
 NODES_WAIT = 300.0  # seconds in which a lost node may be replaced
-FORWARDED = (
-    "HARNESS_CHECKPOINT_SECONDS", "HARNESS_DEVICE", "HARNESS_DATA", "HARNESS_THREADS",
-    "HARNESS_DATA_MIRROR", "HARNESS_DATA_UNCHECKED",
-)  # fmt: skip
 
 
 def launch(
@@ -61,7 +56,7 @@ def launch(
         raise ValueError(
             f"concurrency must be from 1 to {MOST_AT_A_TIME}, not {shown(concurrency)}"
         )
-    check_environment()
+    environment.check()
     first = jobs.ready()
     if not first:
         return []
@@ -262,10 +257,8 @@ class Launch:
 
 
 def _environment(address: str, data_dir: Path | None) -> dict[str, str]:
-    """What the workers get from ours. A relative data folder is ours, so it goes absolute."""
-    values = {name: os.environ[name] for name in FORWARDED if os.environ.get(name)}
-    if data_dir is not None:
-        values["HARNESS_DATA"] = str(data_dir)
-    if "HARNESS_DATA" in values or address == "local":
-        values["HARNESS_DATA"] = str(data_folder(values.get("HARNESS_DATA") or "data"))
+    """What the workers get from ours; on this machine the data folder in any case."""
+    values = environment.forwarded()
+    if data_dir is not None or address == "local":
+        values[environment.DATA.name] = str(data_folder(data_dir))
     return values

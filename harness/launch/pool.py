@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.environment import DEVICE, THREADS
+
 from . import cluster
 from .jobs import Job
 from .words import told
@@ -154,11 +156,11 @@ class Pool:
         return cpus, gpus
 
     def _make(self, job: Job) -> Slot:
-        threads = self.environment.get("HARNESS_THREADS", str(job.cpus))
+        threads = self.environment.get(THREADS.name, str(job.cpus))
         environment = dict.fromkeys(_THREAD_VARIABLES, threads)
-        environment["HARNESS_DEVICE"] = "cuda" if job.gpus else "cpu"
+        environment[DEVICE.name] = "cuda" if job.gpus else "cpu"
         if not job.gpus:  # on a GPU the trial's own default stands, whatever feeds it
-            environment["HARNESS_THREADS"] = threads
+            environment[THREADS.name] = threads
         environment |= self.environment
         actor = self.actor_class.options(
             num_cpus=job.cpus,

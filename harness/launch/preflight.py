@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 
+from harness import environment
 from harness.suite import TrialSpec
+from harness.tools.inputs import shown
 from harness.tools.notes import waiting
-from harness.training.environment import check_environment, device_wish, threads_wish
 from harness.training.memory import check_memory
+
+MOST_CPUS, MOST_GPUS = 2**20, 1024
 
 
 def default_cpus() -> int:
     """CPU cores of one trial where nobody says: as many as its threads."""
-    return threads_wish() or 1
+    return environment.THREADS.get()
+
+
+def check_resources(cpus: int, gpus: float) -> None:
+    """Refuse what no trial can have. Raises ValueError."""
+    if isinstance(cpus, bool) or not isinstance(cpus, int) or not 1 <= cpus <= MOST_CPUS:
+        raise ValueError(f"--cpus takes a whole number from 1 to {MOST_CPUS}, not {shown(cpus)}")
+    number = isinstance(gpus, int | float) and not isinstance(gpus, bool)
+    # What Ray can count: whole GPUs, or so many ten-thousandths of one.
+    if not number or not (1e-4 <= gpus < 1.0 or (0 <= gpus <= MOST_GPUS and gpus == int(gpus))):
+        raise ValueError(
+            f"--gpus takes 0, a part of one from 0.0001, or a whole number, not {shown(gpus)}"
+        )
 
 
 def check_launch(trials: Iterable[TrialSpec], address: str, cpus: int, gpus: float) -> None:
@@ -27,13 +41,13 @@ def check_launch(trials: Iterable[TrialSpec], address: str, cpus: int, gpus: flo
             that cannot run here; data that cannot be had.
     """
     trials = list(trials)
-    check_environment()
-    threads = threads_wish()
-    if threads is not None and cpus < threads:
+    environment.check()
+    threads = environment.THREADS.get()
+    if cpus < threads:
         raise ValueError(
             f"HARNESS_THREADS is {threads}: a trial needs as many CPUs, not --cpus {cpus}"
         )
-    device = device_wish() or ("cuda" if gpus else "cpu")
+    device = environment.DEVICE.get() or ("cuda" if gpus else "cpu")
     if address != "local":
         return
     if gpus:
@@ -44,7 +58,7 @@ def check_launch(trials: Iterable[TrialSpec], address: str, cpus: int, gpus: flo
                 f"a trial asks for {gpus:g} GPUs; this machine has {torch.cuda.device_count()} "
                 "that torch can use"
             )
-    if os.environ.get("HARNESS_DEVICE") and device != "cpu":
+    if environment.DEVICE.get() and device != "cpu":
         from harness.training.machine import pick_device
 
         pick_device()
@@ -87,4 +101,4 @@ def _bring_data(trials: list[TrialSpec]) -> None:
             tasks.build(task)
 
 
-__all__ = ["check_launch", "default_cpus"]
+__all__ = ["check_launch", "check_resources", "default_cpus"]

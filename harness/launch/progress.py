@@ -259,8 +259,23 @@ class Unbroken:
             mute_what_is_closed()
 
 
-def make_progress(stream: TextIO) -> ProgressSink:
-    """The sink that suits the stream."""
+class Silence:
+    """Says nothing."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+def make_progress(stream: TextIO | None) -> ProgressSink:
+    """The sink that suits the stream; one that says nothing for none."""
+    if stream is None:
+        return Silence()
     return Unbroken(LiveProgress(stream) if stream.isatty() else LineProgress(stream))
 
 

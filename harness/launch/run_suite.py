@@ -8,22 +8,22 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from harness.launch import Interrupted, Job, Outcome, launch
 from harness.launch.jobs import Jobs
 from harness.launch.memory import PeakMemory
 from harness.launch.plan_jobs import SuiteJobs
-from harness.launch.preflight import check_launch, default_cpus
+from harness.launch.preflight import check_launch, check_resources, default_cpus
 from harness.launch.progress import make_progress
 from harness.planning.plan import Plan, Planned
 from harness.planning.plan_file import can_show, hidden, write_plan
-from harness.records.collect import collect
 from harness.records.states import Damaged
 from harness.records.store import Store
+from harness.records.suite_records import PAGE, SuiteRecords
 from harness.suite import Suite
 from harness.suite.explain import renamed
+from harness.tools.inputs import shown
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,20 @@ class Wishes:
     concurrency: int | None = None
     share: bool = True  # begin trials where they part from others
     name: str | None = None  # to record it under, instead of its own
+    quiet: bool = False  # no progress
+
+    def __post_init__(self) -> None:
+        for status in self.retry:
+            if status not in ("failed", "diverged"):
+                raise ValueError(f"--retry takes failed or diverged, not {shown(status)}")
+        check_resources(self.cpus, self.gpus)
 
 
 @dataclass
 class Account:
     """What a run did and what it took."""
 
-    page: Path
+    records: SuiteRecords  # of the suite or study
     published: bool = False  # whether tables and page are of this run
     seconds: float = 0.0
     launched: int = 0
@@ -57,6 +64,11 @@ class Account:
     hidden: str | None = None  # what the tables showed before and do not now
     damaged: list[str] = field(default_factory=list)  # records that are left out, and what to do
     interrupted: bool = False
+
+    @property
+    def page(self) -> str:
+        """Where the page stands."""
+        return self.records.page
 
     @property
     def overhead(self) -> float | None:
@@ -85,7 +97,7 @@ class Account:
         """How what is shown now and what was shown before this run go together."""
         if self.hidden is not None:
             return [self.hidden]
-        if self.published or not self.page.is_file():
+        if self.published or not self.records.has(PAGE):
             return []
         return [f"{self.page} and its tables show what they showed before this run"]
 
@@ -111,7 +123,7 @@ def run_suite(suite: Suite, store: Store, command: str, wishes: Wishes | None = 
         gpus=wishes.gpus,
         share=wishes.share,
     )
-    account = Account(store.suite(plan.suite.name) / "index.html")
+    account = Account(store.suite(plan.suite.name))
     before = hidden(plan)
     begun, start = time.time(), time.perf_counter()
     if jobs.pending():
@@ -120,7 +132,7 @@ def run_suite(suite: Suite, store: Store, command: str, wishes: Wishes | None = 
         trials = (row.spec or row.role.trial for row in todo)
         check_launch(trials, wishes.address, wishes.cpus, wishes.gpus)
         launch_and_account(jobs, store, wishes, account, jobs.begin)
-    account.seconds_report = publish(plan, command, begun, account, jobs.rows)
+    account.seconds_report = publish_run(plan, command, begun, account, jobs.rows)
     account.seconds = time.perf_counter() - start
     account.hidden = before if account.published else None
     account.unfinished = jobs.unfinished()
@@ -142,7 +154,7 @@ def launch_and_account(
                 store.root,
                 address=wishes.address,
                 concurrency=wishes.concurrency,
-                progress=make_progress(sys.stderr),
+                progress=make_progress(None if wishes.quiet else sys.stderr),
                 begin=begin,
             )
         except Interrupted as interrupted:
@@ -181,7 +193,7 @@ def _launch_seconds(
     return statistics.median(beyond) if beyond else None
 
 
-def publish(
+def publish_run(
     plan: Plan, command: str, begun: float, account: Account, rows: Sequence[Planned]
 ) -> float:
     """Write the suite's tables, report and mirror from what has ended; returns the seconds.
@@ -189,8 +201,7 @@ def publish(
     Nothing is written, and `account.published` stays as it is, while the stored plan has more to
     show; `rows` are those that were asked for.
     """
-    from harness.records.mirror import update
-    from harness.report import write_report
+    from harness.report.publish import publish
 
     start = time.perf_counter()
     plan.resolve()
@@ -198,17 +209,14 @@ def publish(
     if not can_show(plan, rows):
         return 0.0
     record = write_plan(plan, command)
-    account.damaged += [one for one in collect(store, name, record) if one not in account.damaged]
-    write_report(store.suite(name), name, command)
-    account.published = True
     facts = {
         "trials_launched": account.launched,
         "peak_memory_bytes": account.peak_memory_bytes,
         "seconds_launch_median": account.seconds_launch,
     }
     launched = {"id": secrets.token_hex(8), "command": command, "begun": begun, **facts}
-    try:
-        update(store, name, launched)
-    except KeyboardInterrupt:
-        account.interrupted = True
+    published = publish(store, name, record, command, launched)
+    account.published = True
+    account.damaged += [one for one in published.damaged if one not in account.damaged]
+    account.interrupted |= published.interrupted
     return time.perf_counter() - start

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from harness.planning.plan import Plan, Planned
-from harness.records.sealed import read_sealed, write_sealed
 from harness.records.store import Store
 from harness.suite import Suite
 from harness.tools.redact import redacted
@@ -18,33 +16,13 @@ RESULTS = {"completed", "diverged"}  # what a table has numbers or a verdict for
 def write_plan(plan: Plan, command: str) -> dict[str, Any]:
     """Make the plan what its suite shows; returns what was written."""
     record = {**plan.record(), "command": command}
-    write_sealed(plan.store.suite(plan.suite.name) / "plan.json", record)
+    plan.store.suite(plan.suite.name).write_plan(record)
     return record
-
-
-def read_plan(path: Path, name: str) -> dict[str, Any]:
-    """The content of a plan.json. Raises ValueError, saying what to do, if it is damaged."""
-    again = f"run {name} again: that writes it anew, and keeps every trial that has ended"
-    plan = read_sealed(path, ("trials",), again, optional=("suite", "command", "of"))
-    known = ("trial_id", "label", "role", "task", "seed")
-    entries = plan["trials"] if isinstance(plan["trials"], list) else [None]
-    for entry in entries:
-        if not isinstance(entry, dict) or not all(key in entry for key in known):
-            raise ValueError(f"{path} is no plan of trials; {again}")
-    return plan
-
-
-def stored_plan(store: Store, name: str) -> dict[str, Any]:
-    """The stored plan of a suite; empty where there is none, or none that can be read."""
-    try:
-        return read_plan(store.suite(name) / "plan.json", name)
-    except (ValueError, OSError):
-        return {}
 
 
 def shown(store: Store, name: str) -> list[Mapping[str, Any]]:
     """The entries of the stored plan whose trials have ended."""
-    entries = stored_plan(store, name).get("trials", [])
+    entries = store.suite(name).plan_or_empty().get("trials", [])
     return [entry for entry in entries if store.trial(entry["trial_id"]).ended()]
 
 
@@ -53,7 +31,7 @@ def stored_suite(store: Store, name: str) -> Suite | None:
     if store.kind_of(name) != "suite":
         return None
     try:
-        return Suite.model_validate(stored_plan(store, name).get("suite"))
+        return Suite.model_validate(store.suite(name).plan_or_empty().get("suite"))
     except ValueError:
         return None
 
@@ -77,7 +55,7 @@ def hidden(plan: Plan) -> str | None:
         lost = {e["trial_id"] for e in entries if _key(e["label"], e["task"], e["seed"]) in gone}
     if not lost:
         return None
-    command = redacted(str(stored_plan(store, name).get("command", f"harness run {name}")))
+    command = redacted(str(store.suite(name).plan_or_empty().get("command", f"harness run {name}")))
     return (
         f"{name} showed {len(lost)} trials before that this run has not. The store keeps them: "
         f"`{command} --name NAME` shows them under another name"

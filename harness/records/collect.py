@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from harness.records import schemas
 from harness.records.checksums import KEY, RESULT
-from harness.records.files import sweep
 from harness.records.states import Damaged
 from harness.records.store import Store, TrialDir
 
@@ -24,37 +23,81 @@ class _Ended:
     tables: dict[str, pa.Table]
 
 
+@dataclass(frozen=True)
+class Gathered:
+    """Tables over several trials, `trials` last, and a line for each trial that is damaged."""
+
+    tables: dict[str, pa.Table]
+    damaged: list[str]
+
+
 def collect(store: Store, suite_name: str, plan: Mapping[str, Any]) -> list[str]:
-    """Write STORE/suites/<suite>/{trials,curves,truncations,spectra}.parquet from ended trials.
+    """Write a suite's tables, `trials`, `curves`, `truncations` and `spectra`, from ended trials.
+
+    Returns one line for each trial whose record is damaged: which file, why, and what to do.
+    Raises ValueError as `gather`.
+    """
+    gathered = gather(store, plan)
+    for entry in plan["trials"]:
+        store.trial(entry["trial_id"]).tidy()
+    records = store.suite(suite_name)
+    records.sweep()
+    # `trials` last: who finds it finds the others at least as new.
+    for name, table in gathered.tables.items():
+        records.write_table(name, table)
+    return gathered.damaged
+
+
+def gather(
+    store: Store, plan: Mapping[str, Any], names: Sequence[str] = schemas.TRIAL_TABLES
+) -> Gathered:
+    """A suite's tables from ended trials: those of `names`, and `trials`. Writes nothing.
 
     `plan["trials"]` lists `{trial_id, label, role, matches, comparison, task, seed}`, one entry per
     role: a trial with two roles has two rows in `trials` and one copy of its curves. Plans from
-    before `comparison` leave it null. Trials that have not ended are left out.
+    before `comparison` leave it null. Trials that have not ended are left out; the row of one that
+    is damaged has `status` damaged and no numbers.
 
-    Returns one line for each trial whose record is damaged: which file, why, and what to do. Its
-    row has `status` damaged and no numbers. Raises ValueError (one line) for trials of one row that
-    saw different data.
+    Raises ValueError (one line) for trials of one row that saw different data.
     """
     entries = list(plan["trials"])
+    ended, lost = _read_all(store, entries, names)
+    _refuse_mixed_data([entry for entry in entries if entry["trial_id"] in ended], ended)
+    return _tables(entries, ended, lost, names)
+
+
+def gather_all(store: Store, names: Sequence[str] = schemas.TRIAL_TABLES) -> Gathered:
+    """As `gather`, over every ended trial of the store, each once and without a role."""
+    entries = [{"trial_id": trial_id} for trial_id in store.ended_trials()]
+    return _tables(entries, *_read_all(store, entries, names), names)
+
+
+def _read_all(
+    store: Store, entries: Sequence[Mapping[str, Any]], names: Sequence[str]
+) -> tuple[dict[str, _Ended], dict[str, str]]:
+    """The ended trials by id, and of those that are damaged why and what to do."""
     ended: dict[str, _Ended] = {}
     lost: dict[str, str] = {}
     for trial_id in dict.fromkeys(entry["trial_id"] for entry in entries):
         try:
-            found = _read(store, trial_id)
+            found = _read(store, trial_id, names)
         except Damaged as error:
             lost[trial_id] = str(error)
             continue
         if found is not None:
             ended[trial_id] = found
-    whole = [entry for entry in entries if entry["trial_id"] in ended]
-    _refuse_mixed_data(whole, ended)
+    return ended, lost
 
-    folder = store.suite(suite_name)
-    sweep(folder)
+
+def _tables(
+    entries: Sequence[Mapping[str, Any]],
+    ended: Mapping[str, _Ended],
+    lost: Mapping[str, str],
+    names: Sequence[str],
+) -> Gathered:
+    whole = [entry for entry in entries if entry["trial_id"] in ended]
     specs = {schemas.SPECS_KEY: schemas.canonical({key: one.spec for key, one in ended.items()})}
-    for name in schemas.TRIAL_TABLES:
-        table = _concat(name, [one.tables[name] for one in ended.values()])
-        schemas.write_table(folder / f"{name}.parquet", schemas.stamp(table, name, specs))
+    tables = {name: _concat(name, [one.tables[name] for one in ended.values()]) for name in names}
     rows = [
         (ended[e["trial_id"]].record, ended[e["trial_id"]].spec, _roles(e))
         if e["trial_id"] in ended
@@ -62,13 +105,12 @@ def collect(store: Store, suite_name: str, plan: Mapping[str, Any]) -> list[str]
         for e in entries
         if e["trial_id"] in ended or e["trial_id"] in lost
     ]
-    trials = schemas.trials_table(rows)
-    # Last: who finds `trials` finds the others at least as new.
-    schemas.write_table(folder / "trials.parquet", schemas.stamp(trials, "trials", specs))
-    return list(lost.values())
+    tables["trials"] = schemas.trials_table(rows)
+    stamped = {name: schemas.stamp(table, name, specs) for name, table in tables.items()}
+    return Gathered(stamped, list(lost.values()))
 
 
-def _read(store: Store, trial_id: str) -> _Ended | None:
+def _read(store: Store, trial_id: str, names: Sequence[str]) -> _Ended | None:
     """What an ended trial brings; None before its end. Raises Damaged."""
     trial = store.trial(trial_id)
     result = trial.result()
@@ -76,7 +118,6 @@ def _read(store: Store, trial_id: str) -> _Ended | None:
         if (lost := trial.lost_end()) is not None:
             raise lost
         return None
-    trial.tidy()
     spec = trial.spec()
     if spec is None:
         raise trial.damaged("spec.json is missing")
@@ -86,8 +127,7 @@ def _read(store: Store, trial_id: str) -> _Ended | None:
         raise trial.damaged(f"{RESULT}: {error}") from None
     if "spec.json" not in result.get(KEY, {}):
         _refuse_other_spec(trial, spec)
-    tables = {name: trial.table(name) for name in schemas.TRIAL_TABLES}
-    return _Ended(result["record"], spec, tables)
+    return _Ended(result["record"], spec, {name: trial.table(name) for name in names})
 
 
 def _refuse_other_spec(trial: TrialDir, spec: Mapping[str, Any]) -> None:
@@ -110,15 +150,16 @@ def _stand_in(
     entry: Mapping[str, Any], whole: Iterable[Mapping[str, Any]], ended: Mapping[str, _Ended]
 ) -> dict[str, Any]:
     """The record of a trial whose own is damaged: what its plan knows, so that its row shows it."""
-    place = entry.get("comparison"), entry["task"]
-    beside = (e["trial_id"] for e in whole if (e.get("comparison"), e["task"]) == place)
-    model = next((ended[trial_id].record.get("model") for trial_id in beside), None)
+    place = entry.get("comparison"), entry.get("task")
+    beside = (e["trial_id"] for e in whole if (e.get("comparison"), e.get("task")) == place)
+    known = (ended[trial_id].record.get("model") for trial_id in beside) if place[1] else ()
+    model = next(iter(known), None)
     return {
         "trial_id": entry["trial_id"],
-        "task": entry["task"],
+        "task": entry.get("task", "unknown"),
         "model": model or "unknown",
-        "arm": entry["role"],
-        "seed": entry["seed"],
+        "arm": entry.get("role", "unknown"),
+        "seed": entry.get("seed"),
         "status": "damaged",
     }
 

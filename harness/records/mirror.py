@@ -56,7 +56,7 @@ def mirror(store: Store, suite_name: str, launch: Mapping[str, Any] | None = Non
         ValueError: the suite has no collected tables.
         OSError, sqlite3.Error, MlflowException, ...: see `mlflow_io.failures`.
     """
-    if not (store.suite(suite_name) / "trials.parquet").exists():
+    if not store.suite(suite_name).has_table("trials"):
         raise ValueError(f"the store {store.root} has no record of the suite {suite_name}")
     # Two drivers on one store would each add what both find missing.
     with store.lock("mlflow", "the MLflow mirror", wait=True):

@@ -49,7 +49,7 @@ class Content:
     @classmethod
     def of(cls, store: Store, name: str, launch: Mapping[str, Any] | None = None) -> Content:
         """The suite's content, `launch` noted among its launches."""
-        folder = store.suite(name)
+        folder = store.suite(name).folder
         trials = _trials(store, folder)
         return cls(name, folder, trials, _launches(folder, launch, list(trials)))
 

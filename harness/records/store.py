@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
+from harness import environment
 from harness.records.files import plain_name
 from harness.records.locks import store_lock
+from harness.records.suite_records import SuiteRecords
 from harness.records.trial_dir import TrialDir
 from harness.tools.inputs import cut, is_plain_name, user_path
 
@@ -20,14 +23,14 @@ class Store:
         self.root = Path(root)
 
     @classmethod
-    def open(cls, path: Path | str, create: bool = True) -> Store:
-        """The store at `path`.
+    def open(cls, path: str | os.PathLike[str] | None = None, create: bool = True) -> Store:
+        """The store at `path`, by default that of `HARNESS_STORE`.
 
         Opening writes nothing: a folder that does not exist is an empty store, made with its
         first record. With `create` it must be possible to write there. Raises ValueError (one
         line) for a path that is no folder, or that cannot be written.
         """
-        root = user_path(path, "the store")
+        root = user_path(environment.STORE.get() if path is None else path, "the store")
         refused = f"cannot use {cut(str(root))} as a store"
         try:
             existing = next(p for p in (root, *root.parents) if p.exists() or p.is_symlink())
@@ -52,9 +55,17 @@ class Store:
         """The trial's folder, whether it exists or not."""
         return TrialDir(self.root, plain_name(trial_id, "trial id"))
 
-    def suite(self, name: str) -> Path:
-        """The suite's folder, whether it exists or not."""
-        return self.root / "suites" / plain_name(name, "suite name")
+    def suite(self, name: str) -> SuiteRecords:
+        """The records of a suite or study, whether there are any or not."""
+        return SuiteRecords(self.root / "suites" / plain_name(name, "suite name"), name)
+
+    def has_records(self) -> bool:
+        """Whether there is anything that a trial, a suite or a study has left here."""
+        return any((self.root / name).is_dir() for name in ("trials", "suites"))
+
+    def has_mirror(self) -> bool:
+        """Whether there is a database for MLflow to show."""
+        return (self.root / "mlflow.db").is_file()
 
     def suites(self) -> list[str]:
         """Names of all suites and studies with a record, sorted."""
@@ -64,13 +75,15 @@ class Store:
         """What is recorded under this name, if anything is."""
         if not is_plain_name(name):
             return None
-        if (self.suite(name) / "study.json").exists():
+        if self.suite(name).has_study():
             return "study"
-        return "suite" if (self.suite(name) / "plan.json").exists() else None
+        return "suite" if self.suite(name).has_plan() else None
 
     def has_lost(self, name: str) -> bool:
         """Whether there is a folder of that suite or study, but nothing that says what it is."""
-        return is_plain_name(name) and self.suite(name).is_dir() and self.kind_of(name) is None
+        return (
+            is_plain_name(name) and self.suite(name).folder.is_dir() and self.kind_of(name) is None
+        )
 
     def trials(self) -> list[str]:
         """Ids of all trials that were begun, sorted."""
@@ -85,4 +98,4 @@ class Store:
         return store_lock(self.root, name, what, wait=wait)
 
 
-__all__ = ["Store", "TrialDir"]
+__all__ = ["Store", "SuiteRecords", "TrialDir"]

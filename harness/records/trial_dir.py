@@ -98,6 +98,15 @@ class TrialDir(States):
         """Whether the trial has ended: completed, diverged or failed."""
         return (self.path / "result.json").exists()
 
+    def ended_at(self) -> float:
+        """When the result was written, in seconds since the epoch. Raises FileNotFoundError."""
+        return (self.path / checksums.RESULT).stat().st_mtime
+
+    @property
+    def place(self) -> str:
+        """The trial's folder, for people."""
+        return str(self.path)
+
     def lost_end(self) -> Damaged | None:
         """The error to raise where all that is written before `result.json` is there, and it alone
         is not."""

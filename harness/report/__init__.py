@@ -6,25 +6,25 @@ terminal. Nothing here is imported before it is needed: pandas and matplotlib ta
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.records.suite_records import SuiteRecords
 
-def write_report(directory: Path, suite_name: str, command: str) -> pd.DataFrame:
-    """Rebuild every report file of a suite from the tables in `directory`; return the comparison.
 
-    `directory` is STORE/suites/<suite>. It holds `trials.parquet`, `truncations.parquet`,
-    `plan.json` and mostly `spectra.parquet`, and receives `comparison.{parquet,csv,md,tex}`,
-    `rank_stability.parquet` (where there are spectra), `figures/*.{png,svg}` and `index.html`, each
-    whole or not at all, the page last. `command` is shown as the one that
-    reproduces the comparison.
+def write_report(records: SuiteRecords, command: str) -> pd.DataFrame:
+    """Rebuild every report file of a suite from its collected tables; return the comparison.
+
+    Read are the tables `trials`, `truncations` and, where there is one, `spectra`, and the plan;
+    written are `comparison.{parquet,csv,md,tex}`, `rank_stability.parquet` (where there are
+    spectra), `figures/*.{png,svg}` and `index.html`, each whole or not at all, the page last.
+    `command` is shown as the one that reproduces the comparison.
 
     Raises ValueError in one line if there is no record of the suite, it is damaged, or a row may
     not be compared (`comparison.compare`).
     """
     from harness.report.write import write_report as write
 
-    return write(Path(directory), suite_name, command)
+    return write(records, command)

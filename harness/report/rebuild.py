@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.planning.plan_file import read_plan
-from harness.records.collect import collect
 from harness.records.store import Store
+from harness.report.publish import publish
 from harness.tools.redact import redacted
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def rebuild(name: str, store: Store) -> tuple[Path, list[str]]:
+def rebuild(name: str, store: Store) -> list[str]:
     """Collect, report and mirror the suite of this name.
 
-    Returns the page's path, and a line for each trial whose record is damaged and left out.
+    Returns a line for each trial whose record is damaged and left out.
 
     Raises:
         ValueError: no record of it in this store.
     """
-    from harness.records.mirror import update
-    from harness.report import write_report
-
     plan = planned(name, store)
-    damaged = collect(store, name, plan)
     command = redacted(str(plan.get("command", f"harness run {name}")))  # older ones are not
-    write_report(store.suite(name), name, command)
-    update(store, name)
-    return store.suite(name) / "index.html", damaged
+    published = publish(store, name, plan, command)
+    if published.interrupted:
+        raise KeyboardInterrupt
+    return published.damaged
 
 
 def trials_of(name: str, store: Store) -> list[str]:
@@ -48,18 +43,17 @@ def comparison_of(name: str, store: Store) -> pd.DataFrame:
     Raises:
         ValueError: no record of it in this store.
     """
-    from harness.records.schemas import read_table
     from harness.report.comparison.compare import compare
 
     planned(name, store)
-    path = store.suite(name) / "trials.parquet"
-    if not path.is_file():
+    records = store.suite(name)
+    if not records.has_table("trials"):
         raise ValueError(
             f"suite {name} in {store.root} has no table of finished trials: "
             f"harness report {name} makes it, if there are any"
         )
     try:
-        return compare(read_table(path, "trials").to_pandas())
+        return compare(records.table("trials").to_pandas())
     except ValueError as error:
         raise ValueError(f"{error}; harness report {name} makes the tables anew") from None
 
@@ -70,10 +64,10 @@ def planned(name: str, store: Store) -> dict[str, Any]:
     Raises:
         ValueError: there is none, or none of its trials has ended.
     """
-    path = store.suite(name) / "plan.json"
-    if not path.exists():
+    records = store.suite(name)
+    if not records.has_plan():
         raise ValueError(f"no record of suite {name} in {store.root}: run it first")
-    plan = read_plan(path, name)
+    plan = records.plan()
     if not any(store.trial(entry["trial_id"]).ended() for entry in plan["trials"]):
         raise ValueError(f"suite {name} in {store.root} has no finished trial yet")
     return plan

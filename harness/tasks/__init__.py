@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import importlib
-import os
 from pathlib import Path
 
+from harness import environment
 from harness.tasks.base import SPLITS, Task, TaskInfo
 from harness.tasks.batches import step_indices
 from harness.tasks.specs import (
@@ -45,7 +45,7 @@ def names() -> list[str]:
 
 def default_data_dir() -> Path:
     """Where generated and downloaded data live: `HARNESS_DATA`, or `data` where that is unset."""
-    return user_path(os.environ.get("HARNESS_DATA") or "data", "HARNESS_DATA")
+    return environment.DATA.get()
 
 
 def data_folder(given: str | Path | None) -> Path:

@@ -14,16 +14,15 @@ GPU, and on a CPU against an imitation of the capture.
 from __future__ import annotations
 
 import contextlib
-import os
 import warnings
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
 
+from harness import environment
 from harness.suite.specs import TrialSpec
 from harness.tasks.base import TaskInfo
-from harness.tools.inputs import shown
 
 from .flops import step_flops
 
@@ -31,7 +30,6 @@ LossOf = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Body = Callable[[], list[torch.Tensor]]
 Capture = Callable[[Body], tuple[Callable[[], None], list[torch.Tensor]]]
 
-SETTINGS = ("auto", "0", "1")
 # Measured on an H200 (results/bench/step_h200.txt): launching a block's forward and backward takes
 # about 6 ms, in which the GPU does 3e13 FLOPs a second of such work.
 FLOPS_PER_BLOCK = 6e-3 * 3e13
@@ -40,28 +38,16 @@ WARM_UPS = 3  # passes in which libraries choose and set up what a capture canno
 
 def refusal(spec: TrialSpec, info: TaskInfo, device: torch.device) -> str | None:
     """Why this trial's steps, of its first size, are launched plainly; None for a graph."""
-    asked = setting()
-    if asked == "0":
+    asked = environment.CUDA_GRAPHS.get()
+    if asked is False:
         return "HARNESS_CUDA_GRAPHS is 0"
     if device.type != "cuda":
         return "no CUDA GPU"
     model = spec.model
     flops = step_flops(model, info, model.state_dims, spec.training.batch_size)
-    if asked == "auto" and flops > FLOPS_PER_BLOCK * model.blocks:
+    if asked is None and flops > FLOPS_PER_BLOCK * model.blocks:
         return f"a step of {flops:.1e} FLOPs outlasts its launches"
     return None
-
-
-def setting() -> str:
-    """`HARNESS_CUDA_GRAPHS`: auto, 0 or 1.
-
-    Raises:
-        ValueError: anything else.
-    """
-    asked = os.environ.get("HARNESS_CUDA_GRAPHS") or "auto"
-    if asked not in SETTINGS:
-        raise ValueError(f"HARNESS_CUDA_GRAPHS must be auto, 0 or 1, not {shown(asked)}")
-    return asked
 
 
 def plain(model: nn.Module, loss_of: LossOf, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -82,7 +68,7 @@ class Graphed:
 
     def __init__(self, capture: Capture | None = None, may_fail: bool | None = None):
         self.capture = capture or capture_on_gpu
-        self.may_fail = setting() != "1" if may_fail is None else may_fail
+        self.may_fail = environment.CUDA_GRAPHS.get() is not True if may_fail is None else may_fail
         self.captures = 0
         self.failed = False
         self._step: Captured | None = None

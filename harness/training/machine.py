@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 
+from harness import environment
 from harness.tools.inputs import cut
 
-from .environment import device_wish, threads_wish
+from .process import WORKSPACE
 
 
 def pick_device() -> torch.device:
@@ -26,7 +27,7 @@ def pick_device() -> torch.device:
     Raises:
         ValueError: the device named does not exist here.
     """
-    name = device_wish() or ("cuda" if torch.cuda.is_available() else "cpu")
+    name = environment.DEVICE.get() or ("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"HARNESS_DEVICE is {cut(name)}, but no GPU can be used here")
     device = torch.device(name)
@@ -39,7 +40,7 @@ def pick_device() -> torch.device:
 
 def thread_count() -> int:
     """`HARNESS_THREADS`, default 1: never what happens to be free, since sums depend on it."""
-    return threads_wish() or 1
+    return environment.THREADS.get()
 
 
 def prepare(device: torch.device, threads: int) -> None:
@@ -47,7 +48,7 @@ def prepare(device: torch.device, threads: int) -> None:
     start to look for the peak of memory."""
     torch.set_num_threads(threads)
     if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        os.environ.setdefault(WORKSPACE, ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
         # It would also write NaN into all that is allocated: bytes that nothing of ours reads.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

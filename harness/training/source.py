@@ -44,11 +44,11 @@ def model_of(source: TrialDir, info: TaskInfo) -> Backbone:
     except FileNotFoundError as error:  # the store lacks it: no other machine would find it
         raise ValueError(
             f"{error.filename} is gone, and this trial needs it; "
-            f"remove {source.path} to run trial {source.trial_id} again"
+            f"remove {source.place} to run trial {source.trial_id} again"
         ) from None
     stored = description.get("task_info")
     if stored != asdict(info):
-        raise ValueError(f"{source.path} holds a model of another task: {shown(stored)}")
+        raise ValueError(f"{source.place} holds a model of another task: {shown(stored)}")
     try:
         return rebuild(description, weights)
     except ValueError as error:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from harness import tasks
+from harness import environment, tasks
 from harness.models import Backbone, build
 from harness.models.backbone import choices
 from harness.models.build import describe
@@ -25,7 +25,6 @@ from harness.tasks.base import Task
 
 from . import machine
 from .clocks import Clocks
-from .environment import checkpoint_seconds
 from .evaluate import evaluate
 from .faults import Diverged, described, is_fault
 from .graphs import refusal
@@ -34,6 +33,7 @@ from .loop import Run, train
 from .memory import check_memory
 from .optimizer import make_optimizer
 from .parting import keep, part, spec_of
+from .process import process_as_before
 from .record import record_of
 from .seeds import drawn_from, stream
 from .source import model_of, source_of
@@ -68,10 +68,12 @@ class Setting:
     keep_at: Collection[int] = ()  # steps after which other trials will part from this one
 
 
+@process_as_before()
 def run_trial(spec: TrialSpec, store: Store, setting: Setting | None = None) -> dict[str, Any]:
     """Run a trial to its end, from its checkpoint if there is one, and return its result.
 
-    An ended trial is returned as it stands.
+    An ended trial is returned as it stands. What a trial sets of its process (threads, algorithms,
+    precision, random state) is afterwards as it was before, however it ends.
 
     Raises:
         ValueError: the trial cannot run as asked; nothing was lost.
@@ -99,7 +101,7 @@ class Trial:
         self.source = source_of(spec, store)
         self.every = setting.checkpoint_seconds
         if self.every is None:
-            self.every = checkpoint_seconds()
+            self.every = environment.CHECKPOINT_SECONDS.get()
         self.device, threads = machine.pick_device(), machine.thread_count()
         check_memory(spec, machine.gpu_memory(self.device))
         machine.prepare(self.device, threads)
@@ -176,7 +178,7 @@ class Trial:
             return spec_of(content).trial_id == self.folder.trial_id
         except ValidationError as error:
             raise ValueError(
-                f"{self.folder.path} holds a spec that cannot be read: {explain(error)}"
+                f"{self.folder.place} holds a spec that cannot be read: {explain(error)}"
             ) from None
 
     def _fresh(self, task: Task) -> RunState:

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness.records.sealed import write_sealed
 from harness.records.store import Store
 from harness.suite import FullSpec, InTrainingSpec, TrialSpec
 from harness.tasks.metrics import METRICS
@@ -290,7 +289,7 @@ class Ledger:
         return self.state == "searching" and len(self.candidates) < max(1, self.known)
 
     def write(self) -> None:
-        """Write STORE/suites/<study>/study.json, unless that would hide candidates of before."""
+        """Write the books, study.json, unless that would hide candidates of before."""
         if self.has_less():
             return
-        write_sealed(self.store.suite(self.study.name) / "study.json", self.content())
+        self.store.suite(self.study.name).write_study(self.content())

@@ -7,7 +7,6 @@ from typing import Any
 
 from harness.planning.estimate import estimated_flops, measured_rates, state_bytes
 from harness.planning.plan_lines import duration_text
-from harness.records.files import read_json
 from harness.records.store import Store
 from harness.suite import FullSpec, InTrainingSpec, TrialSpec
 
@@ -58,9 +57,8 @@ def outlook(study: Study, store: Store) -> dict[str, Any]:
 
 def _done(study: Study, store: Store) -> dict[str, Any]:
     """How far the study has come in this store: its state, and how many candidates have ended."""
-    path = store.suite(study.name) / "study.json"
     begun: dict[str, Any] = {"state": "not begun", "candidates": []}
-    content = read_json(path) if path.is_file() else begun
+    content = store.suite(study.name).study() if store.suite(study.name).has_study() else begun
     ended = sum(candidate["state"] != "running" for candidate in content["candidates"])
     return {"state": content["state"], "candidates": ended}
 

@@ -7,19 +7,17 @@ import time
 from typing import Any
 
 from harness.launch.address import check_address
-from harness.launch.run_suite import Account, Wishes, launch_and_account, publish
+from harness.launch.run_suite import Account, Wishes, launch_and_account, publish_run
 from harness.planning.plan import Plan
-from harness.records.collect import collect
-from harness.records.sealed import write_sealed
 from harness.records.store import Store
-from harness.report.rebuild import read_plan
+from harness.report.publish import publish
 from harness.suite import FullSpec
 from harness.suite.explain import renamed, validated
 from harness.suite.load import find
 
 from .jobs import StudyJobs
 from .ledger import Ledger
-from .rebuild import read_study, report_study
+from .rebuild import report_study
 from .rounds import Halted, Rounds, competing, confirmation, confirmation_name, suite_of
 from .spec import Study
 from .standing import standing
@@ -55,7 +53,7 @@ def run_study(
     study = renamed(validated(study, Study), wishes.name)
     check_address(wishes.address)
     before = check_name(study, store)
-    account = Account(store.suite(study.name) / "index.html")
+    account = Account(store.suite(study.name))
     ledger = Ledger(study, store, command)
     ledger.known = len(before.get("candidates", []))
     if before.get("recommendation"):  # it stands until another takes its place
@@ -81,14 +79,15 @@ def check_name(study: Study, store: Store) -> dict[str, Any]:
     Raises:
         ValueError: one line.
     """
+    known = store.suite(study.name)
     for name in (study.name, confirmation_name(study.name)):
-        kind, known = store.kind_of(name), store.suite(study.name) / "study.json"
-        if kind == "suite" and not known.is_file() and not _is_of_study(store, name):
+        kind = store.kind_of(name)
+        if kind == "suite" and not known.has_study() and not _is_of_study(store, name):
             raise ValueError(f"{store.root} holds a suite {name}: give the study another name")
     if store.kind_of(study.name) != "study":
         return {}
     try:
-        content = read_study(known)
+        content = known.study()
     except ValueError:  # damaged, and written anew from Optuna's storage and the trials
         return {}
     try:
@@ -107,7 +106,7 @@ def _is_of_study(store: Store, name: str) -> bool:
     if store.kind_of(name.rpartition(".")[0]) == "study":  # the confirmation of that one
         return False
     try:
-        plan = read_plan(store.suite(name) / "plan.json", name)
+        plan = store.suite(name).plan()
     except ValueError:
         return False
     return str(plan.get("command", "")).split()[1:2] == ["tune"]
@@ -121,12 +120,12 @@ def conclude(ledger: Ledger, begun: float, account: Account) -> float:
     arms |= {c.label: c.arm for c in ledger.candidates.values() if c.state == "complete"}
     searched = suite_of(study, study.name, arms, study.seeds)
     plan = Plan(searched, store)
-    publish(plan, ledger.command, begun, account, plan.rows)
+    publish_run(plan, ledger.command, begun, account, plan.rows)
     mirror_stopped(ledger)
     if ledger.finalists and set(ledger.finalists) <= set(ledger.candidates):
         fresh = Plan(confirmation(study, ledger.finalists, ledger.arms()), store)
         account.published = False
-        publish(fresh, ledger.command, begun, account, fresh.rows)
+        publish_run(fresh, ledger.command, begun, account, fresh.rows)
         if account.published:
             ledger.earlier = None
         if ledger.state == "done":
@@ -139,8 +138,6 @@ def conclude(ledger: Ledger, begun: float, account: Account) -> float:
 
 def mirror_stopped(ledger: Ledger) -> None:
     """Bring the trials of stopped and failed candidates into the mirror, apart from results."""
-    from harness.records.mirror import update
-
     study, store = ledger.study, ledger.store
     others = [c for c in ledger.candidates.values() if c.state in ("stopped", "failed")]
     if not others:
@@ -149,18 +146,17 @@ def mirror_stopped(ledger: Ledger) -> None:
     arms = {f"{c.label} {c.state}": c.arm for c in others}
     plan = Plan(suite_of(study, name, arms, study.seeds), store)
     record = {**plan.record(), "command": ledger.command}
-    write_sealed(store.suite(name) / "plan.json", record)
-    collect(store, name, record)
-    update(store, name)
+    store.suite(name).write_plan(record)
+    if publish(store, name, record, command=None).interrupted:
+        raise KeyboardInterrupt
 
 
 def recommendation(ledger: Ledger) -> dict[str, Any]:
     """From the fresh seeds alone."""
-    from harness.records.schemas import read_table
     from harness.report.study.answer import recommend
 
     study = ledger.study
-    folder = ledger.store.suite(confirmation_name(study.name))
-    trials = read_table(folder / "trials.parquet", "trials").to_pandas()
+    fresh = ledger.store.suite(confirmation_name(study.name))
+    trials = fresh.table("trials").to_pandas()
     labels = list(competing(study, ledger.finalists, ledger.arms()))
     return recommend(trials, study.goal, study.margin, labels, study.minimise_state_dim)

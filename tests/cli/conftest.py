@@ -5,6 +5,7 @@ import json
 import pytest
 
 from harness.cli.app import execute
+from harness.environment import VARIABLES
 
 TINY = """
 from harness.suite import *
@@ -30,17 +31,11 @@ suite = Suite(
 """
 
 
-VARIABLES = (
-    "HARNESS_STORE", "HARNESS_DATA", "HARNESS_THREADS", "HARNESS_DEVICE",
-    "HARNESS_CHECKPOINT_SECONDS", "HARNESS_DATA_MIRROR", "HARNESS_DATA_UNCHECKED",
-)  # fmt: skip
-
-
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """An empty working directory with the tiny suite in it, and no settings of the caller's."""
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable.name, raising=False)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.py").write_text(TINY)
     return tmp_path

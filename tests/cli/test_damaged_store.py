@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from harness.cli.app import execute
-from harness.launch.run_suite import Account, publish
+from harness.launch.run_suite import Account, publish_run
 from harness.planning.plan import Plan
 from harness.records.store import Store
 from harness.suite import Suite
@@ -46,7 +46,8 @@ def made(tmp_path_factory):
         plan.resolve()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("harness.records.mirror.mirror", lambda *_: None)
-        publish(plan, "harness run tiny.py", time.time(), Account(folder), plan.rows)
+        account = Account(store.suite("tiny"))
+        publish_run(plan, "harness run tiny.py", time.time(), account, plan.rows)
     return store
 
 
@@ -73,7 +74,7 @@ def say(capsys):
 
 
 def trial_of(store, label, seed=0):
-    trials = pd.read_parquet(store.suite("tiny") / "trials.parquet")
+    trials = pd.read_parquet(store.suite("tiny").folder / "trials.parquet")
     found = trials[(trials.label == label) & (trials.seed == seed)]
     return store.trial(found.trial_id.iloc[0])
 
@@ -96,7 +97,7 @@ def test_a_report_keeps_what_is_whole_and_names_the_rest(store, say, name, damag
     assert list(rows.seeds) == [2, 1, 2, 2]
     assert list(rows.damaged) == [0, 1, 0, 0]
     assert "1 (1 damaged)" in say("table", "tiny")[1]
-    assert "1 of them damaged" in (store.suite("tiny") / "index.html").read_text()
+    assert "1 of them damaged" in (store.suite("tiny").folder / "index.html").read_text()
 
 
 def test_a_report_of_damaged_trials_alone(store, say):
@@ -127,7 +128,7 @@ def test_verify_names_every_damaged_file_and_the_model_too(store, say):
 def test_lost_views_of_the_suite_are_made_anew(store, say, damage):
     before = say("table", "tiny")
     for name in VIEWS:
-        DAMAGES[damage](store.suite("tiny") / name)
+        DAMAGES[damage](store.suite("tiny").folder / name)
     code, _, lines = say("table", "tiny")
     if damage != "flip":  # which may hit what a reader passes over
         assert (code, len(lines)) == (2, 1)
@@ -139,7 +140,7 @@ def test_lost_views_of_the_suite_are_made_anew(store, say, damage):
 @pytest.mark.parametrize("verb", ["report", "table"])
 @pytest.mark.parametrize("damage", ["delete", "empty", "half", "flip", "braces", "list", "folder"])
 def test_a_lost_plan_is_named_with_the_way_back(store, say, damage, verb):
-    DAMAGES[damage](store.suite("tiny") / "plan.json")
+    DAMAGES[damage](store.suite("tiny").folder / "plan.json")
     code, out, lines = say(verb, "tiny")
     assert (code, out, len(lines)) == (2, "", 1)
     assert "plan.json" in lines[0]

@@ -58,7 +58,7 @@ def shows(store, names=("full", "in_training", "post_hoc", "small"), lr=0.01):
     """What table and report show is the run of these rows."""
     rebuild("tiny", store)
     comparison = comparison_of("tiny", store)
-    trials = pd.read_parquet(store.suite("tiny") / "trials.parquet")
+    trials = pd.read_parquet(store.suite("tiny").folder / "trials.parquet")
     return set(comparison.label) == set(names) and set(trials["spec.training.lr"]) == {lr}
 
 
@@ -98,7 +98,7 @@ def interrupt(*_):
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("at", ["harness.launch.run_suite.collect", "harness.report.write_report"])
+@pytest.mark.parametrize("at", ["harness.report.publish.collect", "harness.report.write_report"])
 def test_interrupted_in_the_midst_of_tables(ran, harness, monkeypatch, at):
     _, table = ran
     with monkeypatch.context() as patch:
@@ -226,7 +226,7 @@ def test_every_verb_knows_another_name(ran, harness, here):
     code, quick, _ = harness("table", "quick")
     assert (code, quick != table) == (0, True)
     code, out, _ = harness("report", "quick")
-    assert (code, out) == (0, f"{store.suite('quick') / 'index.html'}\n")
+    assert (code, out) == (0, f"{store.suite('quick').folder / 'index.html'}\n")
     code, out, _ = harness("plan", "quick")
     assert code == 0
     assert "8 trials, 0 missing" in out
@@ -244,7 +244,7 @@ def test_a_name_that_is_none_is_refused(here, harness, name):
 
 def test_the_name_of_a_study_is_taken(here, harness):
     store = Store(here / "store")
-    write_json(store.suite("taken") / "study.json", {})
+    write_json(store.suite("taken").folder / "study.json", {})
     code, _, err = harness("run", "tiny.py", "--name", "taken")
     assert code == 2
     assert "holds a study taken: give the run a --name" in err
@@ -266,7 +266,7 @@ def test_a_full_disk_at_any_write_of_tables_and_page(ran, harness, monkeypatch, 
     store, table = ran
     # Drawing takes a second or two; what is written is what counts here.
     monkeypatch.setattr("harness.report.write.draw", lambda _: {"rows.svg": b"<svg/>" * 1000})
-    folder = store.suite("tiny")
+    folder = store.suite("tiny").folder
 
     def content():
         return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -51,7 +51,7 @@ def test_only_what_is_selected_is_run_again(store, monkeypatch):
         return []
 
     monkeypatch.setattr(run, "launch", launch)
-    monkeypatch.setattr(run, "publish", lambda *_: 0.0)
+    monkeypatch.setattr(run, "publish_run", lambda *_: 0.0)
     wishes = run.Wishes(only="digits/shrunk", retry=("failed",))
     account = run.run_suite(suite, store, "harness run", wishes)
     assert handed_out == [shrunk]

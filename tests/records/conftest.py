@@ -71,7 +71,7 @@ def record_demo(store: Store) -> dict[str, Any]:
     roles = [("aa", "full"), ("aa", "small"), ("bb", "full")]
     plan = {"trials": [{"trial_id": t, "label": r, "role": r, "matches": None} for t, r in roles]}
     collect(store, "demo", plan)
-    folder = store.suite("demo")
+    folder = store.suite("demo").folder
     (folder / "index.html").write_text("<html>")
     (folder / "figures").mkdir()
     (folder / "figures" / "a.png").write_bytes(b"png")

@@ -18,7 +18,7 @@ def entry(trial_id, label="full", role="full", matches=None):
 
 
 def suite_table(store, name):
-    return schemas.read_table(store.suite("demo") / f"{name}.parquet", name)
+    return schemas.read_table(store.suite("demo").folder / f"{name}.parquet", name)
 
 
 def test_one_row_per_role_one_copy_of_the_curves(store, ended, spec):
@@ -83,7 +83,7 @@ def test_mixed_data_is_refused(store, ended):
     with pytest.raises(ValueError, match="aa and bb saw different data") as caught:
         collect(store, "demo", {"trials": [entry("aa"), entry("bb", label="other")]})
     assert "\n" not in str(caught.value)
-    assert not store.suite("demo").exists()
+    assert not store.suite("demo").folder.exists()
     collect(store, "demo", {"trials": [entry("aa")]})
 
 
@@ -98,7 +98,7 @@ def test_a_checkpoint_that_was_left_behind_the_end_is_cleared_away(store, ended)
 def test_temporary_files_that_nobody_writes_any_more_are_cleared_away(store, ended):
     ended(store, "aa")
     collect(store, "demo", {"trials": [entry("aa")]})
-    fresh, stale = (store.suite("demo") / f"{TEMPORARY_PREFIX}{i}" for i in range(2))
+    fresh, stale = (store.suite("demo").folder / f"{TEMPORARY_PREFIX}{i}" for i in range(2))
     fresh.touch()
     stale.touch()
     os.utime(stale, (0, 0))

@@ -121,7 +121,7 @@ def test_every_damage_is_named_and_the_rest_is_kept(two, name, damage):
 
 
 def statuses(store):
-    rows = schemas.read_table(store.suite("demo") / "trials.parquet", "trials").to_pylist()
+    rows = schemas.read_table(store.suite("demo").folder / "trials.parquet", "trials").to_pylist()
     assert {row["model"] for row in rows} == {"lru"}
     return {row["trial_id"]: row["status"] for row in rows}
 

@@ -242,7 +242,7 @@ def test_stopped_half_way(bare, calls, monkeypatch, capfd):
 
 def test_a_suite_that_cannot_be_read_does_not_keep_the_others_out(mirrored):
     (mirrored.root / "mlflow.db").unlink()
-    (mirrored.suite("other") / "trials.parquet").write_bytes(b"torn")
+    (mirrored.suite("other").folder / "trials.parquet").write_bytes(b"torn")
     mirror(mirrored, "demo", None)
     assert runs_of(mirrored)[2] == 3
 
@@ -283,7 +283,7 @@ def test_a_store_is_begun_whatever_it_is_called(bare, tmp_path):
 
 @pytest.mark.parametrize("content", [b"{", b"\xff", b"3", b"[3]", b'[{"id": "one"}]', b"{}", None])
 def test_launches_that_cannot_be_read_are_kept_aside(mirrored, content, capfd):
-    path = mirrored.suite("demo") / "launches.json"
+    path = mirrored.suite("demo").folder / "launches.json"
     path.unlink()
     if content is None:
         path.mkdir()

@@ -46,7 +46,7 @@ def made(root):
             trial.save_fork(3, {"w": torch.ones(1)}, {})
             trial.hold_forks("study")
         end(store, "cd").save_model({"w": torch.ones(1)}, {})
-        write_json(store.suite("demo") / "plan.json", {})
+        write_json(store.suite("demo").folder / "plan.json", {})
         make_shared(root / "optuna.db")
     finally:
         os.umask(before)

@@ -1,4 +1,3 @@
-import json
 import re
 import subprocess
 import sys
@@ -8,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.records import schemas
+from harness.records.suite_records import SuiteRecords
 from harness.report import write_report
 from harness.report.comparison.compare import SCHEMA, compare
 from harness.report.settings import arm_settings, base_settings
@@ -20,7 +20,7 @@ WRITTEN = [
 ]  # fmt: skip
 
 
-def write_records(directory, trials, plan=None):
+def write_records(directory, trials, planned=None):
     """What `harness.records.collect` leaves in a suite's folder."""
     rows = []
     for row in trials.astype(object).where(trials.notna(), None).to_dict("records"):
@@ -35,14 +35,16 @@ def write_records(directory, trials, plan=None):
     schemas.write_table(directory / "trials.parquet", schemas.trials_table(rows))
     table = schemas.make_table("truncations", [event])
     schemas.write_table(directory / "truncations.parquet", schemas.stamp(table, "truncations", {}))
-    plan = plan or {"trials": [{"trial_id": row[0]["trial_id"]} for row in rows]}
-    (directory / "plan.json").write_text(json.dumps(plan))
+    planned = [row[0]["trial_id"] for row in rows] if planned is None else planned
+    roles = dict.fromkeys(("label", "role", "task", "seed"))
+    plan = {"trials": [{**roles, "trial_id": trial_id} for trial_id in planned]}
+    SuiteRecords(directory, "demo").write_plan(plan)
 
 
 @pytest.fixture
 def written(tmp_path, two_tasks):
     write_records(tmp_path, two_tasks)
-    write_report(tmp_path, "demo", "harness run demo --set seeds=[0,1,2]")
+    write_report(SuiteRecords(tmp_path, "demo"), "harness run demo --set seeds=[0,1,2]")
     return tmp_path
 
 
@@ -63,7 +65,7 @@ def test_the_parquet_table_is_the_comparison(written, two_tasks):
 
 def test_reporting_twice_gives_the_same_bytes(written):
     before = {name: (written / name).read_bytes() for name in WRITTEN}
-    write_report(written, "demo", "harness run demo --set seeds=[0,1,2]")
+    write_report(SuiteRecords(written, "demo"), "harness run demo --set seeds=[0,1,2]")
     assert before == {name: (written / name).read_bytes() for name in WRITTEN}
 
 
@@ -124,9 +126,8 @@ def test_rows_and_settings_are_those_of_one_comparison(tmp_path, two_tasks, comp
 def test_the_page_escapes_and_counts_what_is_missing(tmp_path, suite):
     trials = suite().replace({"label": {"small as tau=0.1": "<script>alert(1)</script>"}})
     trials.loc[0, "status"] = "diverged"
-    plan = {"trials": [{"trial_id": name} for name in [*trials.trial_id, "x", "y", "y"]]}
-    write_records(tmp_path, trials, plan)
-    write_report(tmp_path, "<i>demo</i>", "echo '<b>'")
+    write_records(tmp_path, trials, [*trials.trial_id, "x", "y", "y"])
+    write_report(SuiteRecords(tmp_path, "<i>demo</i>"), "echo '<b>'")
     page = (tmp_path / "index.html").read_text()
     assert not re.search(r"<(script|i|b)>", page)
     assert "Trials: 12 ended, 1 of them diverged; 2 planned ones have not ended." in page
@@ -143,14 +144,14 @@ def test_a_trial_that_failed_early_does_not_stop_the_report(tmp_path, suite):
         trials.loc[line, "status"] = "failed"
         trials.loc[line, nothing] = None
     write_records(tmp_path, trials)
-    comparison = write_report(tmp_path, "demo", "harness run demo").set_index("label")
+    comparison = write_report(SuiteRecords(tmp_path, "demo"), "harness run demo").set_index("label")
     assert comparison.failed["in_training tau=0.1"] == 3
     assert "in_training tau=0.1: no seed finished." in (tmp_path / "index.html").read_text()
 
 
 def test_a_store_without_a_record_is_refused_in_one_line(tmp_path):
     with pytest.raises(ValueError, match=r"no record of suite demo here: trials\.parquet is miss"):
-        write_report(tmp_path, "demo", "harness run demo")
+        write_report(SuiteRecords(tmp_path, "demo"), "harness run demo")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -159,19 +160,19 @@ def test_a_refused_comparison_writes_nothing(tmp_path, suite):
     trials.loc[1, "data_fingerprint"] = "other"
     write_records(tmp_path, trials)
     with pytest.raises(ValueError, match="mixes data_fingerprint"):
-        write_report(tmp_path, "demo", "harness run demo")
+        write_report(SuiteRecords(tmp_path, "demo"), "harness run demo")
     assert not any((tmp_path / name).exists() for name in WRITTEN)
 
 
 def test_the_page_has_the_claims_that_the_suite_decides(tmp_path, suite):
     write_records(tmp_path, suite())
-    write_report(tmp_path, "ablations.digits", "harness run ablations.digits")
+    write_report(SuiteRecords(tmp_path, "ablations.digits"), "harness run ablations.digits")
     page = (tmp_path / "index.html").read_text()
     claims = page.partition("<h2>Published claims</h2>")[2].partition("<h2>")[0]
     for expected in ("ablate_top", "rank_stability", "not run (analogue)", "asked below −10"):
         assert expected in claims, expected
     assert "smnist_full" not in claims
-    write_report(tmp_path, "demo", "harness run demo")
+    write_report(SuiteRecords(tmp_path, "demo"), "harness run demo")
     assert "Published claims" not in (tmp_path / "index.html").read_text()
 
 

@@ -116,7 +116,7 @@ def test_an_unfinished_trial_goes_on(store, same_bits):
 
 @pytest.mark.parametrize("name", ["tiny", "tiny_study", "tiny_study.confirm"])
 def test_its_comparison_comes_out_as_it_was(name, store, capsys):
-    path = store.suite(name) / "comparison.parquet"
+    path = store.suite(name).folder / "comparison.parquet"
     before = pd.read_parquet(path)
     path.unlink()
     assert execute(["report", name, "--store", str(store.root)]) == 0

@@ -100,7 +100,7 @@ def play(study, store, *, order=None, die_after=None, lose=(), report=False):
                 raise Killed
         ledger.write()
         if report:
-            conclude(ledger, time.time(), Account(store.suite(study.name) / "index.html"))
+            conclude(ledger, time.time(), Account(store.suite(study.name)))
     return ledger
 
 
@@ -113,6 +113,6 @@ def run(job, store):
 
 def concluded(store, name="tiny"):
     """What a study found, without what was spent on it and what was concluded at the end."""
-    content = json.loads((store.suite(name) / "study.json").read_text())
+    content = json.loads((store.suite(name).folder / "study.json").read_text())
     passing = ("spent", "recommendation", "checksum")
     return {key: value for key, value in content.items() if key not in passing}

@@ -43,8 +43,8 @@ def tune(tmp_path, monkeypatch):
 def shown(store):
     """What study.json and the answer say, after a report from records alone."""
     rebuild_study("tiny", store)
-    content = json.loads((store.suite("tiny") / "study.json").read_text())
-    return content, (store.suite("tiny") / "answer.md").read_text()
+    content = json.loads((store.suite("tiny").folder / "study.json").read_text())
+    return content, (store.suite("tiny").folder / "answer.md").read_text()
 
 
 @pytest.mark.slow

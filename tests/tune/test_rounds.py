@@ -58,28 +58,30 @@ def test_from_the_first_trial_to_the_recommendation(undisturbed):
     ]  # fmt: skip
     assert {c["state"] for c in content["candidates"]} <= {"complete", "stopped"}
     assert len(content["finalists"]) == 1
-    advice = json.loads((undisturbed.suite("tiny") / "study.json").read_text())["recommendation"]
+    advice = json.loads((undisturbed.suite("tiny").folder / "study.json").read_text())[
+        "recommendation"
+    ]
     labels = {row["label"] for row in advice["rows"]}
     assert labels == {"paper", *(f"c{n}" for n in content["finalists"])} - {"c0"}
     assert advice["seeds"] == [10, 11]
-    folder = undisturbed.suite("tiny")
+    folder = undisturbed.suite("tiny").folder
     names = {path.name for path in folder.iterdir()}
     assert names >= {"index.html", "answer.md", "candidates.csv", "figures", "trials.parquet"}
     assert not list(undisturbed.root.glob("trials/*/forks"))
 
 
 def test_the_winners_curse_is_left_behind(undisturbed):
-    fresh = pd.read_parquet(undisturbed.suite("tiny.confirm") / "trials.parquet")
+    fresh = pd.read_parquet(undisturbed.suite("tiny.confirm").folder / "trials.parquet")
     assert set(fresh.seed) == {10, 11}
-    searched = pd.read_parquet(undisturbed.suite("tiny") / "trials.parquet")
+    searched = pd.read_parquet(undisturbed.suite("tiny").folder / "trials.parquet")
     assert set(searched.seed) == {0, 1}
     for n in set(concluded(undisturbed)["finalists"]) - {0}:  # c0 is the paper's setting
         assert {f"c{n}", f"window c{n}", f"small c{n}", f"post_hoc c{n}"} <= set(fresh.label)
 
 
 def test_sharing_is_counted(undisturbed):
-    spent = json.loads((undisturbed.suite("tiny") / "study.json").read_text())["spent"]
-    trials = pd.read_parquet(undisturbed.suite("tiny") / "trials.parquet")
+    spent = json.loads((undisturbed.suite("tiny").folder / "study.json").read_text())["spent"]
+    trials = pd.read_parquet(undisturbed.suite("tiny").folder / "trials.parquet")
     unique = trials.drop_duplicates("trial_id")
     assert spent["flops"] == pytest.approx(unique.flops_spent.sum())
     assert spent["flops"] < 0.8 * spent["flops_alone"]
@@ -131,7 +133,7 @@ def test_weak_candidates_are_stopped_and_are_no_results(tmp_path):
     content = concluded(store)
     stopped = [c for c in content["candidates"] if c["state"] == "stopped"]
     assert stopped
-    trials = pd.read_parquet(store.suite("tiny") / "trials.parquet")
+    trials = pd.read_parquet(store.suite("tiny").folder / "trials.parquet")
     for candidate in stopped:
         assert "below full size on seed 1" in candidate["why"]
         assert store.trial(candidate["trials"]["1"]).ended()
@@ -140,7 +142,7 @@ def test_weak_candidates_are_stopped_and_are_no_results(tmp_path):
         assert candidate["number"] not in content["finalists"]
     settings = [json.dumps(c["setting"]) for c in content["candidates"] if c not in stopped]
     assert all(json.dumps(c["setting"]) not in settings for c in stopped)
-    listed = pd.read_csv(store.suite("tiny") / "candidates.csv")
+    listed = pd.read_csv(store.suite("tiny").folder / "candidates.csv")
     assert set(listed[listed.state == "stopped"].seed) == {1}
 
 
@@ -213,10 +215,10 @@ def test_steps_spent_alone_and_shared():
 
 def test_the_outlook_bounds_what_was_spent(undisturbed):
     expected = outlook(tiny_study(), undisturbed)
-    spent = json.loads((undisturbed.suite("tiny") / "study.json").read_text())["spent"]
+    spent = json.loads((undisturbed.suite("tiny").folder / "study.json").read_text())["spent"]
     assert expected["candidates"] == 8
     assert expected["done"] == {"state": "done", "candidates": 8}
-    fresh = pd.read_parquet(undisturbed.suite("tiny.confirm") / "trials.parquet")
+    fresh = pd.read_parquet(undisturbed.suite("tiny.confirm").folder / "trials.parquet")
     took = fresh.drop_duplicates("trial_id").flops_spent.sum()
     assert took <= expected["confirmation_flops"]
     assert spent["flops"] <= expected["flops_shared"] * 1.1
@@ -285,10 +287,12 @@ def test_records_of_others_are_not_written_over(undisturbed, tmp_path):
 @pytest.mark.parametrize("damage", [b"{}", b"", b"[" * 100_000, None])
 def test_a_study_whose_books_are_lost_is_named_and_may_go_on(undisturbed, tmp_path, damage):
     """The report says that `harness tune` writes study.json anew; so it must not refuse to."""
-    path = undisturbed.suite("tiny") / "study.json"
+    path = undisturbed.suite("tiny").folder / "study.json"
     store = Store.open(tmp_path)
-    write_sealed(store.suite("tiny") / "plan.json", {"trials": [], "command": "harness tune t.py"})
-    copy = store.suite("tiny") / "study.json"
+    write_sealed(
+        store.suite("tiny").folder / "plan.json", {"trials": [], "command": "harness tune t.py"}
+    )
+    copy = store.suite("tiny").folder / "study.json"
     copy.write_bytes(path.read_bytes())
     assert check_name(tiny_study(), store)["finalists"] == concluded(undisturbed)["finalists"]
     if damage is None:

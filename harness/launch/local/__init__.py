@@ -10,9 +10,9 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+from harness import environment
 from harness.tools.inputs import cut, os_reason
 from harness.tools.notes import say
-from harness.training.environment import ray_start_seconds
 
 from ..worker import usable_cores
 from .folder import MARK, private_folder
@@ -38,7 +38,7 @@ def own_ray(cpus: int) -> Iterator[Any]:
     Raises:
         ValueError: it does not start; in one line, why.
     """
-    seconds = ray_start_seconds()
+    seconds = environment.RAY_START_SECONDS.get()
     folder = private_folder()
     os.environ.setdefault("RAY_AUTH_MODE", "token")  # read when ray is first imported
     if "RAY_AUTH_TOKEN" not in os.environ:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from harness.records.files import read_json
-from harness.records.schemas import flatten, read_table
+from harness.records.schemas import flatten
+from harness.records.suite_records import SuiteRecords
 from harness.report.comparison.costs import on_one_machine
 from harness.report.comparison.rows import Row, collect
 from harness.report.ranks.rank_stability import by_row, measure
@@ -29,17 +28,17 @@ class Absent(Exception):
 
 @dataclass
 class Evidence:
-    """The records of a suite in a store; `folder` is STORE/suites/<suite>."""
+    """What the store keeps of a suite, and the suite as it stands."""
 
     suite: Suite
-    folder: Path
+    records: SuiteRecords
     _checked: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
     @cached_property
     def trials(self) -> pd.DataFrame:
         """The suite's trials; empty where none has ended."""
-        path = self.folder / "trials.parquet"
-        return read_table(path, "trials").to_pandas() if path.is_file() else pd.DataFrame()
+        there = self.records.has_table("trials")
+        return self.records.table("trials").to_pandas() if there else pd.DataFrame()
 
     @cached_property
     def partial_run(self) -> str:
@@ -47,8 +46,8 @@ class Evidence:
 
         The tables then lack trials that the store may have.
         """
-        path = self.folder / "plan.json"
-        command = str(read_json(path).get("command", "")) if path.is_file() else ""
+        plan = self.records.plan() if self.records.has_plan() else {}
+        command = str(plan.get("command", ""))
         options = {word.partition("=")[0] for word in command.split()}
         return command if options & PARTIAL else ""
 
@@ -60,10 +59,9 @@ class Evidence:
     @cached_property
     def stability(self) -> pd.DataFrame:
         """Rank stability by row, block, stretch and step."""
-        path = self.folder / "spectra.parquet"
-        if not path.is_file():
+        if not self.records.has_table("spectra"):
             raise Absent("its spectra are not recorded here: spectra.parquet is missing")
-        return by_row(measure(read_table(path, "spectra")), self.trials)
+        return by_row(measure(self.records.table("spectra")), self.trials)
 
     def row(self, comparison: Comparison, label: str) -> Row:
         """The row of this label, run as the suite has it, with a finished seed.

@@ -3,13 +3,12 @@
 import html
 import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from harness.records.files import write_atomic
 from harness.records.schemas import flatten
+from harness.records.suite_records import ANSWER, PAGE, SuiteRecords
 from harness.report import presentation as show
 from harness.report.page import details, document, figure, scroll, section, table
 from harness.report.sentences import notes as comparison_notes
@@ -42,7 +41,7 @@ DASHBOARD = "pip install optuna-dashboard\noptuna-dashboard sqlite:///STORE/optu
 
 
 def write_study(
-    folder: Path,
+    records: SuiteRecords,
     record: Mapping[str, Any],
     candidates: pd.DataFrame,
     confirmation: pd.DataFrame | None = None,
@@ -52,19 +51,19 @@ def write_study(
 ) -> pd.DataFrame:
     """Write figures/*, answer.md, candidates.csv and index.html of a study; returns its summary.
 
-    `folder` is STORE/suites/<study>, `record` the content of its study.json, `candidates` one row
-    per candidate and seed. The confirmation's tables are None before it has begun: its comparison,
-    trials, curves and truncations. Each file appears whole or not at all, the page last.
+    `record` is the content of its books, `candidates` one row per candidate and seed. The
+    confirmation's tables are None before it has begun: its comparison, trials, curves and
+    truncations. Each file appears whole or not at all, the page last.
     """
     summary = summarise(candidates)
     shares = importance(summary, bool(record["study"]["space"]["tau"].get("log")))
     figures = draw(record, summary, shares, confirm_trials, confirm_curves, confirm_truncations)
     page = _page(record, summary, shares, confirmation, confirm_trials, figures)
     for name, content in figures.items():
-        write_atomic(folder / "figures" / name, content)
-    write_atomic(folder / "candidates.csv", candidates.to_csv(index=False).encode())
-    write_atomic(folder / "answer.md", _markdown(record, summary, confirm_trials).encode())
-    write_atomic(folder / "index.html", page.encode())
+        records.write(f"figures/{name}", content)
+    records.write("candidates.csv", candidates.to_csv(index=False).encode())
+    records.write(ANSWER, _markdown(record, summary, confirm_trials).encode())
+    records.write(PAGE, page.encode())
     return summary
 
 

@@ -18,12 +18,13 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from harness import environment
 from harness.tasks.storage.archive_records import DOWNLOADED, UNCHECKED, read_record, record_path
 from harness.tasks.storage.archives import begins_like_an_archive
 from harness.tasks.storage.locks import locked
 from harness.tasks.storage.sources import SOURCES, Source
 from harness.tasks.storage.transfer import Transfer
-from harness.tools.inputs import cut, os_reason, shown
+from harness.tools.inputs import cut, os_reason
 
 _BLOCK = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -130,10 +131,7 @@ def _verified(source: Source, path: Path, data_dir: Path) -> tuple[str, bool]:
 
 def waived() -> bool:
     """Whether the user waives known checksums. Raises ValueError for a word that says nothing."""
-    asked = os.environ.get("HARNESS_DATA_UNCHECKED") or "0"
-    if asked not in ("0", "1"):
-        raise ValueError(f"HARNESS_DATA_UNCHECKED must be 0 or 1, not {shown(asked)}")
-    return asked == "1"
+    return environment.DATA_UNCHECKED.get()
 
 
 def _download(source: Source, path: Path) -> None:
@@ -165,13 +163,9 @@ def _download(source: Source, path: Path) -> None:
 
 
 def _mirrors(source: Source) -> list[str]:
-    own = os.environ.get("HARNESS_DATA_MIRROR")
-    if not own:
+    own = environment.DATA_MIRROR.get()
+    if own is None:
         return list(source.urls)
-    if urlsplit(own).scheme not in ("http", "https") or not urlsplit(own).hostname:
-        raise ValueError(
-            f"HARNESS_DATA_MIRROR must be an http or https address; got {_public(shown(own))}"
-        )
     return [f"{own.rstrip('/')}/{source.name}", *source.urls]
 
 

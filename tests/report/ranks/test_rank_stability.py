@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from harness.records import schemas
+from harness.records.suite_records import SuiteRecords
 from harness.report import write_report
 from harness.report.ranks import rank_figure
 from harness.report.ranks.rank_stability import (
@@ -136,7 +137,7 @@ def written(tmp_path, suite):
     trials = suite()
     write_records(tmp_path, trials)
     schemas.write_table(tmp_path / "spectra.parquet", noisy_spectra(trials.trial_id))
-    write_report(tmp_path, "demo", "harness run demo")
+    write_report(SuiteRecords(tmp_path, "demo"), "harness run demo")
     return tmp_path
 
 
@@ -154,7 +155,7 @@ def test_the_report_holds_the_measurement_its_figure_and_a_section(written):
 def test_reporting_twice_gives_the_same_figure(written):
     names = ["rank_stability.parquet", "figures/rank_stability.svg", "figures/rank_stability.png"]
     before = [(written / name).read_bytes() for name in names]
-    write_report(written, "demo", "harness run demo")
+    write_report(SuiteRecords(written, "demo"), "harness run demo")
     assert before == [(written / name).read_bytes() for name in names]
 
 
@@ -177,6 +178,6 @@ def test_the_figure_leaves_out_the_end_and_draws_each_stretch_apart(written):
 
 def test_without_spectra_there_is_no_section(tmp_path, suite):
     write_records(tmp_path, suite())
-    write_report(tmp_path, "demo", "harness run demo")
+    write_report(SuiteRecords(tmp_path, "demo"), "harness run demo")
     assert not (tmp_path / "rank_stability.parquet").exists()
     assert "Rank stability" not in (tmp_path / "index.html").read_text()

@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from harness.records.suite_records import SuiteRecords
 from harness.report.study.answer import finalists, recommend, summarise
 from harness.report.study.study_page import write_study
 from harness.report.study.study_sentences import answer_table, notes, says
@@ -58,7 +59,14 @@ def answered(goal="constrained", margin=0.05, **settings):
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     record, trials = answered()
-    write_study(folder, record, searched(12), compared(trials), trials, *over_training(trials))
+    write_study(
+        SuiteRecords(folder, "study"),
+        record,
+        searched(12),
+        compared(trials),
+        trials,
+        *over_training(trials),
+    )
     return folder
 
 
@@ -108,7 +116,7 @@ def test_the_answer_in_markdown_has_rows_of_equal_width(written):
 
 
 def test_a_study_that_has_just_begun_has_a_page(tmp_path):
-    write_study(tmp_path, a_record(), searched(3).iloc[:0])
+    write_study(SuiteRecords(tmp_path, "study"), a_record(), searched(3).iloc[:0])
     page = (tmp_path / "index.html").read_text()
     assert "The search goes on, so nothing is recommended yet." in page
     assert "0 complete candidates are too few; 8 are needed" in page.lower()
@@ -121,7 +129,7 @@ def test_a_search_without_confirmation_names_its_finalists(tmp_path):
     table = searched(6, higher=False)
     chosen = finalists(summarise(table), "pareto", None, 2)
     record = a_record("pareto", "confirming", chosen, minimise_state_dim=True)
-    write_study(tmp_path, record, table)
+    write_study(SuiteRecords(tmp_path, "study"), record, table)
     text = (tmp_path / "answer.md").read_text()
     assert f"Finalists so far: {', '.join(f'c{n}' for n in chosen)}." in text
     assert "and state dimension" in (tmp_path / "index.html").read_text()
@@ -130,7 +138,7 @@ def test_a_search_without_confirmation_names_its_finalists(tmp_path):
 def test_texts_from_records_are_escaped(tmp_path):
     table = searched(3).assign(state="stopped", why="<b>weak & late</b>")
     record = a_record(description="<i>when?</i>")
-    write_study(tmp_path, record | {"command": "harness tune '<u>'"}, table)
+    write_study(SuiteRecords(tmp_path, "study"), record | {"command": "harness tune '<u>'"}, table)
     page = (tmp_path / "index.html").read_text()
     assert not re.search(r"<(b|i|u)>", page)
     assert "&lt;b&gt;weak &amp; late" in page
