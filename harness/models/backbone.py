@@ -13,7 +13,7 @@ from harness.tasks.base import TaskInfo
 
 from . import recurrent
 from .gated import gated
-from .lru import LRU
+from .layers.lru import LRU
 from .norm import NORMS
 from .precision import products
 from .recurrent import State

@@ -15,7 +15,7 @@ from .precision import products
 
 if TYPE_CHECKING:
     from .backbone import Backbone
-    from .lru import LRU
+    from .layers.lru import LRU
 
 
 @dataclass(frozen=True)

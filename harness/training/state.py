@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from harness.models import Backbone
-from harness.models.build import expect_gains
+from harness.models.description import expect_gains
 from harness.reduction.moments import join
 
 # What `unpack` raises for a checkpoint that is no state of this run.

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from harness import tasks
 from harness.models import Backbone, build
 from harness.models.backbone import choices
-from harness.models.build import describe
+from harness.models.description import describe
 from harness.models.precision import set_products
 from harness.models.scans import Choice, warm_up
 from harness.records.store import Store, TrialDir

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.functional import linear
 
-from .scans import lru_scan
+from ..scans import lru_scan
 
 PARAMETERS = ("nu_log", "theta_log", "B_re", "B_im", "C_re", "C_im", "gamma_log")
 MAX_PHASE = 6.28  # the official initialisation, just short of a full turn
