@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.models.specs import LRUSpec
 from harness.suite.specs import LRUSpec
 from harness.tasks.base import TaskInfo
 from harness.tools.inputs import shown

@@ -9,7 +9,8 @@ from functools import partial
 import torch
 
 from harness.models import build
-from harness.suite.specs import LRUSpec, TrainingSpec
+from harness.models.specs import BackboneSpec
+from harness.suite.specs import TrainingSpec
 from harness.tasks.base import TaskInfo
 from harness.training.graphs import Graphed, plain
 from harness.training.loss import loss_of
@@ -24,7 +25,7 @@ class TrainingStep:
 
     def __init__(
         self,
-        spec: LRUSpec,
+        spec: BackboneSpec,
         info: TaskInfo,
         batch: int,
         device: torch.device,

@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from harness.arms import ARMS
+from harness.models.specs import MODELS
 from harness.spec import Spec
 from harness.tasks.specs import TASK_SPECS
 from harness.tools.inputs import cut, shown
 
-from .specs import MODELS, TrainingSpec, TrialSpec
+from .specs import TrainingSpec, TrialSpec
 from .suite import Comparison, Suite
 
 AnySpec = TypeVar("AnySpec", bound=Spec)

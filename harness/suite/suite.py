@@ -8,11 +8,12 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator, model_validator
 
 from harness.arms import Arm, InTrainingSpec
+from harness.models.specs import AnyModel, LRUSpec
 from harness.spec import Spec
 from harness.tools.inputs import cut, shown
 
 from .names import checked_label, checked_name, checked_text
-from .specs import AnyArm, AnyModel, AnyTask, LRUSpec, TrainingSpec, TrialSpec
+from .specs import AnyArm, AnyTask, TrainingSpec, TrialSpec
 
 # Every trial is a folder of its own.
 MOST_TRIALS, MOST_ROWS, MOST_SEEDS = 100_000, 10_000, 10_000

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from harness.arms import ARMS
 from harness.launch.run_suite import run_suite
+from harness.models.specs import MODELS
 from harness.planning.plan import Plan
 from harness.records.store import Store
 from harness.spec import Spec
@@ -23,7 +24,6 @@ from harness.suite import (
     load,
 )
 from harness.suite.load import find
-from harness.suite.specs import MODELS
 from harness.tasks import TASK_SPECS, DigitsSpec
 from harness.training.alone import run_alone
 from harness.training.trial import run_trial
