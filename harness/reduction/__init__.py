@@ -1,12 +1,14 @@
 """Gramians, Hankel singular values, rank rules and reductions of order, in double precision."""
 
 from .balanced import Truncation, TruncationError, balanced_truncation
+from .blocks import decompositions, layers, spectra
 from .gramians import UnusableSystem, energy_rank, gramians
 from .hankel import Decomposition, hankel_singular_values, spectrum
 from .moments import Moments
 from .ranks import METHODS, Method, Scope, ranks
 from .regularizer import hankel_nuclear_norm, regularizer_flops
-from .truncate import Keep, decompositions, layers, spectra, truncate
+from .stacks import StackDecomposition, StackTruncation
+from .truncate import Keep, truncate
 
 __all__ = [
     "METHODS",
@@ -15,6 +17,8 @@ __all__ = [
     "Method",
     "Moments",
     "Scope",
+    "StackDecomposition",
+    "StackTruncation",
     "Truncation",
     "TruncationError",
     "UnusableSystem",

@@ -32,10 +32,11 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
+from .blocks import layers
 from .circle import gaps
 from .gramians import gramians_of, square_root
 from .parallel import side_by_side, workers
-from .truncate import layers, naming_block
+from .ranks import naming_block
 
 Method = Literal["exact", "adjoint", "modal"]
 System = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # eigenvalues, B, C in complex128
