@@ -26,7 +26,7 @@ class LRU(nn.Module):
     """
 
     # What becomes of an optimizer's moments where states change their basis (harness.reduction).
-    transports: ClassVar = ("B_re", "B_im", "C_re", "C_im")
+    transports: ClassVar = {"B": ("B_re", "B_im"), "C": ("C_re", "C_im")}
     restarts: ClassVar = ("nu_log", "theta_log", "gamma_log")
 
     gain: nn.Parameter | None
@@ -88,6 +88,11 @@ class LRU(nn.Module):
         B = gamma[:, None] * torch.complex(self.B_re.double(), self.B_im.double())
         C = torch.complex(self.C_re.double(), self.C_im.double())
         return torch.polar(torch.exp(-nu), theta), B, C
+
+    @torch.no_grad()
+    def input_scale(self) -> torch.Tensor:
+        """gamma (N,), by which B_re and B_im are multiplied in `system`, float64."""
+        return torch.exp(self.gamma_log.double())
 
     @torch.no_grad()
     def assign(self, eigenvalues: torch.Tensor, B: torch.Tensor, C: torch.Tensor) -> None:

@@ -5,13 +5,14 @@ from .blocks import decompositions, layers, spectra
 from .gramians import UnusableSystem, energy_rank, gramians
 from .hankel import Decomposition, hankel_singular_values, spectrum
 from .moments import Moments
-from .ranks import METHODS, Method, Scope, ranks
+from .ranks import METHODS, BlockDecomposition, Method, Scope, ranks
 from .regularizer import hankel_nuclear_norm, regularizer_flops
 from .stacks import StackDecomposition, StackTruncation
 from .truncate import Keep, truncate
 
 __all__ = [
     "METHODS",
+    "BlockDecomposition",
     "Decomposition",
     "Keep",
     "Method",

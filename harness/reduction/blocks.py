@@ -22,13 +22,21 @@ class StateSpaceLayer(Protocol):
 
     After `assign`, `system` must be what was assigned. A layer may also offer
 
+    - `orders`, (S,) integers: the layer is then a stack of S systems side by side, each of inputs
+      and outputs of its own, and `system()` gives (eigenvalues (S, N), B (S, N, I), C (S, O, N)),
+      N = `state_dim` = the largest order. Of system s the first `orders[s]` states are there; the
+      rest is padding, which adds nothing to the output and stays so in training. `assign` and
+      `keep_modes` then take the new orders, (r,) int64, as their last argument;
     - `keep_modes(modes)`, to slice its parameters where modes are selected, so that they stay what
-      they are to the bit;
+      they are to the bit; a stack takes (S, r) indices, padded with 0;
     - `add_gain(gain)`, to add Re(gain) u to its output with a parameter `gain` beside one named D;
-    - `transports`, the names of those of its parameters B_re, B_im (N, H) and C_re, C_im (H, N)
-      whose moments follow a change of basis, where B = exp(gamma_log) (B_re + i B_im), or without
-      gamma_log if it has none, and C = C_re + i C_im; and `restarts`, the names of those whose
-      moments start again.
+    - `transports`, {"B": (real part, imaginary part), "C": the same}: the names of the parameters
+      whose moments follow a change of basis, (N, H) and (H, N), in a stack (S, N, I) and (S, O, N),
+      or (S, N) where I or O is 1; and `restarts`, the names of those whose moments start again;
+    - `input_scale()`, (N,) or (S, N) real or complex: what the rows of these parameters are
+      multiplied by to give the B of `system()`; 1 where a layer does not say;
+    - `state_axis(name)`, the axis along which a parameter counts states; a stack must say it where
+      moments are sliced.
     """
 
     @property
@@ -36,7 +44,7 @@ class StateSpaceLayer(Protocol):
 
     def system(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]: ...
 
-    def assign(self, eigenvalues: torch.Tensor, B: torch.Tensor, C: torch.Tensor) -> None: ...
+    def assign(self, *system: torch.Tensor) -> None: ...
 
 
 def layers(model: nn.Module) -> list[Any]:
@@ -85,9 +93,9 @@ def _check_stack(i: int, system: System, order: Order) -> None:
         raise ValueError(f"block {i}: system() has eigenvalues of shape {shape}, and {says}")
     if isinstance(order, tuple):
         size, n = shape
-        if len(order) != size or not 1 <= min(order) <= max(order) <= n:
+        if len(order) != size or min(order, default=0) < 1 or max(order) != n:
             raise ValueError(
-                f"block {i}: `orders` must be {size} numbers from 1 to {n}, those of the systems"
+                f"block {i}: `orders` must be {size} numbers from 1 to {n}, the largest {n}"
             )
 
 

@@ -148,18 +148,24 @@ class StackTruncation:
 
     @cached_property
     def modes(self) -> torch.Tensor | None:
-        given = [one.modes for one in self.systems]
-        return None if any(modes is None for modes in given) else _padded(given)
+        given = [one.modes for one in self.systems if one.modes is not None]
+        return _padded(given) if len(given) == len(self.systems) else None
 
-    @cached_property
+    @property
     def kept(self) -> torch.Tensor:
         """(S, r) bool: which entries are states and which are padding."""
-        return there(torch.tensor(self.orders), self.order).to(self.systems[0].hsv.device)
+        return torch.arange(self.order) < torch.tensor(self.orders)[:, None]
 
-
-def there(orders: torch.Tensor, size: int) -> torch.Tensor:
-    """(S, size) bool: the leading `orders` (S,) entries of each system."""
-    return torch.arange(size, device=orders.device) < orders[:, None]
+    def without_padding(
+        self, eigenvalues: torch.Tensor, B: torch.Tensor, C: torch.Tensor
+    ) -> System:
+        """A stack of these orders, (S, r), (S, r, I), (S, O, r), with zeros in its padding."""
+        padding = ~self.kept.to(eigenvalues.device)
+        return (
+            eigenvalues.masked_fill(padding, 0.0),
+            B.masked_fill(padding[:, :, None], 0.0),
+            C.masked_fill(padding[:, None, :], 0.0),
+        )
 
 
 def unpadded(system: System, orders: Sequence[int]) -> list[System]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from harness.arms import Turn
-from harness.reduction import Decomposition, UnusableSystem, decompositions, truncate
+from harness.reduction import BlockDecomposition, UnusableSystem, decompositions, truncate
 
 from .evaluate import evaluate
 from .faults import Diverged
@@ -38,7 +38,7 @@ def boundary(run: Run, state: RunState) -> None:
         record_evaluation(run, state, measure(run, state))
 
 
-def act(run: Run, state: RunState) -> list[Decomposition] | None:
+def act(run: Run, state: RunState) -> list[BlockDecomposition] | None:
     """An event of the arm. None where it changed the model, which is evaluated then; else what
     the ranks, which are the present sizes, were made from."""
     arm = run.spec.arm
@@ -107,7 +107,7 @@ def roll_back(run: Run, state: RunState, value: float) -> bool:
     return True
 
 
-def ask_for_ranks(run: Run, state: RunState, turn: Turn) -> tuple[list[Decomposition], list[int]]:
+def ask_for_ranks(run: Run, state: RunState, turn: Turn) -> tuple[list[BlockDecomposition], list[int]]:
     """What the arm's ranks are made from, and the ranks; the time is the truncation's."""
     with run.clocks("truncate"):
         decomposed = decompositions_of(state)
@@ -122,7 +122,7 @@ def truncation_event(
     state: RunState,
     turn: Turn,
     ranks: list[int],
-    decomposed: list[Decomposition],
+    decomposed: list[BlockDecomposition],
     begun: float,
     val_before: float,
 ) -> None:
@@ -213,7 +213,7 @@ def record_point(state: RunState, split: str, metric: str, value: float, seconds
 
 
 def record_spectra(
-    run: Run, state: RunState, decomposed: list[Decomposition] | None = None
+    run: Run, state: RunState, decomposed: list[BlockDecomposition] | None = None
 ) -> None:
     """Hankel singular values and mode shares of every block, on their own clock.
 
@@ -232,7 +232,7 @@ def record_spectra(
     state.spectra.extend(rows)
 
 
-def decompositions_of(state: RunState) -> list[Decomposition]:
+def decompositions_of(state: RunState) -> list[BlockDecomposition]:
     """What the spectra, and a truncation, of the present model need.
 
     Raises:
