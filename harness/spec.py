@@ -6,11 +6,19 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
 
 from harness.inputs import cut
+
+# Bounds far beyond any machine, so that a slip of the pen is refused before it costs anything.
+MOST_STATES, MOST_BLOCKS, MOST_STEPS = 65_536, 1_000, 1_000_000_000
+
+StateDim = Annotated[int, Field(ge=1, le=MOST_STATES)]
+StateDims = Annotated[
+    tuple[StateDim, ...], Field(strict=False, min_length=1, max_length=MOST_BLOCKS)
+]
 
 
 class Spec(BaseModel):

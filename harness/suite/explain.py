@@ -9,10 +9,11 @@ from pydantic import BaseModel, ValidationError
 
 from harness.arms import ARMS
 from harness.inputs import cut, shown
+from harness.models.specs import MODELS
 from harness.spec import Spec
 from harness.tasks.specs import TASK_SPECS
 
-from .specs import MODELS, TrainingSpec, TrialSpec
+from .specs import TrainingSpec, TrialSpec
 from .suite import Comparison, Suite
 
 AnySpec = TypeVar("AnySpec", bound=Spec)

@@ -18,7 +18,7 @@ from harness.reduction import (
 )
 from harness.reduction.stacks import unpadded
 
-from ..models.channel_layer import PARAMETERS, ChannelLayer
+from tests.models.channel_layer import PARAMETERS, ChannelLayer
 from .networks import OwnLayer, assert_untouched, snapshot, stepped
 from .systems import transfer
 
