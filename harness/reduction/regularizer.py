@@ -35,6 +35,7 @@ from torch.autograd.function import once_differentiable
 from .blocks import layers
 from .circle import gaps
 from .gramians import gramians_of, square_root
+from .orders import order_of, total
 from .parallel import side_by_side, workers
 from .ranks import naming_block
 
@@ -49,10 +50,12 @@ def hankel_nuclear_norm(
 ) -> torch.Tensor:
     """Sum over layers of the mean Hankel singular value of their states (or its bound).
 
+    In a stack of systems the mean is over the states of all of them, without its padding.
+
     Args:
         layers_or_model: a model with state-space layers, or the layers; each offers
             `trainable_system()`, the differentiable (eigenvalues (N,), B (N, H) with gamma,
-            C (H, N)) in complex128.
+            C (H, N)) in complex128, or the same of a stack, (S, N), (S, N, I), (S, O, N).
         method: how; see the module.
 
     Returns:
@@ -73,7 +76,11 @@ def hankel_nuclear_norm(
     if not found:
         raise ValueError("there is no layer to regularise")
     systems = [_system(i, layer) for i, layer in enumerate(found)]
-    means = [_mean_norms(method, stack, members) for stack, members in _stacks(systems)]
+    sizes = [total(order_of(layer)) for layer in found]
+    means = [
+        _norms(method, stack, members) / _sizes([sizes[i] for i in members], stack[0].device)
+        for stack, members in _stacks(systems)
+    ]
     return torch.stack([part.sum() for part in means]).sum()
 
 
@@ -96,20 +103,27 @@ def _stacked(systems: list[System]) -> System:
     return lam, B, C
 
 
-def _mean_norms(method: Method, stack: System, members: list[int]) -> torch.Tensor:
-    """(layers,) float64 of systems of one size; an unusable one is named by its block."""
+def _sizes(sizes: list[int], device: torch.device) -> torch.Tensor | int:
+    """The states of each layer; one number where all have as many."""
+    return sizes[0] if len(set(sizes)) == 1 else torch.tensor(sizes, device=device)
+
+
+def _norms(method: Method, stack: System, members: list[int]) -> torch.Tensor:
+    """(layers,) float64 of layers of one size; an unusable one is named by its block."""
     norms: dict[str, Callable[..., torch.Tensor]] = {
         "exact": nuclear_norms,
         "adjoint": AdjointNuclearNorms.apply,
         "modal": modal_bounds,
     }
+    leading = stack[0].shape[:-1]  # layers, or layers and systems
     try:
-        return norms[method](*stack) / stack[0].shape[-1]
+        found = norms[method](*(part.flatten(0, len(leading) - 1) for part in stack))
     except ValueError:
         for i, system in zip(members, zip(*stack, strict=True), strict=True):
             with naming_block(i), torch.no_grad():
                 gramians_of(*system)
         raise
+    return found.unflatten(0, leading).sum(-1) if len(leading) > 1 else found
 
 
 # --- exact: autograd through the decompositions ------------------------------------------------
