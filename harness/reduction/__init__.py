@@ -5,7 +5,9 @@ from .blocks import decompositions, layers, spectra
 from .gramians import UnusableSystem, energy_rank, gramians
 from .hankel import Decomposition, hankel_singular_values, spectrum
 from .moments import Moments
-from .ranks import METHODS, BlockDecomposition, Method, Scope, ranks
+from .orders import Order
+from .pieces import BlockTruncation
+from .ranks import METHODS, BlockDecomposition, Method, Scope, given_orders, ranks
 from .regularizer import hankel_nuclear_norm, regularizer_flops
 from .stacks import StackDecomposition, StackTruncation
 from .truncate import Keep, truncate
@@ -13,10 +15,12 @@ from .truncate import Keep, truncate
 __all__ = [
     "METHODS",
     "BlockDecomposition",
+    "BlockTruncation",
     "Decomposition",
     "Keep",
     "Method",
     "Moments",
+    "Order",
     "Scope",
     "StackDecomposition",
     "StackTruncation",
@@ -26,6 +30,7 @@ __all__ = [
     "balanced_truncation",
     "decompositions",
     "energy_rank",
+    "given_orders",
     "gramians",
     "hankel_nuclear_norm",
     "hankel_singular_values",

@@ -144,8 +144,9 @@ def _input_scale(layer: Any) -> torch.Tensor | None:
 def _assigned(was: Before, truncation: BlockTruncation) -> Changed:
     """Give a layer its reduced system, or systems, and check that it took them."""
     layer = was.layer
-    stack = isinstance(truncation, StackTruncation)
-    orders = [torch.tensor(truncation.orders)] if stack else []
+    orders = []
+    if isinstance(truncation, StackTruncation):
+        orders = [torch.tensor(truncation.orders)]
     sliced = truncation.modes is not None and hasattr(layer, "keep_modes")
     if sliced:
         layer.keep_modes(truncation.modes, *orders)

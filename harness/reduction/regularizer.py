@@ -35,7 +35,7 @@ from torch.autograd.function import once_differentiable
 from .blocks import layers
 from .circle import gaps
 from .gramians import gramians_of, square_root
-from .orders import order_of, total
+from .orders import Order, order_of, total
 from .parallel import side_by_side, workers
 from .ranks import naming_block
 
@@ -270,8 +270,9 @@ def modal_bounds(eigenvalues: torch.Tensor, B: torch.Tensor, C: torch.Tensor) ->
 # --- what it costs -----------------------------------------------------------------------------
 
 
-def regularizer_flops(n: int, width: int, method: Method) -> float:
-    """FLOPs, to leading order, of one layer's value and gradient in one training step.
+def regularizer_flops(n: Order, width: int, method: Method) -> float:
+    """FLOPs, to leading order, of one layer's value and gradient in one training step; of a stack
+    those of its systems, which share the width.
 
     Counted as in `harness.training.flops.spectrum_flops`: complex arithmetic as four real, a
     Hermitian eigendecomposition 9 n^3, a singular value decomposition 22 n^3; Cholesky n^3 / 3.
@@ -279,6 +280,8 @@ def regularizer_flops(n: int, width: int, method: Method) -> float:
     Raises:
         ValueError: an unknown method.
     """
+    if isinstance(n, tuple):
+        return sum(regularizer_flops(one, width // len(n), method) for one in n)
     gramian, product = 2.0 * n * n * width, 2.0 * n**3
     if method == "exact":
         # L^H R and two roots V s V^H; backward: of the SVD, of L^H R, of two roots, of Gramians
