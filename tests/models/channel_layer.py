@@ -12,10 +12,13 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from harness.models.layers.base import Layer, LayerState, check_state_dim
+from harness.models.specs import LRUSpec
+
 PARAMETERS = ("nu_log", "theta_log", "gamma_log", "B_re", "B_im", "C_re", "C_im")
 
 
-class ChannelLayer(nn.Module):
+class ChannelLayer(Layer):
     """h_k = lambda h_{k-1} + exp(gamma_log) B u_k, y_k = Re(sum C h_k) + D u_k in every channel.
 
     lambda = exp(-exp(nu_log) + i theta). All parameters (H, N) float32, D (H,); the buffer `orders`
@@ -23,6 +26,7 @@ class ChannelLayer(nn.Module):
     padding adds nothing to outputs or gradients.
     """
 
+    ssm_parameters: ClassVar = ("nu_log", "theta_log", "gamma_log", "B_re", "B_im")
     transports: ClassVar = {"B": ("B_re", "B_im"), "C": ("C_re", "C_im")}
     restarts: ClassVar = ("nu_log", "theta_log", "gamma_log")
 
@@ -69,6 +73,17 @@ class ChannelLayer(nn.Module):
         return y[:, :length] + self.D * u
 
     @torch.no_grad()
+    def initial_state(self, sequences: int, device: torch.device | str | None = None) -> LayerState:
+        """No state yet, and the system as it is now."""
+        fixed = tuple(part.to(device) for part in (*self.parts(self.D.dtype), self.D))
+        return LayerState((fixed[0].new_zeros(sequences, *fixed[0].shape),), fixed)
+
+    def step(self, u: torch.Tensor, state: LayerState) -> tuple[torch.Tensor, LayerState]:
+        lam, B, C, D = state.fixed
+        h = lam * state.tensors[0] + B * u[..., None]
+        return (C * h).sum(-1).real + D * u, LayerState((h,), state.fixed)
+
+    @torch.no_grad()
     def system(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(H, N), (H, N, 1), (H, 1, N), complex128."""
         return self.trainable_system()
@@ -103,19 +118,42 @@ class ChannelLayer(nn.Module):
         )
         for name, value in zip(PARAMETERS, values, strict=True):
             setattr(self, name, nn.Parameter(value.to(self.D.dtype).contiguous()))
-        self.orders = orders.to(self.D.device)
+        self.orders = orders.to(self.D.device, copy=True)
 
     @torch.no_grad()
     def keep_modes(self, modes: torch.Tensor, orders: torch.Tensor) -> None:
         for name in PARAMETERS:
             kept = getattr(self, name).take_along_dim(modes.to(self.D.device), 1)
             setattr(self, name, nn.Parameter(kept.contiguous()))
-        self.orders = orders.to(self.D.device)
+        self.orders = orders.to(self.D.device, copy=True)
 
     def resize(self, state_dim: int) -> None:
+        check_state_dim(state_dim)
         for name in PARAMETERS:
             setattr(self, name, nn.Parameter(self.D.new_empty(len(self.D), state_dim)))
 
     @staticmethod
     def state_axis(name: str) -> int:
         return 1
+
+
+class Channels(LRUSpec):
+    """An LRU's spec with channels in the place of its layers, to stand in for it in tests."""
+
+    implementation: ClassVar[str] = "tests.models.channel_layer:ChannelLayer"
+
+    def layer_flops(self, state_dim: int) -> int:
+        """16 N H: a complex product each for decay, B, and half of one for C."""
+        return 16 * state_dim * self.width
+
+    def layer_parameters(self, state_dim: int) -> int:
+        return 7 * state_dim * self.width + self.width
+
+
+STANDS_IN = ("implementation", "layer_flops", "layer_parameters", "capabilities")
+
+
+def stand_in(patch) -> None:
+    """Let specs of kind `lru` be of channels, by a `MonkeyPatch`."""
+    for name in STANDS_IN:
+        patch.setattr(LRUSpec, name, vars(Channels).get(name, getattr(Channels, name)))

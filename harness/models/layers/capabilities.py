@@ -5,7 +5,7 @@ Without torch, since a plan compares the two before any model exists.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 class GivesSystem(Protocol):
     """It holds a diagonal linear system and takes another one in its place.
 
-    Or a stack of S systems, with eigenvalues (S, N), B (S, N, I), C (S, I, N) of I inputs and
-    outputs each, 1 where a system belongs to one channel. A *ragged* stack is padded to its largest
-    order, which is the layer's `state_dim`, and has an attribute `orders`, (S,) integers, the
-    states that each system really keeps.
+    Or a stack of S systems side by side, each of inputs and outputs of its own: eigenvalues (S, N),
+    B (S, N, I), C (S, O, N), with I = O = 1 where a system belongs to one channel. A stack has an
+    attribute `orders`, (S,) int64, a buffer that is stored with the weights: of system s the first
+    `orders[s]` states are there. N, the layer's `state_dim`, is the largest of them; in a *ragged*
+    stack they differ, and the rest is padding: it adds nothing to the output, and its gradients
+    are zero.
     """
 
     def system(self) -> System:
@@ -31,7 +33,8 @@ class GivesSystem(Protocol):
 
     def assign(self, eigenvalues: torch.Tensor, B: torch.Tensor, C: torch.Tensor) -> None:
         """Take over a system of any order. `system` must then be what was assigned; parameters
-        keep their names, and new ones are frozen where the old were."""
+        keep their names, and new ones are frozen where the old were. A stack takes its new
+        `orders` as a fourth argument, and arrays with zeros in their padding."""
 
 
 class GivesGradient(Protocol):
@@ -56,12 +59,14 @@ class GivesSurrogate(Protocol):
 class CarriesMoments(Protocol):
     """It says what becomes of an optimizer's moments where states change their basis.
 
-    `transports` are the names of those of its parameters B_re, B_im (N, H) and C_re, C_im (H, N)
-    whose moments follow, where B = exp(gamma_log) (B_re + i B_im), or without gamma_log if it has
-    none, and C = C_re + i C_im; `restarts` the names of those whose moments start again.
+    `transports` maps "B" and "C" to the names of their real and imaginary parts, whose moments
+    follow: (N, H) and (H, N), in a stack (S, N, I) and (S, O, N), or (S, N) where I or O is 1. What
+    the rows of B are multiplied by before they are those of `system`, (N,) or (S, N), is said by a
+    method `input_scale()`, if by anything. `restarts` names the parameters whose moments start
+    again. A stack also says the axis along which a parameter counts states, `state_axis(name)`.
     """
 
-    transports: ClassVar[tuple[str, ...]]
+    transports: ClassVar[Mapping[str, tuple[str, str]]]
     restarts: ClassVar[tuple[str, ...]]
 
 
@@ -76,7 +81,8 @@ class SlicesModes(Protocol):
     """It can drop modes and leave the bits of the others alone."""
 
     def keep_modes(self, modes: torch.Tensor) -> None:
-        """Keep these states alone, (r,) indices."""
+        """Keep these states alone, (r,) indices; a stack (S, r), padded with 0, and takes its new
+        `orders` as a second argument."""
 
 
 class Capability(Enum):
