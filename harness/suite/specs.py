@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from harness.arms import ARMS, DistillSpec, FullSpec, PostHocSpec, SmallSpec
-from harness.models.specs import AnyModel, LRUSpec, ModelSpec, with_dims
+from harness.arms import ARMS, DistillSpec, FullSpec, SmallSpec
+from harness.models.specs import AnyModel, LRUSpec, with_dims
 from harness.protocols import PROTOCOLS, Name, Protocol
 from harness.spec import MOST_STEPS, Spec
 from harness.tasks.specs import TASK_SPECS
@@ -181,13 +181,8 @@ def canonical(spec: TrialSpec) -> str:
 
 
 __all__ = [
-    "FullSpec",
-    "LRUSpec",
-    "ModelSpec",
-    "PostHocSpec",
     "TaskSpec",
     "TrainingSpec",
     "TrialSpec",
     "canonical",
-    "with_dims",
 ]

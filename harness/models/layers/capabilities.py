@@ -20,21 +20,22 @@ if TYPE_CHECKING:
 class GivesSystem(Protocol):
     """It holds a diagonal linear system and takes another one in its place.
 
-    Or a stack of S systems side by side, each of inputs and outputs of its own: eigenvalues (S, N),
-    B (S, N, I), C (S, O, N), with I = O = 1 where a system belongs to one channel. A stack has an
-    attribute `orders`, (S,) int64, a buffer that is stored with the weights: of system s the first
-    `orders[s]` states are there. N, the layer's `state_dim`, is the largest of them; in a *ragged*
-    stack they differ, and the rest is padding: it adds nothing to the output, and its gradients
-    are zero.
+    Or a stack of S systems side by side, with a buffer `orders`, (S,) int64, the states that each
+    of them keeps: eigenvalues (S, N), B (S, N, I), C (S, O, N), padded to the largest order N, the
+    layer's `state_dim`. I and O are the inputs and outputs of each, 1 where a system belongs to one
+    channel. Being a buffer, the orders go where the weights go. `StateSpaceLayer` of
+    `harness.reduction` says all that a truncation asks.
     """
 
     def system(self) -> System:
         """The system as it is now, without gradients."""
 
-    def assign(self, eigenvalues: torch.Tensor, B: torch.Tensor, C: torch.Tensor) -> None:
-        """Take over a system of any order. `system` must then be what was assigned; parameters
-        keep their names, and new ones are frozen where the old were. A stack takes its new
-        `orders` as a fourth argument, and arrays with zeros in their padding."""
+    def assign(self, *system: torch.Tensor) -> None:
+        """Take over (eigenvalues, B, C) of any order, a stack's new orders (S,) after them.
+
+        `system` must then be what was assigned; parameters keep their names, and new ones are
+        frozen where the old were.
+        """
 
 
 class GivesGradient(Protocol):
@@ -57,14 +58,8 @@ class GivesSurrogate(Protocol):
 
 
 class CarriesMoments(Protocol):
-    """It says what becomes of an optimizer's moments where states change their basis.
-
-    `transports` maps "B" and "C" to the names of their real and imaginary parts, whose moments
-    follow: (N, H) and (H, N), in a stack (S, N, I) and (S, O, N), or (S, N) where I or O is 1. What
-    the rows of B are multiplied by before they are those of `system`, (N,) or (S, N), is said by a
-    method `input_scale()`, if by anything. `restarts` names the parameters whose moments start
-    again. A stack also says the axis along which a parameter counts states, `state_axis(name)`.
-    """
+    """It says what becomes of an optimizer's moments where states change their basis: of which
+    parameters they follow, and of which they start again (see `GivesSystem`)."""
 
     transports: ClassVar[Mapping[str, tuple[str, str]]]
     restarts: ClassVar[tuple[str, ...]]
@@ -80,9 +75,8 @@ class TakesGain(Protocol):
 class SlicesModes(Protocol):
     """It can drop modes and leave the bits of the others alone."""
 
-    def keep_modes(self, modes: torch.Tensor) -> None:
-        """Keep these states alone, (r,) indices; a stack (S, r), padded with 0, and takes its new
-        `orders` as a second argument."""
+    def keep_modes(self, *modes: torch.Tensor) -> None:
+        """Keep these states alone, (r,) indices; of a stack (S, r), and its new orders."""
 
 
 class Capability(Enum):
