@@ -44,7 +44,12 @@ _TRIALS: list[_Column] = [
     ("test_metric", _REAL, "metric", "test metric of the selected model"),
     ("selected_step", _COUNT, "step", "optimizer steps behind the selected model"),
     ("state_dims", _SIZES, "complex states", "N of each block, selected model; see orders"),
-    ("state_dim_mean", _REAL, "complex states", "mean over blocks of N, or of orders"),
+    (
+        "state_dim_mean",
+        _REAL,
+        "complex states",
+        "mean over blocks of N, or of the mean of its orders",
+    ),
     ("state_dim_total", _COUNT, "complex states", "sum over blocks of N, or of orders"),
     (
         "orders",

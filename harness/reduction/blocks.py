@@ -26,7 +26,7 @@ class StateSpaceLayer(Protocol):
       and outputs of its own, and `system()` gives (eigenvalues (S, N), B (S, N, I), C (S, O, N)),
       N = `state_dim` = the largest order. Of system s the first `orders[s]` states are there; the
       rest is padding, which adds nothing to the output and stays so in training. `assign` and
-      `keep_modes` then take the new orders, (r,) int64, as their last argument;
+      `keep_modes` then take the new orders, (S,) int64 on the CPU, as their last argument;
     - `keep_modes(modes)`, to slice its parameters where modes are selected, so that they stay what
       they are to the bit; a stack takes (S, r) indices, padded with 0;
     - `add_gain(gain)`, to add Re(gain) u to its output with a parameter `gain` beside one named D;

@@ -36,7 +36,9 @@ def mean(order: Order) -> float:
 def order_of(layer: Any) -> Order:
     """The order of a layer as it is; a stack says its systems' in `orders`, (S,) integers."""
     orders = getattr(layer, "orders", None)
-    return layer.state_dim if orders is None else tuple(int(n) for n in orders)
+    if orders is None:
+        return layer.state_dim
+    return tuple(map(int, orders.tolist() if hasattr(orders, "tolist") else orders))
 
 
 def regroup(found: Sequence[int], like: Sequence[Order]) -> list[Order]:

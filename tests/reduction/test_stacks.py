@@ -408,3 +408,35 @@ def test_the_nuclear_norm_of_a_stack_is_the_mean_over_its_states(method):
 
 def test_layers_are_found_in_any_model():
     assert [one.state_dim for one in layers(stack())] == [STATES]
+
+
+def test_orders_that_a_layer_did_not_take_are_refused():
+    class Deaf(ChannelLayer):
+        def assign(self, eigenvalues, B, C, orders):
+            super().assign(eigenvalues, B, C, torch.full_like(orders, eigenvalues.shape[1]))
+
+    torch.manual_seed(0)
+    model = nn.Sequential(Deaf(WIDTH, STATES))
+    before = snapshot(model)
+    with pytest.raises(ValueError, match=r"block 0: Deaf.assign was given orders that the layer"):
+        truncate(model, state_dims=[[1, 2, 3, 1, 1]])
+    assert_untouched(model, before)
+    assert model[0].orders.tolist() == [STATES] * WIDTH
+
+
+@pytest.mark.parametrize("keep", ["smallest", "random"])
+def test_ablations_work_on_every_system(keep):
+    model = stack()
+    full = systems(model[0])
+    (t,) = truncate(model, state_dims=3, keep=keep, generator=np.random.default_rng(0))
+    for miss, one in zip(misses(full, systems(model[0])), t.systems, strict=True):
+        assert miss <= one.error_bound * (1 + 1e-9) + 1e-9
+    assert t.order == 3
+
+
+def test_singular_perturbation_needs_a_layer_that_takes_a_gain():
+    model = stack()
+    with pytest.raises(
+        ValueError, match=r"block 0: .* needs a static gain, and ChannelLayer has no"
+    ):
+        truncate(model, state_dims=3, method="singular_perturbation")

@@ -114,7 +114,9 @@ def test_spectra_split_into_those_of_the_systems(whole):
     last = table_of(whole, SPECS["selected"].trial_id, "spectra")[-2:]
     for row, block in zip(last, decompositions(model), strict=True):
         assert tuple(row["orders"]) == block.order
-        parts = torch.tensor(row["hankel_singular_values"], dtype=torch.float64).split(row["orders"])
+        parts = torch.tensor(row["hankel_singular_values"], dtype=torch.float64).split(
+            row["orders"]
+        )
         shares = torch.tensor(row["mode_shares"], dtype=torch.float64).split(row["orders"])
         for hsv, share, one in zip(parts, shares, block.systems, strict=True):
             torch.testing.assert_close(hsv, one.hsv, rtol=1e-6, atol=1e-12)
