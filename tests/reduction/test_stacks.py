@@ -1,5 +1,7 @@
 """Stacks of systems, each of its own order: against the systems one by one, and their equations."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
@@ -313,6 +315,85 @@ def test_moments_follow_the_adjoint_of_every_systems_change_of_basis():
             assert float(inner[0]) == pytest.approx(float(inner[1]), rel=1e-9)
             assert not bool(new[r:].any())
     assert set(after) == {"B_re", "B_im", "C_re", "C_im", "D"}
+
+
+class Groups(nn.Module):
+    """Three systems of two inputs and two outputs, B scaled as by a zero-order hold; C is kept as
+    it stands in `system`, (S, O, N), or `turned`, (S, N, O)."""
+
+    transports: ClassVar = {"B": ("B_re", "B_im"), "C": ("C_re", "C_im")}
+    restarts = ("lam_re", "lam_im")
+
+    def __init__(self, turned=False):
+        super().__init__()
+        self.turned, self.orders = turned, torch.full((3,), 6)
+        lam = torch.polar(torch.rand(3, 6) * 0.4 + 0.5, 6.0 * torch.rand(3, 6)).to(torch.complex128)
+        B, C = torch.randn(2, 3, 6, 2, dtype=torch.complex128)
+        self.put(lam, B, C.mT)
+
+    def put(self, lam, raw, C):
+        for name, value in (("lam", lam), ("B", raw), ("C", C.mT if self.turned else C)):
+            setattr(self, f"{name}_re", nn.Parameter(value.real.contiguous()))
+            setattr(self, f"{name}_im", nn.Parameter(value.imag.contiguous()))
+
+    def part(self, name):
+        return torch.complex(*(getattr(self, f"{name}_{half}").detach() for half in ("re", "im")))
+
+    @property
+    def state_dim(self):
+        return self.lam_re.shape[1]
+
+    def input_scale(self):
+        return zero_order_hold(self.part("lam"))
+
+    def system(self):
+        there = torch.arange(self.state_dim) < self.orders[:, None]
+        B = self.part("B") * torch.where(there, self.input_scale(), 0.0)[..., None]
+        return self.part("lam"), B, self.part("C").mT if self.turned else self.part("C")
+
+    def assign(self, lam, B, C, orders):
+        self.orders = orders
+        lam = torch.where(lam == 0.0, 0.5, lam)
+        self.put(lam, B / zero_order_hold(lam)[..., None], C)
+
+
+def zero_order_hold(lam):
+    """What B is multiplied by, up to the step size, where lam = exp(step * A)."""
+    return (lam - 1.0) / lam.log()
+
+
+def test_systems_of_several_inputs_and_a_complex_scale_carry_their_moments():
+    """The adjoint as above: raw B_full = T (scale' B_reduced) / scale."""
+    torch.manual_seed(0)
+    model = nn.Sequential(Groups())
+    optimizer = stepped(model)
+    before, scale = held(model[0], optimizer), model[0].input_scale()
+    (t,) = truncate(model, state_dims=[[2, 4, 3]], optimizer=optimizer)
+    after, scale_new = held(model[0], optimizer), model[0].input_scale()
+    assert t.orders == (2, 4, 3)
+    for s, one in enumerate(t.systems):
+        r = one.order
+        dB = torch.randn(r, 2, dtype=torch.complex128)
+        dC = torch.randn(2, r, dtype=torch.complex128)
+        full_B = one.T @ (scale_new[s, :r, None] * dB) / scale[s, :, None]
+        for part, full, reduced in (("B", full_B, dB), ("C", dC @ one.W, dC)):
+            old, new = (
+                torch.complex(m[f"{part}_re"]["exp_avg"][s], m[f"{part}_im"]["exp_avg"][s])
+                for m in (before, after)
+            )
+            new = new[:r] if part == "B" else new[:, :r]
+            inner = (old.conj() * full).sum().real, (new.conj() * reduced).sum().real
+            assert inner[0].item() == pytest.approx(inner[1].item(), rel=1e-9)
+
+
+def test_a_layout_that_is_none_is_refused():
+    torch.manual_seed(0)
+    model = nn.Sequential(Groups(turned=True))
+    optimizer = stepped(model)
+    before = snapshot(model, optimizer)
+    with pytest.raises(ValueError, match=r"block 0: C_re must be .* or \(S, N\), not \(3, 6, 2\)"):
+        truncate(model, state_dims=3, optimizer=optimizer)
+    assert_untouched(model, before, optimizer)
 
 
 def test_second_moments_follow_the_squared_adjoint():
