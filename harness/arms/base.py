@@ -71,9 +71,12 @@ class Arm(Spec):
         how = self.model_dump_json(exclude=set(self.timing))
         return tuple((step, how) for step in self.happens(training))
 
-    def ranks(self, systems: Sequence[Any], turn: Turn) -> list[int]:
-        """For each block the order to truncate to, from its `harness.reduction.Decomposition`."""
-        return [len(system.hsv) for system in systems]
+    def ranks(self, systems: Sequence[Any], turn: Turn) -> list[Any]:
+        """For each block the order to truncate to, from its `harness.reduction.Decomposition`.
+
+        For a stack of systems, from its `StackDecomposition`, one order each, or one for all.
+        """
+        return [system.order for system in systems]
 
     @property
     def manner(self) -> dict[str, str]:

@@ -42,11 +42,9 @@ class HankelRegularizedSpec(SizedArm):
         how = f"{self.penalty} {self.weight!r}"
         return ((0, how), *super().acts(training))
 
-    def ranks(self, systems: Sequence[Any], turn: Turn) -> list[int]:
-        from harness.reduction import energy_rank
-
+    def ranks(self, systems: Sequence[Any], turn: Turn) -> list[Any]:
         if self.tau is not None:
-            return [energy_rank(system.hsv, self.tau) for system in systems]
+            return [system.energy_rank(self.tau) for system in systems]
         return self.dims(len(systems))
 
     @property

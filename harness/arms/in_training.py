@@ -96,18 +96,19 @@ class InTrainingSpec(Arm):
         # Equal cuts depend on how many are left.
         return tuple((at, f"{how} {k} of {len(acts)}") for k, (at, how) in enumerate(acts))
 
-    def ranks(self, systems: Sequence[Any], turn: Turn) -> list[int]:
-        from harness.reduction import energy_rank
+    def ranks(self, systems: Sequence[Any], turn: Turn) -> list[Any]:
+        from harness.reduction.orders import each, total
 
-        sizes = [len(system.hsv) for system in systems]
+        now = [system.order for system in systems]
         if self.rule == "energy":
-            ranks = [energy_rank(system.hsv, self.tau) for system in systems]
+            ranks = [system.energy_rank(self.tau) for system in systems]
         elif self.final is None:
-            ranks = [max(1, int(n * (1 - self.fraction))) for n in sizes]
+            ranks = [each(order, lambda n: max(1, int(n * (1 - self.fraction)))) for order in now]
         else:
-            left = turn.of - turn.index
-            ranks = [min(n, round(n - (n - self.final) / left)) for n in sizes]
-        return [r if r < (1 - self.gate) * n else n for r, n in zip(ranks, sizes, strict=True)]
+            final, left = self.final, turn.of - turn.index
+            ranks = [each(order, lambda n: min(n, round(n - (n - final) / left))) for order in now]
+        both = zip(ranks, now, strict=True)
+        return [r if total(r) < (1 - self.gate) * total(n) else n for r, n in both]
 
     @property
     def needs(self) -> tuple[Capability, ...]:

@@ -58,7 +58,7 @@ class PostHocSpec(SizedArm):
     def events(self, steps: int) -> tuple[int, ...]:
         return (0,)
 
-    def ranks(self, systems: Sequence[Any], turn: Turn) -> list[int]:
+    def ranks(self, systems: Sequence[Any], turn: Turn) -> list[Any]:
         from harness.reduction import ranks
 
         sizes: dict[str, Any] = {"tau": self.tau, "mean_dim": self.mean_dim}

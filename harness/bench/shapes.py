@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.models.specs import LRUSpec
-from harness.suite.specs import LRUSpec
 from harness.tasks.base import TaskInfo
 from harness.tools.inputs import shown
 from harness.training.flops import step_flops

@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 from statistics import mean
 from typing import Any
 
+from harness.records.sizes import block_sizes
 from harness.records.states import Damaged
 from harness.records.store import Store
 from harness.suite import Role, Suite, TrialSpec
@@ -193,10 +194,16 @@ class Plan:
         results = [self.result(t.trial_id) for t in matched]
         if any(result is None for result in results):
             return
-        dims = [result["record"]["state_dims"] for result in results if result is not None]
+        records = [result["record"] for result in results if result is not None]
+        dims = [block_sizes(one["state_dims"], one.get("orders")) for one in records]
         if arm.match == "mean":
             dims = [[round(mean(n for one in dims for n in one))] * trial.model.blocks]
-        sized = {**arm.model_dump(), "match": None, "to": None, "state_dims": tuple(dims[0])}
+        sized = {
+            **arm.model_dump(),
+            "match": None,
+            "to": None,
+            "state_dims": tuple(map(round, dims[0])),
+        }
         row.spec = trial.model_copy(update={"arm": type(arm)(**sized)}).resolved()
 
     def _completed(self, trial_id: str) -> bool:

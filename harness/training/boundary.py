@@ -13,11 +13,19 @@ import numpy as np
 
 from harness.arms import Turn
 from harness.models.layers.capabilities import Capability
-from harness.reduction import Decomposition, UnusableSystem, decompositions, truncate
+from harness.reduction import (
+    BlockDecomposition,
+    Order,
+    UnusableSystem,
+    decompositions,
+    given_orders,
+    truncate,
+)
+from harness.reduction.orders import largest
 
 from .evaluate import evaluate
 from .faults import Diverged
-from .flops import spectrum_flops, truncation_flops
+from .flops import all_spectra_flops, block_truncation_flops
 from .run import Run
 from .seeds import stream
 from .selection import consider
@@ -39,7 +47,7 @@ def boundary(run: Run, state: RunState) -> None:
         record_evaluation(run, state, measure(run, state))
 
 
-def act(run: Run, state: RunState) -> list[Decomposition] | None:
+def act(run: Run, state: RunState) -> list[BlockDecomposition] | None:
     """An event of the arm. None where it changed the model, which is evaluated then; else what
     the ranks, which are the present sizes, were made from."""
     arm = run.spec.arm
@@ -56,7 +64,7 @@ def act(run: Run, state: RunState) -> list[Decomposition] | None:
     begun = run.clocks.seconds["truncate"]
     turn = turn_of(run, state)
     decomposed, ranks = ask_for_ranks(run, state, turn)
-    if ranks == state.model.state_dims:
+    if ranks == state.orders:
         if not arm.from_best:
             return decomposed
         record_spectra(run, state, decomposed)
@@ -91,7 +99,7 @@ def roll_back(run: Run, state: RunState, value: float) -> bool:
     kept, sign = state.kept, run.sign
     if kept is None or sign * value >= sign * kept.value - run.spec.arm.tolerance:
         return False
-    before = state.model.state_dims
+    before = state.orders
     with run.clocks("truncate"):
         install(state, kept.tensors, kept.state_dims)
     state.kept, state.stopped = None, True
@@ -100,21 +108,19 @@ def roll_back(run: Run, state: RunState, value: float) -> bool:
     if run.protocol.selects == "best":  # the best of this size is a candidate again
         state.selected, event = kept.selected, None
     val_after = record_evaluation(run, state, validate(run, state), event)
-    rows = [
-        {"block": i, "dim_before": r, "dim_after": n}
-        for i, (r, n) in enumerate(zip(before, kept.state_dims, strict=True))
-    ]
+    rows = [sizes_row(i, r, n) for i, (r, n) in enumerate(zip(before, state.orders, strict=True))]
     record_truncations(state, rows, val_before=value, val_after=val_after, seconds=0.0)
     return True
 
 
-def ask_for_ranks(run: Run, state: RunState, turn: Turn) -> tuple[list[Decomposition], list[int]]:
+def ask_for_ranks(
+    run: Run, state: RunState, turn: Turn
+) -> tuple[list[BlockDecomposition], list[Order]]:
     """What the arm's ranks are made from, and the ranks; the time is the truncation's."""
     with run.clocks("truncate"):
         decomposed = decompositions_of(state)
-        ranks = run.spec.arm.ranks(decomposed, turn)
-    width = run.spec.model.width
-    state.truncation_flops += sum(spectrum_flops(len(one.hsv), width) for one in decomposed)
+        ranks = given_orders(state.orders, run.spec.arm.ranks(decomposed, turn))
+    state.truncation_flops += all_spectra_flops(decomposed)
     return decomposed, ranks
 
 
@@ -122,8 +128,8 @@ def truncation_event(
     run: Run,
     state: RunState,
     turn: Turn,
-    ranks: list[int],
-    decomposed: list[Decomposition],
+    ranks: list[Order],
+    decomposed: list[BlockDecomposition],
     begun: float,
     val_before: float,
 ) -> None:
@@ -131,8 +137,7 @@ def truncation_event(
 
     `begun` is what its clock showed before anything was done for this event.
     """
-    model, arm, H = state.model, run.spec.arm, run.spec.model.width
-    before = model.state_dims
+    model, arm, before = state.model, run.spec.arm, state.orders
     with run.clocks("truncate"):
         done = truncate(
             model,
@@ -147,19 +152,25 @@ def truncation_event(
     val_after = record_evaluation(run, state, validate(run, state), event=val_before)
     changed = iter(done)
     rows: list[dict[str, Any]] = []
-    for i, (n, asked, r) in enumerate(zip(before, ranks, model.state_dims, strict=True)):
+    for i, (n, asked, r) in enumerate(zip(before, ranks, state.orders, strict=True)):
         one = next(changed) if asked != n else None
-        state.truncation_flops += truncation_flops(n, r, H) if one else 0.0
+        state.truncation_flops += block_truncation_flops(decomposed[i], one) if one else 0.0
         kept = {
             "energy_kept": one.energy_kept if one else 1.0,
             "error_bound": one.error_bound if one else 0.0,
         }
-        rows.append({"block": i, "dim_before": n, "dim_after": r, **kept})
+        rows.append({**sizes_row(i, n, r), **kept})
     by_energy = getattr(arm, "rule", "energy") == "energy"
     tau = getattr(arm, "tau", None) if by_energy else None
     record_truncations(
         state, rows, tau=tau, val_before=val_before, val_after=val_after, seconds=seconds
     )
+
+
+def sizes_row(block: int, before: Order, after: Order) -> dict[str, Any]:
+    """What a row of `truncations` says of a block's sizes."""
+    sizes = {"block": block, "dim_before": largest(before), "dim_after": largest(after)}
+    return sizes | ({"orders_after": list(after)} if isinstance(after, tuple) else {})
 
 
 def measure(run: Run, state: RunState) -> float:
@@ -214,7 +225,7 @@ def record_point(state: RunState, split: str, metric: str, value: float, seconds
 
 
 def record_spectra(
-    run: Run, state: RunState, decomposed: list[Decomposition] | None = None
+    run: Run, state: RunState, decomposed: list[BlockDecomposition] | None = None
 ) -> None:
     """Hankel singular values and mode shares of every block, on their own clock; none of layers
     that give no system.
@@ -230,13 +241,14 @@ def record_spectra(
                 "block": i,
                 "hankel_singular_values": one.hsv.tolist(),
                 "mode_shares": one.mode_shares.tolist(),
+                **({"orders": list(one.order)} if isinstance(one.order, tuple) else {}),
             }
             for i, one in enumerate(decomposed or decompositions_of(state))
         ]
     state.spectra.extend(rows)
 
 
-def decompositions_of(state: RunState) -> list[Decomposition]:
+def decompositions_of(state: RunState) -> list[BlockDecomposition]:
     """What the spectra, and a truncation, of the present model need.
 
     Raises:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from harness.arms import DistillSpec, HankelRegularizedSpec
-from harness.reduction import UnusableSystem, hankel_nuclear_norm, regularizer_flops
+from harness.reduction import Order, UnusableSystem, hankel_nuclear_norm, regularizer_flops
 from harness.suite.specs import TrialSpec
 from harness.tasks.base import TaskInfo
 
@@ -33,7 +33,7 @@ class Objective:
         """Leave the gradients in the parameters; the loss, which nothing has waited for."""
         return self.run(model, self.loss, x, y)
 
-    def step_flops(self, state_dims: Sequence[int], batch: int, gains: int = 0) -> int:
+    def step_flops(self, state_dims: Sequence[Order], batch: int, gains: int = 0) -> int:
         """FLOPs of a training step at these sizes, with so many static gains."""
         return int(step_flops(self.spec.model, self.info, state_dims, batch, gains))
 
@@ -52,7 +52,7 @@ class Distillation(Objective):
         both = partial(distillation_loss, self.loss, answers, arm.temperature, arm.alpha)
         return plain(model, both, x, y)
 
-    def step_flops(self, state_dims: Sequence[int], batch: int, gains: int = 0) -> int:
+    def step_flops(self, state_dims: Sequence[Order], batch: int, gains: int = 0) -> int:
         teacher = forward_flops(self.spec.model, self.info, self.spec.model.state_dims)
         return super().step_flops(state_dims, batch, gains) + int(batch * teacher)
 
@@ -70,7 +70,7 @@ class Regularized(Objective):
         (arm.weight * penalty).backward()  # adds to the gradients of the loss
         return loss
 
-    def step_flops(self, state_dims: Sequence[int], batch: int, gains: int = 0) -> int:
+    def step_flops(self, state_dims: Sequence[Order], batch: int, gains: int = 0) -> int:
         width, penalty = self.spec.model.width, self.spec.arm.penalty
         more = sum(regularizer_flops(n, width, penalty) for n in state_dims)
         return super().step_flops(state_dims, batch, gains) + int(more)

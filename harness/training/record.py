@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harness.reduction.orders import Order, largest, mean, total
+
 from . import machine
 from .state import RunState
 
@@ -11,8 +13,8 @@ if TYPE_CHECKING:
     from .trial import Trial
 
 
-def record_of(trial: Trial, state: RunState, status: str, dims: list[int]) -> dict[str, Any]:
-    """The fixed columns of `trials` for a trial that ends so, with these sizes."""
+def record_of(trial: Trial, state: RunState, status: str, orders: list[Order]) -> dict[str, Any]:
+    """The fixed columns of `trials` for a trial that ends so, with blocks of these orders."""
     task = trial.task
     seconds = dict(trial.clocks.seconds)
     selected = state.selected if status == "completed" else None
@@ -39,9 +41,10 @@ def record_of(trial: Trial, state: RunState, status: str, dims: list[int]) -> di
         "val_metric": selected.value if selected else None,
         "test_metric": None,
         "selected_step": selected.step if selected else None,
-        "state_dims": list(dims),
-        "state_dim_mean": sum(dims) / len(dims),
-        "state_dim_total": sum(dims),
+        "state_dims": [largest(order) for order in orders],
+        "state_dim_mean": sum(map(mean, orders)) / len(orders),
+        "state_dim_total": sum(map(total, orders)),
+        **_of_stacks(orders),
         "initial_state_dim": sum(trial.initial_state_dims) / len(trial.initial_state_dims),
         "parameters": sum(p.numel() for p in state.model.parameters()),
         "train_flops": float(state.train_flops),
@@ -70,6 +73,13 @@ def record_of(trial: Trial, state: RunState, status: str, dims: list[int]) -> di
         "git_commit": trial.manifest["git_commit"],
         "data_fingerprint": trial.data_fingerprint,
     }
+
+
+def _of_stacks(orders: list[Order]) -> dict[str, Any]:
+    """The orders of every system, where a block has several; a block of one is a list of one."""
+    if not any(isinstance(order, tuple) for order in orders):
+        return {}
+    return {"orders": [list(o) if isinstance(o, tuple) else [o] for o in orders]}
 
 
 def protocol_seconds(trial: Trial, state: RunState) -> float:

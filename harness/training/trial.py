@@ -292,8 +292,8 @@ class Trial:
                 latency, size = step_latency(model, task, self.device)
             measured |= {"step_latency_seconds": latency, "state_bytes": size}
             self.folder.save_model(model.state_dict(), describe(model))
-        dims = selected.state_dims if selected is not None else state.model.state_dims
-        record = record_of(self, state, status, dims) | measured
+        orders = selected.orders if selected is not None else state.orders
+        record = record_of(self, state, status, orders) | measured
         tid = self.folder.trial_id
         tables = {
             name: [{"trial_id": tid, **row} for row in getattr(state, name)]

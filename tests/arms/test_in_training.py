@@ -1,7 +1,5 @@
 """When and to which ranks an in-training arm truncates."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -9,6 +7,7 @@ from pydantic import ValidationError
 
 from harness.arms import InTrainingSpec, Turn
 from harness.suite import TrainingSpec, TrialSpec
+from tests.reduction.systems import with_hsv
 
 
 def arm(**fields):
@@ -16,7 +15,7 @@ def arm(**fields):
 
 
 def ranks(arm, spectra, turn=None):
-    return arm.ranks([SimpleNamespace(hsv=hsv) for hsv in spectra], turn or Turn())
+    return arm.ranks([with_hsv(*hsv) for hsv in spectra], turn or Turn())
 
 
 @pytest.mark.parametrize(
