@@ -17,13 +17,13 @@ from harness.reduction import Decomposition, UnusableSystem, decompositions, tru
 from .evaluate import evaluate
 from .faults import Diverged
 from .flops import spectrum_flops, truncation_flops
-from .run import Run
+from .context import TrialContext
 from .seeds import stream
 from .selection import consider
 from .state import Kept, RunState, install, snapshot
 
 
-def boundary(run: Run, state: RunState) -> None:
+def boundary(run: TrialContext, state: RunState) -> None:
     """Truncate if it is time and ranks say so; else evaluate if it is time."""
     decomposed = None
     if state.step in run.events and not state.stopped:
@@ -38,7 +38,7 @@ def boundary(run: Run, state: RunState) -> None:
         record_evaluation(run, state, measure(run, state))
 
 
-def act(run: Run, state: RunState) -> list[Decomposition] | None:
+def act(run: TrialContext, state: RunState) -> list[Decomposition] | None:
     """An event of the arm. None where it changed the model, which is evaluated then; else what
     the ranks, which are the present sizes, were made from."""
     arm = run.spec.arm
@@ -71,13 +71,13 @@ def act(run: Run, state: RunState) -> list[Decomposition] | None:
     return None
 
 
-def turn_of(run: Run, state: RunState) -> Turn:
+def turn_of(run: TrialContext, state: RunState) -> Turn:
     """The event that is on, with a generator that depends on seed and step only."""
     seed = stream(run.spec.seed, "truncation", state.step)
     return Turn(run.events.index(state.step), len(run.events), np.random.default_rng(seed))
 
 
-def take_best(run: Run, state: RunState) -> int:
+def take_best(run: TrialContext, state: RunState) -> int:
     """Go back to the best model so far, the newest among the candidates; its steps."""
     record_evaluation(run, state, measure(run, state))
     assert state.selected is not None
@@ -85,7 +85,7 @@ def take_best(run: Run, state: RunState) -> int:
     return state.selected.step
 
 
-def roll_back(run: Run, state: RunState, value: float) -> bool:
+def roll_back(run: TrialContext, state: RunState, value: float) -> bool:
     """Where validation has fallen too far behind the last cut: undo the cut, and cut no more."""
     kept, sign = state.kept, run.sign
     if kept is None or sign * value >= sign * kept.value - run.spec.arm.tolerance:
@@ -107,7 +107,7 @@ def roll_back(run: Run, state: RunState, value: float) -> bool:
     return True
 
 
-def ask_for_ranks(run: Run, state: RunState, turn: Turn) -> tuple[list[Decomposition], list[int]]:
+def ask_for_ranks(run: TrialContext, state: RunState, turn: Turn) -> tuple[list[Decomposition], list[int]]:
     """What the arm's ranks are made from, and the ranks; the time is the truncation's."""
     with run.clocks("truncate"):
         decomposed = decompositions_of(state)
@@ -118,7 +118,7 @@ def ask_for_ranks(run: Run, state: RunState, turn: Turn) -> tuple[list[Decomposi
 
 
 def truncation_event(
-    run: Run,
+    run: TrialContext,
     state: RunState,
     turn: Turn,
     ranks: list[int],
@@ -161,7 +161,7 @@ def truncation_event(
     )
 
 
-def measure(run: Run, state: RunState) -> float:
+def measure(run: TrialContext, state: RunState) -> float:
     """An evaluation as the protocol has it, on its clock: validation, and what else it passes."""
     begun = run.clocks.seconds["evaluate"]
     if run.protocol.trains_pass and state.step > 0:
@@ -173,7 +173,7 @@ def measure(run: Run, state: RunState) -> float:
     return value
 
 
-def validate(run: Run, state: RunState) -> float:
+def validate(run: TrialContext, state: RunState) -> float:
     """The validation metric of the present model.
 
     Raises:
@@ -186,7 +186,7 @@ def validate(run: Run, state: RunState) -> float:
     return value
 
 
-def record_evaluation(run: Run, state: RunState, value: float, event: float | None = None) -> float:
+def record_evaluation(run: TrialContext, state: RunState, value: float, event: float | None = None) -> float:
     """Record a validation, and keep the model if the protocol selects it.
 
     `event` is the value before the truncation that has just been made, if one has.
@@ -213,7 +213,7 @@ def record_point(state: RunState, split: str, metric: str, value: float, seconds
 
 
 def record_spectra(
-    run: Run, state: RunState, decomposed: list[Decomposition] | None = None
+    run: TrialContext, state: RunState, decomposed: list[Decomposition] | None = None
 ) -> None:
     """Hankel singular values and mode shares of every block, on their own clock.
 

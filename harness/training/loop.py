@@ -17,14 +17,14 @@ from harness.models.build import gain_blocks
 from .boundary import boundary
 from .faults import Diverged
 from .optimizer import set_learning_rate
-from .run import Run
+from .context import TrialContext
 from .seeds import stream
 from .state import RunState
 
 CHECK_EVERY = 25  # steps between looks at the loss; each look waits for the device
 
 
-def train(run: Run, state: RunState, behind_boundary: Callable[[], None]) -> None:
+def train(run: TrialContext, state: RunState, behind_boundary: Callable[[], None]) -> None:
     """Bring the state from where it is to its last step; `behind_boundary` may checkpoint.
 
     Raises:
@@ -42,7 +42,7 @@ def train(run: Run, state: RunState, behind_boundary: Callable[[], None]) -> Non
         state.settled = False
 
 
-def advance(run: Run, state: RunState) -> None:
+def advance(run: TrialContext, state: RunState) -> None:
     """Optimizer steps up to the next boundary, or the next look at the loss."""
     losses: list[torch.Tensor] = []
     while not losses or not looks(run, state.step):
@@ -58,7 +58,7 @@ def advance(run: Run, state: RunState) -> None:
         raise Diverged(f"the loss is {total} by step {state.step}")
 
 
-def next_step(run: Run, state: RunState) -> torch.Tensor:
+def next_step(run: TrialContext, state: RunState) -> torch.Tensor:
     """Take one step and have the batch of the next on its way; the loss, not waited for."""
     training = run.spec.training
     x, y = run.feed.take(state.step)
@@ -72,7 +72,7 @@ def next_step(run: Run, state: RunState) -> torch.Tensor:
     return loss
 
 
-def account(run: Run, state: RunState, losses: list[torch.Tensor]) -> float:
+def account(run: TrialContext, state: RunState, losses: list[torch.Tensor]) -> float:
     """Add steps that were taken at the present size to the sums; the sum of their losses."""
     # In double precision, where the sum does not depend on how boundaries cut it.
     total = float(torch.stack(losses).double().sum())
@@ -84,7 +84,7 @@ def account(run: Run, state: RunState, losses: list[torch.Tensor]) -> float:
     return total
 
 
-def offer(run: Run, state: RunState, losses: list[torch.Tensor]) -> None:
+def offer(run: TrialContext, state: RunState, losses: list[torch.Tensor]) -> None:
     """Have the state kept as it is here, its sums up to date; the run itself goes on untouched.
 
     A broken state is not offered: who parts here finds out by itself, as it would have alone.
@@ -94,21 +94,21 @@ def offer(run: Run, state: RunState, losses: list[torch.Tensor]) -> None:
         run.keep(here)
 
 
-def optimizer_step(run: Run, state: RunState, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+def optimizer_step(run: TrialContext, state: RunState, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """One optimizer step; its loss, which nothing has waited for."""
     loss = run.objective.backward(state.model, x, y)
     state.optimizer.step()
     return loss
 
 
-def at_boundary(run: Run, step: int) -> bool:
+def at_boundary(run: TrialContext, step: int) -> bool:
     """Whether something is to be done right after optimizer step `step`."""
     return step in run.events or step % run.spec.training.evaluate_every == 0 or step == run.steps
 
 
-def looks(run: Run, step: int) -> bool:
+def looks(run: TrialContext, step: int) -> bool:
     """Whether the loss is looked at after this step."""
     return at_boundary(run, step) or step % CHECK_EVERY == 0
 
 
-__all__ = ["Run", "train"]
+__all__ = ["train"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .run import Run
+from .context import TrialContext
 from .state import RunState, Selected
 
 
-def consider(run: Run, state: RunState, value: float, event: float | None) -> None:
+def consider(run: TrialContext, state: RunState, value: float, event: float | None) -> None:
     """Keep the present model if the protocol selects it.
 
     value: its validation metric. event: that of the model before the truncation that has just
@@ -30,7 +30,7 @@ def consider(run: Run, state: RunState, value: float, event: float | None) -> No
         raise_bar(run, state, value)
 
 
-def beats(run: Run, state: RunState, value: float) -> bool:
+def beats(run: TrialContext, state: RunState, value: float) -> bool:
     """Whether a value passes the bar; the research code lets ties pass."""
     if state.bar is None:
         return True
@@ -38,7 +38,7 @@ def beats(run: Run, state: RunState, value: float) -> bool:
     return gain >= 0 if run.protocol.selects == "last_record" else gain > 0
 
 
-def raise_bar(run: Run, state: RunState, value: float, anew: bool = False) -> None:
+def raise_bar(run: TrialContext, state: RunState, value: float, anew: bool = False) -> None:
     """The bar becomes the better of itself and the value, or the value."""
     if anew or state.bar is None or run.sign * (value - state.bar) > 0:
         state.bar = value

@@ -30,7 +30,8 @@ from .evaluate import evaluate
 from .faults import Diverged, described, is_fault
 from .graphs import refusal
 from .latency import step_latency
-from .loop import Run, train
+from .context import TrialContext
+from .loop import train
 from .memory import check_memory
 from .optimizer import make_optimizer
 from .parting import keep, part, spec_of
@@ -130,7 +131,7 @@ class Trial:
         self.folder.begin(self.spec.model_dump(mode="json"), self.manifest, self._is_this)
         self._resume(state, time.perf_counter() - self.begun)
         arm = self.spec.arm
-        run = Run(
+        run = TrialContext(
             self.spec,
             task,
             self.device,
@@ -239,7 +240,7 @@ class Trial:
         """Whether the seconds may be compared: this process's, and those of what it parted from."""
         return self.setting.exclusive and (self.forked is None or self.forked["exclusive"])
 
-    def _behind_boundary(self, run: Run, state: RunState) -> None:
+    def _behind_boundary(self, run: TrialContext, state: RunState) -> None:
         self.setting.progress(
             {
                 "trial_id": self.folder.trial_id,

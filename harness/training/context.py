@@ -18,7 +18,7 @@ from .state import RunState
 
 
 @dataclass
-class Run:
+class TrialContext:
     """What stays fixed while the state moves.
 
     `keep` is called with the state right after each step of `keep_at`, its boundary not yet
