@@ -14,7 +14,7 @@ from harness.plan_jobs import PlanJobs
 from harness.records.store import Store
 from harness.suite import TrialSpec, load, override
 from harness.tasks import sources
-from harness.training.trial import Fork, Setting, run_trial
+from harness.training.trial import Execution, Fork, run_trial
 
 SMALL = [
     "training.steps=4",
@@ -63,7 +63,7 @@ def play(plan, rows):
             for job in ready:
                 spec = TrialSpec.model_validate_json(json.dumps(job.spec))
                 fork = Fork(*job.fork) if job.fork else None
-                result = run_trial(spec, plan.store, Setting(fork=fork, keep_at=job.keep_at))
+                result = run_trial(spec, plan.store, Execution(fork=fork, keep_at=job.keep_at))
                 assert result["status"] == "completed", (job.label, result["message"])
                 jobs.done(job.trial_id, Outcome(result["status"], None, 0.0))
 
