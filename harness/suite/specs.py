@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import reduce
-from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, model_validator
+from pydantic import Field, model_validator
 
 from harness.arms import ARMS, DistillSpec, FullSpec, PostHocSpec, SmallSpec
 from harness.arms.base import MOST_BLOCKS, MOST_STEPS, StateDim, StateDims
 from harness.protocols import PROTOCOLS, Name, Protocol
-from harness.spec import Spec
+from harness.spec import Spec, SpecUnion
 from harness.tasks.specs import TASK_SPECS
 
 MOST_EVALUATIONS = 1_000_000  # of one trial: each is a row of its curve
@@ -103,32 +101,29 @@ class TrainingSpec(Spec):
 MODELS: tuple[type[Spec], ...] = (LRUSpec,)
 
 
-def _union(specs: tuple[type[Any], ...], discriminator: str) -> Any:
-    """One of these specs, told apart by a field; a lone spec needs no telling."""
-    if len(specs) == 1:
-        return specs[0]
-    either: Any = reduce(or_, specs)  # type: ignore[arg-type]
-    return Annotated[either, Field(discriminator=discriminator)]
+# Unions that plug-ins join while the program runs; no type checker can read one.
+TASK_UNION = SpecUnion("name", TASK_SPECS)
+MODEL_UNION = SpecUnion("kind", MODELS, default="lru")
+ARM_UNION = SpecUnion("kind", ARMS)
 
-
-if TYPE_CHECKING:  # a union made from a list of specs is nothing that a type checker can read
+if TYPE_CHECKING:
     AnyTask = Any
     AnyModel = Any
     AnyArm = Any
 else:
-    AnyTask = _union(TASK_SPECS, "name")
-    AnyModel = _union(MODELS, "kind")
-    AnyArm = _union(ARMS, "kind")
+    AnyTask = Annotated[Any, TASK_UNION]
+    AnyModel = Annotated[Any, MODEL_UNION]
+    AnyArm = Annotated[Any, ARM_UNION]
 
 
 def TaskSpec(**fields: Any) -> Any:
     """The validated spec of the task called `name`."""
-    return TypeAdapter(AnyTask).validate_python(fields)
+    return TASK_UNION.validate(fields)
 
 
 def ModelSpec(**fields: Any) -> Any:
     """The validated spec of the model of this `kind` (default lru)."""
-    return TypeAdapter(AnyModel).validate_python(fields)
+    return MODEL_UNION.validate(fields)
 
 
 class TrialSpec(Spec):
