@@ -1,5 +1,7 @@
 """The arms: one small file each. `ARMS` is the only place that lists them."""
 
+from harness.spec import SpecUnion
+
 from .base import Arm, Turn
 from .distill import DistillSpec
 from .full import FullSpec
@@ -16,5 +18,6 @@ ARMS = (
     DistillSpec,
     HankelRegularizedSpec,
 )
+ARM_UNION = SpecUnion("kind", ARMS)  # with those of plug-ins
 
-__all__ = ["ARMS", "Arm", "Turn", *(arm.__name__ for arm in ARMS)]
+__all__ = ["ARMS", "ARM_UNION", "Arm", "Turn", *(arm.__name__ for arm in ARMS)]

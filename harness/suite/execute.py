@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.machinery
+import importlib.util
+import linecache
 import os
 import sys
 import traceback
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from harness import plugins
 from harness.inputs import cut, read_bounded
 
 from .explain import explain
@@ -29,16 +33,69 @@ def execute(file: Path) -> types.ModuleType:
         ValueError: one line with the file, and where it can be told the line, and the fault.
         OSError: it cannot be read.
     """
-    source = read_bounded(file, LARGEST_FILE)
-    module = types.ModuleType(f"_suite_{file.stem}")
-    module.__file__ = str(file.absolute())
+    return run_code(file, read_bounded(file, LARGEST_FILE))
+
+
+def run_code(
+    file: Path, source: bytes, beside: Mapping[str, bytes] | None = None
+) -> types.ModuleType:
+    """The module that the source of a file makes; with `beside`, the modules that it may import
+    are those, by their paths below the file's folder, rather than those that lie there.
+
+    Raises:
+        ValueError: as `execute`.
+    """
+    path = file.absolute()
+    module = types.ModuleType(f"_suite_{path.stem}")
+    module.__file__ = str(path)
     sys.modules[module.__name__] = module
     folder = os.getcwd()
-    with answering(file), _left_as_it_was(folder), _importing_from(file.absolute().parent):
+    with (
+        answering(file),
+        _left_as_it_was(folder),
+        _importing_from(path.parent, beside),
+        plugins.reading(path.parent, beside),
+    ):
         # Not by import: its cached bytecode would hide a change of the same second and size.
         code = compile(source, module.__file__, "exec", dont_inherit=True)
         exec(code, vars(module))
     return module
+
+
+class _FromMemory:
+    """Finds and loads the modules of a folder that may not be on this machine."""
+
+    def __init__(self, folder: Path, files: Mapping[str, bytes]):
+        self.folder, self.files = folder, files
+
+    def find_spec(
+        self, name: str, path: Any = None, target: Any = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """As `importlib.abc.MetaPathFinder` has it."""
+        place = name.replace(".", "/")
+        for file in (f"{place}/__init__.py", f"{place}.py"):
+            if file in self.files:
+                spec = importlib.util.spec_from_file_location(
+                    name,
+                    self.folder / file,
+                    loader=self,  # type: ignore[arg-type]
+                    submodule_search_locations=[str(self.folder / place)]
+                    if file.endswith("__init__.py")
+                    else None,
+                )
+                return spec
+        return None
+
+    def create_module(self, spec: Any) -> None:
+        """As any other module."""
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Run its code; tracebacks and `inspect` find the lines."""
+        path = Path(str(module.__file__))
+        source = self.files[path.relative_to(self.folder).as_posix()]
+        lines = source.decode(errors="replace").splitlines(keepends=True)
+        linecache.cache[str(path)] = (len(source), None, lines, str(path))
+        exec(compile(source, str(path), "exec", dont_inherit=True), vars(module))
 
 
 @contextlib.contextmanager
@@ -94,10 +151,15 @@ def _left_as_it_was(folder: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _importing_from(folder: Path) -> Iterator[None]:
-    """Let modules in this folder be imported, and forget them afterwards; write no bytecode."""
+def _importing_from(folder: Path, files: Mapping[str, bytes] | None = None) -> Iterator[None]:
+    """Let modules in this folder be imported, or these `files` of it, and forget them afterwards;
+    write no bytecode."""
     before, path, writes_nothing = set(sys.modules), sys.path, sys.dont_write_bytecode
-    path.insert(0, str(folder))
+    finder: Any = None if files is None else _FromMemory(folder, files)
+    if finder is None:
+        path.insert(0, str(folder))
+    else:
+        sys.meta_path.insert(0, finder)
     sys.dont_write_bytecode = True
     importlib.invalidate_caches()
     try:
@@ -106,7 +168,7 @@ def _importing_from(folder: Path) -> Iterator[None]:
         sys.dont_write_bytecode = writes_nothing
         sys.path = path
         with contextlib.suppress(ValueError):
-            path.remove(str(folder))
+            path.remove(str(folder)) if finder is None else sys.meta_path.remove(finder)
         fresh = [name for name in sys.modules if name not in before]
         own = {name for name in fresh if _lies_in(sys.modules[name], folder)}
         for name in fresh:

@@ -7,10 +7,12 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from harness.arms import ARM_UNION
 from harness.inputs import cut, shown
 from harness.spec import Spec, SpecUnion
+from harness.tasks.specs import TASK_UNION
 
-from .specs import ARM_UNION, MODEL_UNION, TASK_UNION, TrainingSpec, TrialSpec
+from .specs import MODEL_UNION, TrainingSpec, TrialSpec
 from .suite import Comparison, Suite
 
 AnySpec = TypeVar("AnySpec", bound=Spec)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from harness.arms import ARMS, DistillSpec, FullSpec, PostHocSpec, SmallSpec
+from harness.arms import ARM_UNION, DistillSpec, FullSpec, PostHocSpec, SmallSpec
 from harness.arms.base import MOST_BLOCKS, MOST_STEPS, StateDim, StateDims
 from harness.protocols import PROTOCOLS, Name, Protocol
 from harness.spec import Spec, SpecUnion
-from harness.tasks.specs import TASK_SPECS
+from harness.tasks.specs import TASK_UNION
 
 MOST_EVALUATIONS = 1_000_000  # of one trial: each is a row of its curve
 
@@ -101,10 +101,7 @@ class TrainingSpec(Spec):
 MODELS: tuple[type[Spec], ...] = (LRUSpec,)
 
 
-# Unions that plug-ins join while the program runs; no type checker can read one.
-TASK_UNION = SpecUnion("name", TASK_SPECS)
-MODEL_UNION = SpecUnion("kind", MODELS, default="lru")
-ARM_UNION = SpecUnion("kind", ARMS)
+MODEL_UNION = SpecUnion("kind", MODELS, default="lru")  # with those of plug-ins
 
 if TYPE_CHECKING:
     AnyTask = Any
