@@ -25,6 +25,14 @@ from harness.inputs import cut
 
 ENTRY_POINTS = "harness.plugins"  # the group in which an installed package names its modules
 
+# Bounds far beyond any machine, so that a slip of the pen is refused before it costs anything.
+MOST_STATES, MOST_BLOCKS, MOST_STEPS = 65_536, 1_000, 1_000_000_000
+
+StateDim = Annotated[int, Field(ge=1, le=MOST_STATES)]
+StateDims = Annotated[
+    tuple[StateDim, ...], Field(strict=False, min_length=1, max_length=MOST_BLOCKS)
+]
+
 
 class Spec(BaseModel):
     """A frozen value; a wrong field, type or range raises pydantic's `ValidationError`.
@@ -129,7 +137,7 @@ def tag_of(spec: type[BaseModel], field: str) -> str:
     found = spec.model_fields.get(field)
     values = get_args(found.annotation) if found is not None else ()
     if len(values) != 1 or not isinstance(values[0], str):
-        raise ValueError(f"class {_where(spec)} needs a field `{field}: Literal[\"ITS_NAME\"]`")
+        raise ValueError(f'class {_where(spec)} needs a field `{field}: Literal["ITS_NAME"]`')
     return values[0]
 
 

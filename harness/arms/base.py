@@ -8,19 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
-from pydantic import Field
-
+from harness.models.layers.capabilities import Capability
 from harness.spec import Spec
-
-# Bounds far beyond any machine, so that a slip of the pen is refused before it costs anything.
-MOST_STATES, MOST_BLOCKS, MOST_STEPS = 65_536, 1_000, 1_000_000_000
-
-StateDim = Annotated[int, Field(ge=1, le=MOST_STATES)]
-StateDims = Annotated[
-    tuple[StateDim, ...], Field(strict=False, min_length=1, max_length=MOST_BLOCKS)
-]
 
 
 class Training(Protocol):
@@ -88,6 +79,11 @@ class Arm(Spec):
     def manner(self) -> dict[str, str]:
         """How a truncation is done: arguments of `harness.reduction.truncate`."""
         return {"moments": "reset"}
+
+    @property
+    def needs(self) -> tuple[Capability, ...]:
+        """What the model's layers must be able to do; checked before anything starts."""
+        return ()
 
     def train_steps(self, steps: int) -> int:
         """How many optimizer steps this arm's own training takes."""

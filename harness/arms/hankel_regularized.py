@@ -7,6 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from harness.models.layers.capabilities import Capability
+
 from .base import Training, Turn
 from .sized import SizedArm
 
@@ -46,3 +48,7 @@ class HankelRegularizedSpec(SizedArm):
         if self.tau is not None:
             return [energy_rank(system.hsv, self.tau) for system in systems]
         return self.dims(len(systems))
+
+    @property
+    def needs(self) -> tuple[Capability, ...]:
+        return (Capability.SYSTEM, Capability.GRADIENT)

@@ -7,9 +7,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from harness.models.layers.capabilities import Capability
 from harness.protocols import PROTOCOLS
+from harness.spec import StateDim
 
-from .base import Arm, StateDim, Training, Turn
+from .base import Arm, Training, Turn
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -106,6 +108,11 @@ class InTrainingSpec(Arm):
             left = turn.of - turn.index
             ranks = [min(n, round(n - (n - self.final) / left)) for n in sizes]
         return [r if r < (1 - self.gate) * n else n for r, n in zip(ranks, sizes, strict=True)]
+
+    @property
+    def needs(self) -> tuple[Capability, ...]:
+        transports = self.moments == "transport"
+        return (Capability.SYSTEM, *([Capability.MOMENTS] if transports else []))
 
     @property
     def manner(self) -> dict[str, str]:

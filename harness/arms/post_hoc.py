@@ -7,7 +7,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from .base import MOST_STATES, MOST_STEPS, Turn
+from harness.models.layers.capabilities import Capability
+from harness.spec import MOST_STATES, MOST_STEPS
+
+from .base import Turn
 from .sized import SizedArm
 
 
@@ -64,6 +67,11 @@ class PostHocSpec(SizedArm):
         return ranks(
             systems, method=self.method, scope=self.scope, generator=turn.generator, **sizes
         )
+
+    @property
+    def needs(self) -> tuple[Capability, ...]:
+        gain = self.method == "singular_perturbation"
+        return (Capability.SYSTEM, *([Capability.GAIN] if gain else []))
 
     @property
     def manner(self) -> dict[str, str]:

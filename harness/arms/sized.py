@@ -6,7 +6,9 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from .base import Arm, StateDims
+from harness.spec import StateDims
+
+from .base import Arm
 from .in_training import InTrainingSpec
 
 

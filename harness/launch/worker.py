@@ -40,9 +40,10 @@ class TrialWorker:
         self.unfit: tuple[str, str] | None = None
         try:
             import harness.training.trial  # noqa: F401  pays for torch before the first trial
-            from harness.models.scans import warm_up
+            from harness.models.specs import MODELS
 
-            warm_up()
+            for model in MODELS:
+                model.layer_class().warm_up()
         except Exception as error:
             self.unfit = _unfit(error)
 

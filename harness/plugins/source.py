@@ -110,7 +110,9 @@ def digest(files: Mapping[str, bytes]) -> str:
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     if len(sums) == 1:
         return next(iter(sums.values()))
-    return hashlib.sha256("".join(f"{n}\0{s}\n" for n, s in sorted(sums.items())).encode()).hexdigest()
+    return hashlib.sha256(
+        "".join(f"{n}\0{s}\n" for n, s in sorted(sums.items())).encode()
+    ).hexdigest()
 
 
 def _of_no_file(target: Callable[..., Any]) -> Source:
@@ -146,7 +148,9 @@ def _with_imports(main: str, now: Reading) -> dict[str, bytes]:
             continue
         files[name] = content
         if sum(map(len, files.values())) > LARGEST_SOURCE:
-            raise ValueError(f"{cut(main)} imports more than {LARGEST_SOURCE / 2**20:g} MiB of code")
+            raise ValueError(
+                f"{cut(main)} imports more than {LARGEST_SOURCE / 2**20:g} MiB of code"
+            )
         todo += _imported(content, name)
     return files
 

@@ -37,7 +37,9 @@ def bring(name: str, anew: bool = False) -> str:
             _load(path)
         return str(path)
     if not _MODULE.fullmatch(name):
-        raise ValueError(f"a plug-in is FILE.py or the name of an installed module, not {shown(name)}")
+        raise ValueError(
+            f"a plug-in is FILE.py or the name of an installed module, not {shown(name)}"
+        )
     with answering(Path(name)):
         importlib.import_module(name)
     return name
@@ -61,10 +63,15 @@ def listed(source: bytes) -> list[str]:
     out: their code is loaded before that of the suite, whose comparisons name its kinds."""
     found: list[str] = []
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("Suite", "Study"):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in (
+            "Suite",
+            "Study",
+        ):
             values = [word.value for word in node.keywords if word.arg == "plugins"]
             items = [item for value in values for item in getattr(value, "elts", ())]
-            found += [i.value for i in items if isinstance(i, ast.Constant) and isinstance(i.value, str)]
+            found += [
+                i.value for i in items if isinstance(i, ast.Constant) and isinstance(i.value, str)
+            ]
     return found
 
 

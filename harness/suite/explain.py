@@ -9,10 +9,11 @@ from pydantic import BaseModel, ValidationError
 
 from harness.arms import ARM_UNION
 from harness.inputs import cut, shown
+from harness.models.specs import MODEL_UNION
 from harness.spec import Spec, SpecUnion
 from harness.tasks.specs import TASK_UNION
 
-from .specs import MODEL_UNION, TrainingSpec, TrialSpec
+from .specs import TrainingSpec, TrialSpec
 from .suite import Comparison, Suite
 
 AnySpec = TypeVar("AnySpec", bound=Spec)

@@ -9,66 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from harness.arms import ARM_UNION, DistillSpec, FullSpec, PostHocSpec, SmallSpec
-from harness.arms.base import MOST_BLOCKS, MOST_STEPS, StateDim, StateDims
+from harness.models.specs import AnyModel, LRUSpec, ModelSpec, with_dims
 from harness.protocols import PROTOCOLS, Name, Protocol
-from harness.spec import Spec, SpecUnion
+from harness.spec import MOST_STEPS, Spec
 from harness.tasks.specs import TASK_UNION
 
 MOST_EVALUATIONS = 1_000_000  # of one trial: each is a row of its curve
-
-
-class LRUSpec(Spec):
-    """An LRU backbone. `state_dim` is N of every block, or one N per block. Dropout draws a mask
-    for `each` example, or one `shared` by the whole batch, as the published code does.
-
-    How it is computed, rather than what: `backend` of the scan (see `harness.models.scans`), what
-    its backward pass is to `remember`, and the `precision` of products (the recurrence is always
-    in float32).
-    """
-
-    kind: Literal["lru"] = "lru"
-    blocks: Annotated[int, Field(ge=1, le=MOST_BLOCKS)] = 2
-    width: Annotated[int, Field(ge=1, le=65_536)] = 32
-    state_dim: StateDim | StateDims = 64
-    r_min: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
-    r_max: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.999
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    dropout_mask: Literal["each", "shared"] = "each"
-    norm: Literal["batch", "ema_batch", "none"] = "batch"
-    mixer: Literal["glu", "linear"] = "glu"
-    backend: Literal["auto", "reference", "toeplitz", "scan", "associative", "triton"] = "auto"
-    remember: Literal["auto", "states", "boundaries"] = "auto"
-    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _equal_sizes_are_one(cls, values: Any) -> Any:
-        # [64, 64] and 64 are the same model, so they must have the same identity.
-        if isinstance(values, cls):
-            values = dict(values)
-        if isinstance(values, dict) and isinstance(values.get("state_dim"), list | tuple):
-            dims = list(values["state_dim"])
-            same = all(type(n) is int and n == dims[0] for n in dims)
-            if dims and same and len(dims) == values.get("blocks", 2):
-                return {**values, "state_dim": dims[0]}
-        return values
-
-    @model_validator(mode="after")
-    def _fits(self) -> LRUSpec:
-        if not isinstance(self.state_dim, int) and len(self.state_dim) != self.blocks:
-            raise ValueError(
-                f"state_dim lists {len(self.state_dim)} sizes for {self.blocks} blocks"
-            )
-        if self.r_max <= self.r_min:
-            raise ValueError(f"r_max {self.r_max} must be above r_min {self.r_min}")
-        return self
-
-    @property
-    def state_dims(self) -> tuple[int, ...]:
-        """N of every block."""
-        if isinstance(self.state_dim, int):
-            return (self.state_dim,) * self.blocks
-        return self.state_dim
 
 
 class TrainingSpec(Spec):
@@ -98,29 +44,17 @@ class TrainingSpec(Spec):
         return self
 
 
-MODELS: tuple[type[Spec], ...] = (LRUSpec,)
-
-
-MODEL_UNION = SpecUnion("kind", MODELS, default="lru")  # with those of plug-ins
-
 if TYPE_CHECKING:
     AnyTask = Any
-    AnyModel = Any
     AnyArm = Any
 else:
     AnyTask = Annotated[Any, TASK_UNION]
-    AnyModel = Annotated[Any, MODEL_UNION]
     AnyArm = Annotated[Any, ARM_UNION]
 
 
 def TaskSpec(**fields: Any) -> Any:
     """The validated spec of the task called `name`."""
     return TASK_UNION.validate(fields)
-
-
-def ModelSpec(**fields: Any) -> Any:
-    """The validated spec of the model of this `kind` (default lru)."""
-    return MODEL_UNION.validate(fields)
 
 
 class TrialSpec(Spec):
@@ -147,6 +81,11 @@ class TrialSpec(Spec):
     def _arm_fits(self) -> TrialSpec:
         arm, model = self.arm, self.model
         arm.happens(self.training)
+        lacking = next((one for one in arm.needs if one not in model.capabilities), None)
+        if lacking is not None:
+            raise ValueError(
+                f"arm {arm.kind} needs a layer that {lacking.does}; {model.kind} {lacking.lacks}"
+            )
         dims = getattr(arm, "state_dims", None)
         if dims is not None and len(dims) not in (1, model.blocks):
             raise ValueError(f"arm.state_dims lists {len(dims)} for {model.blocks} blocks")
@@ -210,11 +149,6 @@ class TrialSpec(Spec):
     def trial_id(self) -> str:
         """16 hex digits of the SHA-256 of the canonical JSON without default-valued fields."""
         return hashlib.sha256(canonical(self).encode()).hexdigest()[:16]
-
-
-def with_dims(model: Any, dims: list[int]) -> Any:
-    """The model's spec at these state dimensions, one per block."""
-    return ModelSpec(**{**model.model_dump(), "state_dim": dims})
 
 
 def deciding(spec: TrialSpec, *but: str) -> dict[str, Any]:

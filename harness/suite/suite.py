@@ -9,10 +9,11 @@ from pydantic import Field, field_validator, model_validator
 
 from harness.arms import Arm, InTrainingSpec
 from harness.inputs import cut, shown
+from harness.models.specs import AnyModel, LRUSpec
 from harness.spec import Spec
 
 from .names import checked_label, checked_name, checked_text
-from .specs import AnyArm, AnyModel, AnyTask, LRUSpec, TrainingSpec, TrialSpec
+from .specs import AnyArm, AnyTask, TrainingSpec, TrialSpec
 
 # Every trial is a folder of its own.
 MOST_TRIALS, MOST_ROWS, MOST_SEEDS = 100_000, 10_000, 10_000

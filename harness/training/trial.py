@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from harness import tasks
 from harness.models import Backbone, build
 from harness.models.backbone import choices
-from harness.models.build import describe
+from harness.models.description import describe
 from harness.models.precision import set_products
-from harness.models.scans import Choice, warm_up
+from harness.models.scans import Choice
 from harness.records.store import Store, TrialDir
 from harness.suite.explain import explain, validated
 from harness.suite.specs import TrialSpec
@@ -121,7 +121,7 @@ class Trial:
         if refusal(spec, self.task.info, self.device) is None:
             self.manifest["identity"]["cuda_graphs"] = True
         self._check(self.task)
-        warm_up()
+        spec.model.layer_class().warm_up()
         self.state = self._fresh(self.task)
 
     def run(self) -> dict[str, Any]:
@@ -194,7 +194,7 @@ class Trial:
         return RunState(model, make_optimizer(model, self.spec.training))
 
     def choices(self, state_dims: Sequence[int]) -> list[Choice]:
-        """What computes each block's scan at these sizes."""
+        """What computes each layer at these sizes."""
         batch = self.spec.training.batch_size
         return choices(self.spec.model, self.spec.task.info, state_dims, batch, self.device)
 
