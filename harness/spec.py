@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import operator
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Self, Union, get_args
+from typing import Annotated, Any, ClassVar, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -105,7 +106,9 @@ class SpecUnion:
     def union(self) -> Any:
         """The specs that there are now, as a type."""
         specs = tuple(self.specs.values())
-        return Annotated[Union[specs], Field(discriminator=self.field)] if specs[1:] else specs[0]
+        if not specs[1:]:
+            return specs[0]
+        return Annotated[functools.reduce(operator.or_, specs), Field(discriminator=self.field)]
 
     def validate(self, value: Any) -> Any:
         """The spec that a dict, or a spec, stands for. Raises pydantic's ValidationError."""
@@ -125,7 +128,19 @@ class SpecUnion:
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
-        return core_schema.no_info_plain_validator_function(self.validate)
+        return core_schema.no_info_plain_validator_function(
+            self.validate,
+            serialization=core_schema.wrap_serializer_function_ser_schema(
+                self._serialize, schema=core_schema.any_schema()
+            ),
+        )
+
+    def _serialize(self, value: Any, handler: Any) -> Any:
+        # Even where it equals its field's default, no spec is known without it.
+        found, tag = handler(value), getattr(value, self.field, None)
+        if not isinstance(found, dict) or tag in (None, self.default):
+            return found
+        return {self.field: tag, **found}
 
 
 def tag_of(spec: type[BaseModel], field: str) -> str:
@@ -141,19 +156,23 @@ def tag_of(spec: type[BaseModel], field: str) -> str:
     return values[0]
 
 
-@functools.cache
-def load_installed() -> tuple[str, ...]:
+_faults: list[str] | None = None  # of installed plug-ins; None before anything asked for them
+
+
+def load_installed() -> list[str]:
     """Import what installed packages name in the group `harness.plugins`, once.
 
     Returns one line for each that cannot be imported. That breaks no command which needs none of
     it; who misses something repeats these lines.
     """
-    faults = []
-    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
-        try:
-            point.load()
-        except Exception as error:
-            said = cut(f"{type(error).__name__}: {error}")
-            package = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
-            faults.append(f"the plug-in {point.name} of package {package} does not load: {said}")
-    return tuple(faults)
+    global _faults
+    if _faults is None:
+        _faults = []  # at once: what is imported here may ask, too
+        for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+            try:
+                point.load()
+            except (Exception, SystemExit) as error:
+                said = cut(f"{type(error).__name__}: {error}")
+                package = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+                _faults.append(f"plug-in {point.name} of package {package} does not load: {said}")
+    return _faults

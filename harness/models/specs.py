@@ -32,7 +32,8 @@ class BackboneSpec(Spec):
     float32).
     """
 
-    implementation: ClassVar[str]  # the layer's class, as MODULE:CLASS
+    implementation: ClassVar[Any]  # the layer's class, or its name as MODULE:CLASS
+    layer_options: ClassVar[tuple[str, ...]] = ()  # fields that its constructor takes by name
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
 
     kind: str
@@ -76,6 +77,8 @@ class BackboneSpec(Spec):
     @classmethod
     def layer_class(cls) -> type[Layer]:
         """The class of the layers; imports torch."""
+        if not isinstance(cls.implementation, str):
+            return cls.implementation
         module, _, name = cls.implementation.partition(":")
         return getattr(importlib.import_module(module), name)
 

@@ -51,9 +51,9 @@ def arm(cls: type[Any]) -> type[Any]:
     Raises:
         ValueError: it is none, its kind is missing or taken, or a field has no default.
     """
-    _check_base(cls, Arm, "arm")
-    _check_fields(cls, "arm", "kind")
-    _enter("arm", tag_of(cls, "kind"), cls, ARM_UNION.specs)
+    check_base(cls, Arm, "arm")
+    check_fields(cls, "arm", "kind")
+    enter("arm", tag_of(cls, "kind"), cls, ARM_UNION.specs)
     ARM_UNION.add(cls)
     return cls
 
@@ -68,8 +68,8 @@ def task(cls: type[Any]) -> type[Any]:
         ValueError: it is none, says no info, metric or implementation, its name is missing or
             taken, or a field has no default.
     """
-    _check_base(cls, TaskSpecBase, "task")
-    _check_fields(cls, "task", "name")
+    check_base(cls, TaskSpecBase, "task")
+    check_fields(cls, "task", "name")
     name = tag_of(cls, "name")
     for said in ("family", "metric", "origin", "implementation"):
         if not hasattr(cls, said):
@@ -79,7 +79,7 @@ def task(cls: type[Any]) -> type[Any]:
         raise ValueError(f"task {name} has the metric {shown(cls.metric)}; there are {known}")
     if cls.info is TaskSpecBase.info:
         raise ValueError(f"task {name} does not say its `info`, the shapes that a model needs")
-    _enter("task", name, cls, TASK_UNION.specs)
+    enter("task", name, cls, TASK_UNION.specs)
     TASK_UNION.add(cls)
     return cls
 
@@ -94,7 +94,8 @@ def plugins() -> list[Plugin]:
     return list(_plugins.values())
 
 
-def _check_base(cls: Any, base: type, what: What) -> None:
+def check_base(cls: Any, base: type, what: What) -> None:
+    """Raise ValueError for what is no class derived from `base`."""
     if not (isinstance(cls, type) and issubclass(cls, base)):
         kind = "class" if isinstance(cls, type) else type(cls).__name__
         named = cut(getattr(cls, "__name__", shown(cls)))
@@ -104,13 +105,14 @@ def _check_base(cls: Any, base: type, what: What) -> None:
         )
 
 
-def _check_fields(spec: type[Spec], what: What, tag: str) -> None:
+def check_fields(spec: type[Spec], what: What, tag: str) -> None:
+    """Raise ValueError for a field without a default, beside the one that names the plug-in."""
     for name, one in spec.model_fields.items():
         if name != tag and one.is_required():
             raise ValueError(f"{what} {spec.__name__}: field `{name}` needs a default")
 
 
-def _enter(what: What, name: str, target: Callable[..., Any], taken: Iterable[str]) -> None:
+def enter(what: What, name: str, target: Callable[..., Any], taken: Iterable[str]) -> None:
     """Register under a name, in the place of an earlier state of the same code.
 
     Raises:
