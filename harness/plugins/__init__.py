@@ -4,7 +4,8 @@ A decorator registers a class, or a function, under its own name. Where its code
 it: that is recorded with every trial that uses it, and sent to the workers.
 """
 
+from .layers import layer
 from .registry import Plugin, arm, find, plugins, task
 from .source import Source, reading
 
-__all__ = ["Plugin", "Source", "arm", "find", "plugins", "reading", "task"]
+__all__ = ["Plugin", "Source", "arm", "find", "layer", "plugins", "reading", "task"]

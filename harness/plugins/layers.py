@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import typing
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
-from pydantic import ConfigDict, create_model
+from pydantic import create_model
 
 from harness.models.layers.capabilities import capabilities
 from harness.models.specs import MODEL_UNION, BackboneSpec
@@ -91,5 +91,7 @@ def _options(cls: type[Any], kind: str) -> dict[str, tuple[Any, Any]]:
         if one.default is one.empty or one.name not in types:
             raise ValueError(f"layer {kind}: option {one.name} needs {wants}")
         if one.name in BackboneSpec.model_fields:
-            raise ValueError(f"layer {kind}: option {one.name} is a field of every model: rename it")
+            raise ValueError(
+                f"layer {kind}: option {one.name} is a field of every model: rename it"
+            )
     return {one.name: (types[one.name], one.default) for one in given[2:]}

@@ -115,6 +115,43 @@ def digest(files: Mapping[str, bytes]) -> str:
     ).hexdigest()
 
 
+def listed(source: bytes) -> list[str]:
+    """What the suites and studies in a source list as their `plugins`, as far as they are written
+    out: their code is loaded before that of the suite, whose comparisons name its kinds."""
+    found: list[str] = []
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []  # which executing it says better
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in (
+            "Suite",
+            "Study",
+        ):
+            values = [word.value for word in node.keywords if word.arg == "plugins"]
+            items = [item for value in values for item in getattr(value, "elts", ())]
+            found += [
+                i.value for i in items if isinstance(i, ast.Constant) and isinstance(i.value, str)
+            ]
+    return found
+
+
+def sent_file(path: Path) -> tuple[bytes, Mapping[str, bytes]] | None:
+    """The content of a file, and of those beside it, where the code that is executed now was sent
+    by a driver; None where it comes from this machine.
+
+    Raises:
+        ValueError: this file was not sent.
+    """
+    now = _reading.get()
+    if now is None or now.files is None:
+        return None
+    name = path.relative_to(now.folder).as_posix() if path.is_relative_to(now.folder) else ""
+    if name not in now.files:
+        raise ValueError(f"{cut(str(path))} does not lie beside the suite: it was not sent here")
+    return now.files[name], now.files
+
+
 def _of_no_file(target: Callable[..., Any]) -> Source:
     """Code that was typed in, in a cell of a notebook say: it runs in this process alone."""
     try:
@@ -137,7 +174,8 @@ def _distribution(module: str) -> importlib.metadata.Distribution | None:
 
 
 def _with_imports(main: str, now: Reading) -> dict[str, bytes]:
-    """The content of a file and, in turn, of the modules beside it that it imports, by path."""
+    """The content of a file and, in turn, of the modules beside it that it imports, and of the
+    plug-ins that it lists, by path."""
     parents = [str(parent / "__init__.py") for parent in PurePosixPath(main).parents]
     files: dict[str, bytes] = {}
     todo = [main, *parents[:-1]]
@@ -151,7 +189,7 @@ def _with_imports(main: str, now: Reading) -> dict[str, bytes]:
             raise ValueError(
                 f"{cut(main)} imports more than {LARGEST_SOURCE / 2**20:g} MiB of code"
             )
-        todo += _imported(content, name)
+        todo += [*listed(content), *_imported(content, name)]
     return files
 
 

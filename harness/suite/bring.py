@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from harness import plugins
 from harness.inputs import cut, os_reason, shown
 from harness.plugins import Source
-from harness.plugins.source import digest
+from harness.plugins.source import digest, listed, sent_file
 from harness.tasks.own.content import located, relative_to
 
-from .execute import answering, execute, run_code
+from .execute import answering, execute, importing_from, run_code
 
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _brought: set[str] = set()  # absolute paths of files, SHA-256 of what a driver sent
@@ -31,6 +33,9 @@ def bring(name: str, anew: bool = False) -> str:
     """
     if name.endswith(".py"):
         path = located(name, "the plug-in")
+        if (sent := sent_file(path)) is not None:
+            run_code(path, *sent)
+            return str(path)
         if not path.is_file():
             raise ValueError(f"no plug-in file {cut(str(path))}")
         if anew or str(path) not in _brought:
@@ -47,32 +52,21 @@ def bring(name: str, anew: bool = False) -> str:
 
 def _load(path: Path) -> None:
     before = plugins.plugins()
+    _brought.add(str(path))  # at once: a suite's own file may list itself
     try:
         with relative_to(path.parent):
             execute(path)
+        if all(one in before for one in plugins.plugins()):
+            raise ValueError(
+                f"{cut(str(path))} registers no plug-in: harness.layer, .arm, .task and .rank_rule "
+                "are the decorators"
+            )
     except OSError as error:
+        _brought.discard(str(path))
         raise ValueError(f"cannot read {os_reason(error)}") from None
-    if all(one in before for one in plugins.plugins()):
-        raise ValueError(f"{cut(str(path))} registers no plug-in: harness.layer, .arm, .task and "
-                         ".rank_rule are the decorators")  # fmt: skip
-    _brought.add(str(path))
-
-
-def listed(source: bytes) -> list[str]:
-    """What the suites and studies in a source list as their `plugins`, as far as they are written
-    out: their code is loaded before that of the suite, whose comparisons name its kinds."""
-    found: list[str] = []
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in (
-            "Suite",
-            "Study",
-        ):
-            values = [word.value for word in node.keywords if word.arg == "plugins"]
-            items = [item for value in values for item in getattr(value, "elts", ())]
-            found += [
-                i.value for i in items if isinstance(i, ast.Constant) and isinstance(i.value, str)
-            ]
-    return found
+    except ValueError:
+        _brought.discard(str(path))
+        raise
 
 
 def receive(sources: Iterable[Source]) -> None:
@@ -102,8 +96,35 @@ def receive(sources: Iterable[Source]) -> None:
 
 
 def _run(path: Path, source: Source) -> None:
+    folder = Path(source.folder)
     if source.module:
-        with importing(Path(source.folder), source.files):
+        with (
+            answering(path),
+            importing_from(folder, source.files),
+            plugins.reading(folder, source.files),
+        ):
             importlib.import_module(source.module)
-    else:
-        run_code(path, source.files[source.file], source.files)
+        return
+    files = source.files
+    for name in listed(files[source.file]):
+        if name in files:
+            run_code(folder / name, files[name], files)
+    run_code(path, files[source.file], files)
+
+
+def with_plugins(values: Any) -> Any:
+    """What a suite or study is validated from, with its plug-ins loaded, files by absolute path.
+
+    Raises:
+        ValueError: as `bring`.
+    """
+    names = values.get("plugins") if isinstance(values, dict) else None
+    if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
+        return {**values, "plugins": tuple(bring(name) for name in names)}
+    return values
+
+
+# Left out of records where there are none, as in those from before there were plug-ins.
+Plugins = Annotated[
+    tuple[str, ...], Field(strict=False, max_length=100, exclude_if=lambda names: not names)
+]

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.machinery
-import importlib.util
-import linecache
 import os
 import sys
 import traceback
@@ -21,6 +18,7 @@ from harness import plugins
 from harness.inputs import cut, read_bounded
 
 from .explain import explain
+from .memory_modules import FromMemory
 
 LARGEST_FILE = 16 * 2**20  # bytes
 
@@ -53,49 +51,13 @@ def run_code(
     with (
         answering(file),
         _left_as_it_was(folder),
-        _importing_from(path.parent, beside),
+        importing_from(path.parent, beside),
         plugins.reading(path.parent, beside),
     ):
         # Not by import: its cached bytecode would hide a change of the same second and size.
         code = compile(source, module.__file__, "exec", dont_inherit=True)
         exec(code, vars(module))
     return module
-
-
-class _FromMemory:
-    """Finds and loads the modules of a folder that may not be on this machine."""
-
-    def __init__(self, folder: Path, files: Mapping[str, bytes]):
-        self.folder, self.files = folder, files
-
-    def find_spec(
-        self, name: str, path: Any = None, target: Any = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        """As `importlib.abc.MetaPathFinder` has it."""
-        place = name.replace(".", "/")
-        for file in (f"{place}/__init__.py", f"{place}.py"):
-            if file in self.files:
-                spec = importlib.util.spec_from_file_location(
-                    name,
-                    self.folder / file,
-                    loader=self,  # type: ignore[arg-type]
-                    submodule_search_locations=[str(self.folder / place)]
-                    if file.endswith("__init__.py")
-                    else None,
-                )
-                return spec
-        return None
-
-    def create_module(self, spec: Any) -> None:
-        """As any other module."""
-
-    def exec_module(self, module: types.ModuleType) -> None:
-        """Run its code; tracebacks and `inspect` find the lines."""
-        path = Path(str(module.__file__))
-        source = self.files[path.relative_to(self.folder).as_posix()]
-        lines = source.decode(errors="replace").splitlines(keepends=True)
-        linecache.cache[str(path)] = (len(source), None, lines, str(path))
-        exec(compile(source, str(path), "exec", dont_inherit=True), vars(module))
 
 
 @contextlib.contextmanager
@@ -124,9 +86,16 @@ def _fault(file: Path, error: BaseException, attribute: str | None) -> str:
     if attribute is not None:
         return f"{name}, {attribute}: {said}"
     own = str(file.absolute())
-    frames = traceback.walk_tb(error.__traceback__)
-    lines = [line for frame, line in frames if frame.f_code.co_filename == own]
+    frames = [(f.f_code.co_filename, line) for f, line in traceback.walk_tb(error.__traceback__)]
+    lines = [line for path, line in frames if path == own]
+    beside = [(path, line) for path, line in frames if path != own and _is_beside(path, file)]
+    if beside:
+        said += f" ({cut(Path(beside[-1][0]).name)}, line {beside[-1][1]})"
     return f"{name}, line {lines[-1]}: {said}" if lines else f"{name}: {said}"
+
+
+def _is_beside(path: str, file: Path) -> bool:
+    return Path(path).is_relative_to(file.absolute().parent) and "site-packages" not in path
 
 
 def _words(error: BaseException) -> str:
@@ -151,11 +120,11 @@ def _left_as_it_was(folder: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _importing_from(folder: Path, files: Mapping[str, bytes] | None = None) -> Iterator[None]:
+def importing_from(folder: Path, files: Mapping[str, bytes] | None = None) -> Iterator[None]:
     """Let modules in this folder be imported, or these `files` of it, and forget them afterwards;
     write no bytecode."""
     before, path, writes_nothing = set(sys.modules), sys.path, sys.dont_write_bytecode
-    finder: Any = None if files is None else _FromMemory(folder, files)
+    finder: Any = None if files is None else FromMemory(folder, files)
     if finder is None:
         path.insert(0, str(folder))
     else:

@@ -14,17 +14,16 @@ from harness.spec import Spec, SpecUnion
 from harness.tasks.specs import TASK_UNION
 
 from .specs import TrainingSpec, TrialSpec
-from .suite import Comparison, Suite
 
 AnySpec = TypeVar("AnySpec", bound=Spec)
 LONGEST = 60  # characters of a refused value that are shown
 LONGEST_MESSAGE = 1_000
 _UNIONS = (TASK_UNION, MODEL_UNION, ARM_UNION)  # what may be validated by itself
-_WHOLES: dict[str, Any] = {m.__name__: m for m in (Suite, Comparison, TrialSpec, TrainingSpec)}
+_WHOLES: dict[str, Any] = {m.__name__: m for m in (TrialSpec, TrainingSpec)}
 
 
 def known(*models: type[BaseModel]) -> None:
-    """Let `explain` find its way in these models too; for specs of rooms above this one."""
+    """Let `explain` find its way in these models too, which stand above this file."""
     _WHOLES.update({model.__name__: model for model in models})
 
 

@@ -12,6 +12,8 @@ from harness.inputs import cut, shown
 from harness.models.specs import AnyModel, LRUSpec
 from harness.spec import Spec
 
+from .bring import Plugins, with_plugins
+from .explain import known
 from .names import checked_label, checked_name, checked_text
 from .specs import AnyArm, AnyTask, TrainingSpec, TrialSpec
 
@@ -112,13 +114,20 @@ class Role(Spec):
 
 
 class Suite(Spec):
-    """A named list of comparisons."""
+    """A named list of comparisons. `plugins` are loaded for them: FILE.py, from the suite's
+    folder, or the name of an installed module."""
 
     name: str
     description: str = ""
+    plugins: Plugins = ()
     comparisons: Annotated[
         tuple[Comparison, ...], Field(strict=False, min_length=1, max_length=MOST_ROWS)
     ]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plugins_come_first(cls, values: Any) -> Any:
+        return with_plugins(values)
 
     @field_validator("name")
     @classmethod
@@ -162,3 +171,6 @@ class Suite(Spec):
                             task=c.task, model=c.model, training=c.training, arm=arm, seed=seed
                         ),
                     )
+
+
+known(Comparison, Suite)
