@@ -80,12 +80,12 @@ class TrialSpec(Spec):
     @model_validator(mode="after")
     def _arm_fits(self) -> TrialSpec:
         arm, model = self.arm, self.model
-        arm.happens(self.training)
         lacking = next((one for one in arm.needs if one not in model.capabilities), None)
         if lacking is not None:
             raise ValueError(
                 f"arm {arm.kind} needs a layer that {lacking.does}; {model.kind} {lacking.lacks}"
             )
+        arm.happens(self.training)
         dims = getattr(arm, "state_dims", None)
         if dims is not None and len(dims) not in (1, model.blocks):
             raise ValueError(f"arm.state_dims lists {len(dims)} for {model.blocks} blocks")

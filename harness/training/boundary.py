@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from harness.arms import Turn
+from harness.models.layers.capabilities import Capability
 from harness.reduction import Decomposition, UnusableSystem, decompositions, truncate
 
 from .evaluate import evaluate
@@ -215,10 +216,13 @@ def record_point(state: RunState, split: str, metric: str, value: float, seconds
 def record_spectra(
     run: Run, state: RunState, decomposed: list[Decomposition] | None = None
 ) -> None:
-    """Hankel singular values and mode shares of every block, on their own clock.
+    """Hankel singular values and mode shares of every block, on their own clock; none of layers
+    that give no system.
 
     `decomposed` is what a truncation at this step has found already, on its clock.
     """
+    if Capability.SYSTEM not in run.spec.model.capabilities:
+        return
     with run.clocks("spectra"):
         rows: list[dict[str, Any]] = [
             {

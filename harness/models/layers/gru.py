@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import nn
-from torch.nn.utils import skip_init
 
 from .base import Layer, LayerState, check_state_dim
 
@@ -54,14 +53,15 @@ class GRU(Layer):
         """See `Layer`."""
         check_state_dim(state_dim)
         width = self.recurrence.input_size
-        self._replace("recurrence", nn.GRU, width, state_dim, batch_first=True)
-        self._replace("projection", nn.Linear, state_dim, width)
+        with torch.device("meta"):  # where initialising draws no number
+            self._replace("recurrence", nn.GRU(width, state_dim, batch_first=True))
+            self._replace("projection", nn.Linear(state_dim, width))
 
-    def _replace(self, name: str, kind: type[nn.Module], *sizes: int, **options: Any) -> None:
-        """Another module in the place of one, its parameters empty: nothing is drawn."""
+    def _replace(self, name: str, new: nn.Module) -> None:
+        """Another module in the place of one, with empty parameters."""
         old = dict(getattr(self, name).named_parameters())
         like = next(iter(old.values()))
-        new = skip_init(kind, *sizes, **options, device=like.device, dtype=like.dtype)
+        new.to(like.dtype).to_empty(device=like.device).train(self.training)
         for key, parameter in new.named_parameters():
             parameter.requires_grad_(old[key].requires_grad)
-        setattr(self, name, new.train(self.training))
+        setattr(self, name, new)
