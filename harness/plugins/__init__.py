@@ -5,7 +5,30 @@ it: that is recorded with every trial that uses it, and sent to the workers.
 """
 
 from .layers import layer
-from .registry import Plugin, arm, find, plugins, task
+from .registry import (
+    Plugin,
+    arm,
+    find,
+    identity,
+    lacking,
+    plugins,
+    sources_of,
+    task,
+    used_by,
+)
 from .source import Source, reading
 
-__all__ = ["Plugin", "Source", "arm", "find", "layer", "plugins", "reading", "task"]
+__all__ = [
+    "Plugin",
+    "Source",
+    "arm",
+    "find",
+    "identity",
+    "lacking",
+    "layer",
+    "plugins",
+    "reading",
+    "sources_of",
+    "task",
+    "used_by",
+]

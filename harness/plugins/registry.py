@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from harness.arms import ARM_UNION, Arm
 from harness.inputs import cut, is_plain_name, shown
-from harness.spec import Spec, tag_of
+from harness.spec import Spec, load_installed, tag_of
 from harness.tasks.metrics import METRICS
 from harness.tasks.specs import TASK_UNION, TaskSpecBase
 
@@ -92,6 +92,48 @@ def find(what: What, name: str) -> Plugin | None:
 def plugins() -> list[Plugin]:
     """All that are registered."""
     return list(_plugins.values())
+
+
+def used_by(trial: Any) -> list[Plugin]:
+    """The plug-ins that a `TrialSpec` needs."""
+    named: list[tuple[What, str]] = [
+        ("layer", trial.model.kind), ("arm", trial.arm.kind), ("task", trial.task.name),
+    ]  # fmt: skip
+    return [_plugins[key] for key in named if key in _plugins]
+
+
+def sources_of(trial: Any) -> tuple[Source, ...]:
+    """What a worker must be sent to run a `TrialSpec`, each once.
+
+    Raises:
+        ValueError: code that stands in no file.
+    """
+    used = used_by(trial)
+    for one in used:
+        if not one.source.file:
+            raise ValueError(f"the code of {one} was typed in: put it into a file, for its workers")
+    return tuple({one.source.sha256: one.source for one in used}.values())
+
+
+def identity(used: Iterable[Plugin]) -> dict[str, str]:
+    """What of plug-ins decides the bits of a result, for a manifest."""
+    return {f"source of {one} (SHA-256)": one.source.sha256 for one in used}
+
+
+def lacking(recorded: Iterable[Mapping[str, Any]]) -> list[str]:
+    """One line for each plug-in of records (`Plugin.record`) that is not registered here."""
+    lines = []
+    for one in recorded:
+        if one["distribution"] is not None:
+            load_installed()
+        if find(one["what"], one["name"]) is None:
+            package = f" of {one['distribution']} {one['version']}" if one["distribution"] else ""
+            lines.append(
+                f"{one['what'].replace('_', ' ')} {one['name']} is not loaded here: its code stood "
+                f"in {one['file']}{package} (SHA-256 {one['sha256'][:12]}). Records are reported "
+                "without it; its trials run with it alone"
+            )
+    return list(dict.fromkeys(lines))
 
 
 def check_base(cls: Any, base: type, what: What) -> None:

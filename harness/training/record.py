@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harness.records import schemas
+
 from . import machine
 from .state import RunState
 
@@ -68,8 +70,14 @@ def record_of(trial: Trial, state: RunState, status: str, dims: list[int]) -> di
         "device": identity["device"],
         "torch_version": identity["torch_version"],
         "git_commit": trial.manifest["git_commit"],
+        "plugins": recorded(trial.manifest.get("plugins")),
         "data_fingerprint": trial.data_fingerprint,
     }
+
+
+def recorded(plugins: list[dict[str, Any]] | None) -> str | None:
+    """What the manifest says of plug-ins, as the text of a column."""
+    return schemas.canonical(plugins) if plugins else None
 
 
 def protocol_seconds(trial: Trial, state: RunState) -> float:

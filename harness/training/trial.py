@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from harness import tasks
+from harness import plugins, tasks
 from harness.models import Backbone, build
 from harness.models.backbone import choices
 from harness.models.description import describe
@@ -104,6 +104,10 @@ class Trial:
         check_memory(spec, machine.gpu_memory(self.device))
         machine.prepare(self.device, threads)
         self.manifest = machine.manifest(self.device, threads)
+        self.plugins = plugins.used_by(spec)
+        self.manifest["identity"] |= plugins.identity(self.plugins)
+        if self.plugins:
+            self.manifest["plugins"] = [one.record() for one in self.plugins]
         self.manifest["precision"] = set_products(spec.model.precision, self.device)
         self.clocks = Clocks(self.device)
         self.lost = 0.0
