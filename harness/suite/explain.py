@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from harness.arms import ARM_UNION
 from harness.inputs import cut, shown
 from harness.models.specs import MODEL_UNION
-from harness.spec import Spec, SpecUnion
+from harness.spec import Spec, SpecUnion, load_installed
 from harness.tasks.specs import TASK_UNION
 
 from .specs import TrainingSpec, TrialSpec
@@ -79,6 +79,7 @@ def _one(item: Any, whole: Any) -> str:
     elif item["type"] == "union_tag_invalid":  # whose message holds all of the tag
         field, given = item["ctx"]["discriminator"].strip("'"), item["ctx"]["tag"]
         message = f"no {field} {shown(given, LONGEST)}; there are {item['ctx']['expected_tags']}"
+        message += "".join(f"; {fault}" for fault in load_installed())
     else:
         message += _shown(item.get("input"))
     message = cut(message, LONGEST_MESSAGE)
