@@ -49,14 +49,8 @@ def check_launch(trials: Iterable[TrialSpec], address: str, cpus: int, gpus: flo
 
         pick_device()
     _check_memory(trials, device)
-    if any(trial.model.backend == "triton" for trial in trials):
-        import torch
-
-        from harness.models.scans.choice import triton_refusal
-
-        reason = triton_refusal(torch.device(device))
-        if reason is not None:
-            raise ValueError(f"model.backend triton cannot run here: {reason}")
+    for model in dict.fromkeys(trial.model for trial in trials):
+        model.check_device(device)
     _bring_data(trials)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from harness.launch import Job, Outcome
 from harness.plan import Plan, Planned
 from harness.plan_file import can_show, shown, write_plan
+from harness.plugins import sources_of
 from harness.sharing import arrange
 from harness.suite import TrialSpec
 
@@ -103,6 +104,7 @@ class PlanJobs:
             gpus=self.gpus,
             fork=self.sharing.forks.get(trial_id),
             keep_at=tuple(sorted(self.sharing.keep_at.get(trial_id, ()))),
+            plugins=sources_of(row.spec),
         )
 
 

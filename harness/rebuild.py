@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,18 @@ def trials_of(name: str, store: Store) -> list[str]:
         ValueError: no record of it in this store.
     """
     return list(dict.fromkeys(entry["trial_id"] for entry in planned(name, store)["trials"]))
+
+
+def lacking(name: str, store: Store) -> list[str]:
+    """One line for each plug-in that trials of the suite ran with, and that is not loaded here."""
+    from harness.plugins import lacking as lacking_of
+    from harness.records.schemas import read_table
+
+    path = store.suite(name) / "trials.parquet"
+    if not path.is_file():
+        return []
+    recorded = {text for text in read_table(path, "trials")["plugins"].to_pylist() if text}
+    return lacking_of(one for text in sorted(recorded) for one in json.loads(text))
 
 
 def comparison_of(name: str, store: Store) -> pd.DataFrame:

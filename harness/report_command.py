@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
+from harness.notes import say
+from harness.rebuild import lacking
 from harness.records.store import Store
 
 
@@ -24,6 +26,8 @@ def report_anew(name: str, is_study: bool, store: Store, verify: bool) -> int:
 
         page, damaged = rebuild(name, store)
     print(page)
+    for line in lacking(name, store):
+        say(f"note: {line}")
     if verify:
         from harness.records.verify import verify as compare
 

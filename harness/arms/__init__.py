@@ -5,7 +5,7 @@ from .distill import DistillSpec
 from .full import FullSpec
 from .hankel_regularized import HankelRegularizedSpec
 from .in_training import InTrainingSpec
-from .kinds import of_kind, register
+from .kinds import ARM_UNION, of_kind
 from .post_hoc import PostHocSpec
 from .small import SmallSpec
 
@@ -18,10 +18,11 @@ ARMS = (
     HankelRegularizedSpec,
 )
 for _arm in ARMS:
-    register(_arm)
+    ARM_UNION.add(_arm)
 
 __all__ = [
     "ARMS",
+    "ARM_UNION",
     "Arm",
     "Boundary",
     "Event",
@@ -29,6 +30,5 @@ __all__ = [
     "StepWork",
     "Style",
     "of_kind",
-    "register",
     *(arm.__name__ for arm in ARMS),
 ]

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
-from pydantic import Field, SerializationInfo, SerializerFunctionWrapHandler, model_serializer
+from pydantic import SerializationInfo, SerializerFunctionWrapHandler, model_serializer
 
+from harness.models.layers.capabilities import Capability
 from harness.spec import Spec
 
 if TYPE_CHECKING:
@@ -20,13 +21,6 @@ if TYPE_CHECKING:
 
     Loss = Callable[[Tensor, Tensor], Tensor]  # of logits and targets
 
-# Bounds far beyond any machine, so that a slip of the pen is refused before it costs anything.
-MOST_STATES, MOST_BLOCKS, MOST_STEPS = 65_536, 1_000, 1_000_000_000
-
-StateDim = Annotated[int, Field(ge=1, le=MOST_STATES)]
-StateDims = Annotated[
-    tuple[StateDim, ...], Field(strict=False, min_length=1, max_length=MOST_BLOCKS)
-]
 EventKeys = tuple[tuple[int, str], ...]
 
 
@@ -170,10 +164,14 @@ class Arm(Spec):
     # What it asks for
 
     @property
-    def needs(self) -> frozenset[str]:
-        """The layer's capabilities without which it cannot run, of `system`, `surrogate`,
-        `moments`, `gain`, `modes` (see `harness.models.layers.base`)."""
-        return frozenset()
+    def needs(self) -> tuple[Capability, ...]:
+        """What the model's layers must be able to do; checked before anything starts."""
+        return ()
+
+    @property
+    def rank_rules(self) -> tuple[str, ...]:
+        """The rules of `harness.arms.rank_rules` that it asks, by name."""
+        return ()
 
     @property
     def costs_full(self) -> bool:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from harness.models.layers.capabilities import Capability
+
 from .base import Event, EventKeys, StepWork, Style, Training
 from .sized import SizedArm
 
@@ -38,8 +40,8 @@ class HankelRegularizedSpec(SizedArm):
         return {"tau": self.tau, **super()._sources()}
 
     @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({"system"})
+    def needs(self) -> tuple[Capability, ...]:
+        return (Capability.SYSTEM, Capability.GRADIENT)
 
     def added_loss(self, model: nn.Module) -> Tensor | None:
         from harness.reduction import hankel_nuclear_norm

@@ -7,9 +7,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from harness.models.layers.capabilities import Capability
 from harness.protocols import PROTOCOLS
+from harness.spec import StateDim
 
-from .base import Arm, Boundary, Event, EventKeys, StateDim, Style, Training, Trial
+from .base import Arm, Boundary, Event, EventKeys, Style, Training, Trial
 from .rank_rules import RULES, RankRule
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -69,9 +71,13 @@ class InTrainingSpec(Arm):
         return RULES[self.rule]
 
     @property
-    def needs(self) -> frozenset[str]:
-        moments = {"moments"} if self.moments == "transport" else set()
-        return frozenset({"system", *moments})
+    def needs(self) -> tuple[Capability, ...]:
+        transports = self.moments == "transport"
+        return (Capability.SYSTEM, *([Capability.MOMENTS] if transports else []))
+
+    @property
+    def rank_rules(self) -> tuple[str, ...]:
+        return (self.rule,)
 
     @property
     def chooses_sizes(self) -> bool:

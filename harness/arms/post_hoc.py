@@ -7,7 +7,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from .base import MOST_STATES, MOST_STEPS, Event, Style, Trial
+from harness.models.layers.capabilities import Capability
+from harness.spec import MOST_STATES, MOST_STEPS
+
+from .base import Event, Style, Trial
 from .sized import SizedArm
 
 
@@ -55,9 +58,9 @@ class PostHocSpec(SizedArm):
         return {"tau": self.tau, "mean_dim": self.mean_dim, **super()._sources()}
 
     @property
-    def needs(self) -> frozenset[str]:
-        gain = {"gain"} if self.method == "singular_perturbation" else set()
-        return frozenset({"system", *gain})
+    def needs(self) -> tuple[Capability, ...]:
+        gain = self.method == "singular_perturbation"
+        return (Capability.SYSTEM, *([Capability.GAIN] if gain else []))
 
     def check(self, trial: Trial) -> None:
         super().check(trial)

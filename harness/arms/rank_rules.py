@@ -100,8 +100,8 @@ class Pragmatic(Fixed):
 RULES: dict[str, RankRule] = {"energy": Energy(), "fixed": Fixed(), "pragmatic": Pragmatic()}
 
 
-def register(name: str, rule: Ranks | RankRule | type[RankRule]) -> None:
-    """Let a rule take part under a name.
+def register(name: str, rule: Ranks | RankRule | type[RankRule], again: bool = False) -> None:
+    """Let a rule take part under a name, in the place of one that has it if `again`.
 
     Raises:
         ValueError: a name that is taken, or something that is no rule.
@@ -111,6 +111,6 @@ def register(name: str, rule: Ranks | RankRule | type[RankRule]) -> None:
         if not callable(made):
             raise ValueError(f"rank rule {name}: {shown(rule)} is neither a function nor a class")
         made = RankRule(made)
-    if name in RULES:
+    if name in RULES and not again:
         raise ValueError(f"rank rule {name} is there already")
     RULES[name] = made

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import mean
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import PlainValidator, SerializeAsAny, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
-from . import kinds
-from .base import Arm, SizesOf, StateDims, Trial
+from harness.spec import StateDims
 
-AnotherArm = Annotated[SerializeAsAny[Arm], PlainValidator(kinds.validated)]
+from .base import Arm, SizesOf, Trial
+from .kinds import ARM_UNION
+
+if TYPE_CHECKING:
+    AnotherArm = Arm
+else:
+    AnotherArm = Annotated[Any, ARM_UNION]
 
 
 class SizedArm(Arm):

@@ -9,9 +9,9 @@ from typing import Any, get_args
 import torch
 from torch import nn
 
+from harness.models.specs import LRUSpec
 from harness.reduction import layers
 from harness.reduction.regularizer import Method, hankel_nuclear_norm, regularizer_flops
-from harness.suite.specs import LRUSpec
 from harness.tasks.base import TaskInfo
 from harness.training.loss import loss_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.inputs import shown
-from harness.suite.specs import LRUSpec
+from harness.models.specs import LRUSpec
 from harness.tasks.base import TaskInfo
 from harness.training.flops import step_flops
 

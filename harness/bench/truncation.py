@@ -10,8 +10,8 @@ from typing import Any
 import psutil
 import torch
 
+from harness.models.specs import LRUSpec
 from harness.reduction import decompositions, truncate
-from harness.suite.specs import LRUSpec
 from harness.tasks.base import TaskInfo
 from harness.training.flops import step_flops
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import torch
 
 from harness.models import build
-from harness.suite.specs import LRUSpec, TrainingSpec
+from harness.models.specs import LRUSpec
+from harness.suite.specs import TrainingSpec
 from harness.tasks.base import TaskInfo
 from harness.training.loss import loss_of
 from harness.training.optimizer import make_optimizer

@@ -12,6 +12,7 @@ import threading
 from typing import Any
 
 from harness.inputs import cut
+from harness.plugins import Source
 
 
 def usable_cores() -> int:
@@ -40,9 +41,10 @@ class TrialWorker:
         self.unfit: tuple[str, str] | None = None
         try:
             import harness.training.trial  # noqa: F401  pays for torch before the first trial
-            from harness.models.scans import warm_up
+            from harness.models.specs import MODELS
 
-            warm_up()
+            for model in MODELS:
+                model.layer_class().warm_up()
         except Exception as error:
             self.unfit = _unfit(error)
 
@@ -54,8 +56,10 @@ class TrialWorker:
         node_cpus: dict[str, float],
         fork: tuple[str, int] | None = None,
         keep_at: tuple[int, ...] = (),
+        plugins: tuple[Source, ...] = (),
     ) -> tuple[str, str | None]:
-        """Run a trial to its end: (status, message).
+        """Run a trial to its end: (status, message). `plugins` are loaded before, if they are new
+        to this process; they need not lie on this machine.
 
         Beside a result's own statuses, `refused` (it could not begin), `fault` (this machine's
         failing), `busy` (another process runs it) and `interrupted` come back. On a CPU the
@@ -65,6 +69,7 @@ class TrialWorker:
             return self.unfit
         from harness.records.locks import Busy
         from harness.records.store import Store
+        from harness.suite.bring import receive
         from harness.suite.specs import TrialSpec
         from harness.training.faults import described, is_passing
         from harness.training.trial import Execution, Fork, Interrupted, run_trial
@@ -83,6 +88,7 @@ class TrialWorker:
             store = Store.open(store_root, create=False)
             if not store.root.is_dir():
                 return "refused", f"node {os.uname().nodename} does not see the store {store.root}"
+            receive(plugins)
             result = run_trial(TrialSpec.model_validate_json(_json(spec)), store, execution)
         except Interrupted:
             return "interrupted", None

@@ -31,11 +31,11 @@ SCHEMA = pa.schema(
         ("diverged", pa.int64()),
         ("failed", pa.int64()),
         ("damaged", pa.int64()),  # seeds whose record cannot be read
-        ("state_dim_mean", pa.float64()),  # complex states a block: mean over blocks and seeds
+        ("state_dim_mean", pa.float64()),  # states a block: mean over blocks and seeds
         ("state_dim_mean_sd", pa.float64()),  # over seeds
         ("state_dim_mean_min", pa.float64()),
         ("state_dim_mean_max", pa.float64()),
-        ("state_dim_total", pa.float64()),  # complex states of all blocks: mean over seeds
+        ("state_dim_total", pa.float64()),  # states of all blocks: mean over seeds
         ("metric_mean", pa.float64()),
         ("metric_low", pa.float64()),  # 95 % Student t over all seeds
         ("metric_high", pa.float64()),
@@ -72,7 +72,8 @@ SCHEMA = pa.schema(
         ("devices", pa.string()),
         ("versions", pa.string()),
         ("commits", pa.string()),
-        ("mixed", pa.string()),  # which of device, version, commit differ inside the row
+        ("plugins", pa.string()),  # kind, name and SHA-256 of the code of others
+        ("mixed", pa.string()),  # which of device, version, commit, plugin differ inside the row
     ]
 )
 

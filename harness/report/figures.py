@@ -100,7 +100,7 @@ class Axis(NamedTuple):
     aside: bool  # set rows of equal size side by side, and join the rows of an arm
 
 
-STATE_DIM = Axis("state_dim_mean", "complex states a block", "{:g}", True)
+STATE_DIM = Axis("state_dim_mean", "states a block", "{:g}", True)
 COST = Axis(
     "relative_flops", "training FLOPs of the whole way, relative to full size", "{:g}×", False
 )

@@ -102,7 +102,7 @@ def with_unit(number: float, metric: str, points: bool = False) -> str:
 
 
 def state_dim(row: pd.Series) -> str:
-    """Mean complex states a block, with the spread over seeds where seeds differ."""
+    """Mean states a block, with the spread over seeds where seeds differ."""
     if not math.isfinite(row.state_dim_mean):
         return DASH
     if row.state_dim_mean_max > row.state_dim_mean_min:

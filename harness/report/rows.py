@@ -121,9 +121,12 @@ def reference_small(row: Row, rows: list[Row]) -> Row | None:
 def _complete(trials: pd.DataFrame) -> pd.DataFrame:
     """Trials that failed before they knew their metric or protocol take those of their place.
 
-    Tables from before comparisons were recorded get a column of nulls.
+    Tables from before comparisons, or plug-ins, were recorded get a column of nulls.
     """
-    trials = trials.assign(comparison=trials.get("comparison")).reset_index(drop=True)
+    trials = trials.assign(
+        comparison=trials.get("comparison"),
+        plugins=trials.get("plugins", pd.Series(None, trials.index, dtype=object)),
+    ).reset_index(drop=True)
     for column, unknown in (("metric", "metric"), ("higher_is_better", True), ("protocol", "?")):
         for _, known in trials.groupby(["comparison", "task"], sort=False, dropna=False)[column]:
             values = known.dropna().unique()

@@ -109,7 +109,7 @@ def _finish(above: Axes, late: Axes, below: Axes, factor: float) -> None:
     above.set_title("Validation", loc="left")
     late.set_title(f"The last {round(100 * (1 - LATE))} %", loc="left")
     below.set_title("State dimension", loc="left")
-    below.set_ylabel("complex states a block")
+    below.set_ylabel("states a block")
     below.set_yscale("log", base=2)
     below.yaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
     below.yaxis.set_minor_formatter(NullFormatter())

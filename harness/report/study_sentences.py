@@ -172,7 +172,7 @@ def _on_fresh(row: Row, found: Mapping[str, Any]) -> str:
     if row["low"] is not None:
         text += f" (95 % interval {_signed(row['low'], metric)} to {_signed(row['high'], metric)})"
     text += f", at {row['cost']:.2f} times its training FLOPs"
-    text += f", with {row['states']:.1f} complex states a block"
+    text += f", with {row['states']:.1f} states a block"
     if row["test"] is not None:
         test = show.with_unit(row["test"], metric)
         half = (

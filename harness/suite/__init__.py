@@ -8,17 +8,19 @@ from harness.arms import (
     PostHocSpec,
     SmallSpec,
 )
+from harness.models.specs import GRUSpec, LRUSpec, ModelSpec
 
 from .explain import explain
 from .grid import grid
 from .load import available, load, override
-from .specs import LRUSpec, ModelSpec, TaskSpec, TrainingSpec, TrialSpec, canonical
+from .specs import TaskSpec, TrainingSpec, TrialSpec, canonical
 from .suite import Comparison, Role, Suite
 
 __all__ = [
     "Comparison",
     "DistillSpec",
     "FullSpec",
+    "GRUSpec",
     "HankelRegularizedSpec",
     "InTrainingSpec",
     "LRUSpec",

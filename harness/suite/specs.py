@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import reduce
-from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, model_validator
+from pydantic import Field, model_validator
 
 from harness.arms import (
-    ARMS,
+    ARM_UNION,
     DistillSpec,
     FullSpec,
     HankelRegularizedSpec,
@@ -19,66 +17,12 @@ from harness.arms import (
     PostHocSpec,
     SmallSpec,
 )
-from harness.arms.base import MOST_BLOCKS, MOST_STEPS, StateDim, StateDims
+from harness.models.specs import AnyModel, LRUSpec, ModelSpec, with_dims
 from harness.protocols import PROTOCOLS, Name, Protocol
-from harness.spec import Spec
-from harness.tasks.specs import TASK_SPECS
+from harness.spec import MOST_STEPS, Spec
+from harness.tasks.specs import TASK_UNION
 
 MOST_EVALUATIONS = 1_000_000  # of one trial: each is a row of its curve
-
-
-class LRUSpec(Spec):
-    """An LRU backbone. `state_dim` is N of every block, or one N per block. Dropout draws a mask
-    for `each` example, or one `shared` by the whole batch, as the published code does.
-
-    How it is computed, rather than what: `backend` of the scan (see `harness.models.scans`), what
-    its backward pass is to `remember`, and the `precision` of products (the recurrence is always
-    in float32).
-    """
-
-    kind: Literal["lru"] = "lru"
-    blocks: Annotated[int, Field(ge=1, le=MOST_BLOCKS)] = 2
-    width: Annotated[int, Field(ge=1, le=65_536)] = 32
-    state_dim: StateDim | StateDims = 64
-    r_min: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
-    r_max: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.999
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    dropout_mask: Literal["each", "shared"] = "each"
-    norm: Literal["batch", "ema_batch", "none"] = "batch"
-    mixer: Literal["glu", "linear"] = "glu"
-    backend: Literal["auto", "reference", "toeplitz", "scan", "associative", "triton"] = "auto"
-    remember: Literal["auto", "states", "boundaries"] = "auto"
-    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _equal_sizes_are_one(cls, values: Any) -> Any:
-        # [64, 64] and 64 are the same model, so they must have the same identity.
-        if isinstance(values, cls):
-            values = dict(values)
-        if isinstance(values, dict) and isinstance(values.get("state_dim"), list | tuple):
-            dims = list(values["state_dim"])
-            same = all(type(n) is int and n == dims[0] for n in dims)
-            if dims and same and len(dims) == values.get("blocks", 2):
-                return {**values, "state_dim": dims[0]}
-        return values
-
-    @model_validator(mode="after")
-    def _fits(self) -> LRUSpec:
-        if not isinstance(self.state_dim, int) and len(self.state_dim) != self.blocks:
-            raise ValueError(
-                f"state_dim lists {len(self.state_dim)} sizes for {self.blocks} blocks"
-            )
-        if self.r_max <= self.r_min:
-            raise ValueError(f"r_max {self.r_max} must be above r_min {self.r_min}")
-        return self
-
-    @property
-    def state_dims(self) -> tuple[int, ...]:
-        """N of every block."""
-        if isinstance(self.state_dim, int):
-            return (self.state_dim,) * self.blocks
-        return self.state_dim
 
 
 class TrainingSpec(Spec):
@@ -108,18 +52,7 @@ class TrainingSpec(Spec):
         return self
 
 
-MODELS: tuple[type[Spec], ...] = (LRUSpec,)
-
-
-def _union(specs: tuple[type[Any], ...], discriminator: str) -> Any:
-    """One of these specs, told apart by a field; a lone spec needs no telling."""
-    if len(specs) == 1:
-        return specs[0]
-    either: Any = reduce(or_, specs)  # type: ignore[arg-type]
-    return Annotated[either, Field(discriminator=discriminator)]
-
-
-if TYPE_CHECKING:  # which cannot read a union that is made from a list
+if TYPE_CHECKING:  # which cannot read a union that grows
     from harness.tasks import specs as t
 
     AnyTask = (
@@ -128,24 +61,17 @@ if TYPE_CHECKING:  # which cannot read a union that is made from a list
         | t.PsmnistSpec | t.PylibSpec | t.Sc10Spec | t.ScifarSpec | t.SmnistSpec
         | t.SpeechCommandsSpec | t.Text8Spec | t.TextFileSpec | t.VowelsSpec | t.Wikitext103Spec
     )  # fmt: skip
-    AnyModel = LRUSpec
     AnyArm = (
         FullSpec | InTrainingSpec | PostHocSpec | SmallSpec | DistillSpec | HankelRegularizedSpec
     )
 else:
-    AnyTask = _union(TASK_SPECS, "name")
-    AnyModel = _union(MODELS, "kind")
-    AnyArm = _union(ARMS, "kind")
+    AnyTask = Annotated[Any, TASK_UNION]
+    AnyArm = Annotated[Any, ARM_UNION]
 
 
 def TaskSpec(**fields: Any) -> Any:
     """The validated spec of the task called `name`."""
-    return TypeAdapter(AnyTask).validate_python(fields)
-
-
-def ModelSpec(**fields: Any) -> Any:
-    """The validated spec of the model of this `kind` (default lru)."""
-    return TypeAdapter(AnyModel).validate_python(fields)
+    return TASK_UNION.validate(fields)
 
 
 class TrialSpec(Spec):
@@ -170,7 +96,13 @@ class TrialSpec(Spec):
 
     @model_validator(mode="after")
     def _arm_fits(self) -> TrialSpec:
-        self.arm.check(self)
+        arm, model = self.arm, self.model
+        lacking = next((one for one in arm.needs if one not in model.capabilities), None)
+        if lacking is not None:
+            raise ValueError(
+                f"arm {arm.kind} needs a layer that {lacking.does}; {model.kind} {lacking.lacks}"
+            )
+        arm.check(self)
         return self
 
     @property
@@ -190,7 +122,7 @@ class TrialSpec(Spec):
         dims = self.arm.initial_dims(model)
         if dims is None:
             raise ValueError(f"{self.arm.named} that matches needs the plan to resolve its sizes")
-        return with_dims(model, dims)
+        return model if tuple(dims) == model.state_dims else with_dims(model, dims)
 
     def resolved(self) -> TrialSpec:
         """The trial that runs: a `small` arm with sizes is a `full` trial of those sizes.
@@ -216,13 +148,6 @@ class TrialSpec(Spec):
     def trial_id(self) -> str:
         """16 hex digits of the SHA-256 of the canonical JSON without default-valued fields."""
         return hashlib.sha256(canonical(self).encode()).hexdigest()[:16]
-
-
-def with_dims(model: Any, dims: list[int]) -> Any:
-    """The model's spec at these state dimensions, one per block."""
-    if tuple(dims) == tuple(model.state_dims):
-        return model
-    return ModelSpec(**{**model.model_dump(), "state_dim": dims})
 
 
 def deciding(spec: TrialSpec, *but: str) -> dict[str, Any]:

@@ -9,10 +9,13 @@ from pydantic import Field, field_validator, model_validator
 
 from harness.arms import Arm
 from harness.inputs import cut, shown
+from harness.models.specs import AnyModel, LRUSpec
 from harness.spec import Spec
 
+from .bring import Plugins, with_plugins
+from .explain import known
 from .names import checked_label, checked_name, checked_text
-from .specs import AnyArm, AnyModel, AnyTask, LRUSpec, TrainingSpec, TrialSpec
+from .specs import AnyArm, AnyTask, TrainingSpec, TrialSpec
 
 # Every trial is a folder of its own.
 MOST_TRIALS, MOST_ROWS, MOST_SEEDS = 100_000, 10_000, 10_000
@@ -111,13 +114,20 @@ class Role(Spec):
 
 
 class Suite(Spec):
-    """A named list of comparisons."""
+    """A named list of comparisons. `plugins` are loaded for them: FILE.py, from the suite's
+    folder, or the name of an installed module."""
 
     name: str
     description: str = ""
+    plugins: Plugins = ()
     comparisons: Annotated[
         tuple[Comparison, ...], Field(strict=False, min_length=1, max_length=MOST_ROWS)
     ]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plugins_come_first(cls, values: Any) -> Any:
+        return with_plugins(values)
 
     @field_validator("name")
     @classmethod
@@ -161,3 +171,6 @@ class Suite(Spec):
                             task=c.task, model=c.model, training=c.training, arm=arm, seed=seed
                         ),
                     )
+
+
+known(Comparison, Suite)

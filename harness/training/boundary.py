@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from harness.arms import Event
+from harness.models.layers.capabilities import Capability
 from harness.reduction import Decomposition, UnusableSystem, decompositions, truncate
 
 from .context import TrialContext
@@ -269,10 +270,13 @@ def record_evaluation(
 def record_spectra(
     context: TrialContext, state: RunState, decomposed: list[Decomposition] | None = None
 ) -> None:
-    """Hankel singular values and mode shares of every block, on their own clock.
+    """Hankel singular values and mode shares of every block, on their own clock; none of layers
+    that give no system.
 
     `decomposed` is what a truncation at this step has found already, on its clock.
     """
+    if Capability.SYSTEM not in context.spec.model.capabilities:
+        return
     with context.clocks("spectra"):
         rows: list[dict[str, Any]] = [
             {

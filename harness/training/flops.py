@@ -13,13 +13,12 @@ TRAIN_OVER_FORWARD = 3  # forward, and twice that for the backward pass
 def forward_flops(model: Any, info: TaskInfo, state_dims: Sequence[int], gains: int = 0) -> float:
     """FLOPs of the forward pass of one example (both documents of a pair).
 
-    Per token and block 8 N H (B and C) + 8 N (recurrence) + 4 H^2 (GLU; 2 H^2 for a linear
-    mixer), plus encoder and head, and 2 H^2 for each of `gains` static gains. An embedding costs
-    nothing.
+    Per token and block those of the layer, and 4 H^2 (GLU; 2 H^2 for a linear mixer), plus encoder
+    and head, and 2 H^2 for each of `gains` static gains. An embedding costs nothing.
     """
     H = model.width
     mixer = (4 if model.mixer == "glu" else 2) * H * H
-    token = sum(8 * n * H + 8 * n + mixer for n in state_dims)
+    token = sum(model.layer_flops(n) + mixer for n in state_dims)
     token += 2 * H * H * gains
     token += 2 * H * info.inputs if info.inputs is not None else 0
     tokens = info.length * (2 if info.paired else 1)

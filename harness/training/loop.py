@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import torch
 
-from harness.models.build import gain_blocks
+from harness.models.description import gain_blocks
 
 from .boundary import boundary
 from .context import TrialContext

@@ -59,7 +59,7 @@ def parameters(model: Any, info: TaskInfo, dims: Sequence[int]) -> int:
     """Real numbers in a model of these state dimensions."""
     H = model.width
     mixer = 2 * H * (H + 1) if model.mixer == "glu" else H * H
-    numbers = sum(3 * n + 4 * n * H + H + mixer for n in dims)
+    numbers = sum(model.layer_parameters(n) + mixer for n in dims)
     numbers += H * (info.vocabulary or (info.inputs or 1) + 1)
     if info.paired:
         return numbers + H * (2 * H + 1) + H // 2 * (H + 1) + info.outputs * (H // 2 + 1)

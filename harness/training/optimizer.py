@@ -1,32 +1,52 @@
-"""AdamW in two groups, and the learning-rate schedule."""
+"""AdamW in groups, and the learning-rate schedule."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
+from harness.models import Layer
 from harness.suite.specs import TrainingSpec
 
-# The published grouping: C and D belong to the main group, with weight decay.
-SSM_NAMES = ("nu_log", "theta_log", "B_re", "B_im", "gamma_log")
 FLOOR = 1e-7  # the learning rate that warm-up starts from and the cosine ends at
 
 
 def make_optimizer(model: nn.Module, training: TrainingSpec) -> torch.optim.AdamW:
-    """AdamW with a main group and an SSM group (no decay, learning rate x ssm_lr_factor)."""
-    main: list[nn.Parameter] = []
-    ssm: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        (ssm if name.rsplit(".", 1)[-1] in SSM_NAMES else main).append(parameter)
+    """AdamW with a main group, an SSM group (no decay, learning rate x ssm_lr_factor) and one of
+    what is not to decay, as the layers say; none that would be empty."""
+    layers = [module for module in model.modules() if isinstance(module, Layer)]
+    ssm = {id(p) for layer in layers for p in _named(layer, layer.ssm_parameters)}
+    undecayed = {id(p) for layer in layers for p in _named(layer, layer.undecayed_parameters)}
+    every = list(model.parameters())
     groups = [
-        {"params": main, "weight_decay": training.weight_decay, "factor": 1.0},
-        {"params": ssm, "weight_decay": 0.0, "factor": training.ssm_lr_factor},
+        {
+            "params": [p for p in every if id(p) not in ssm | undecayed],
+            "weight_decay": training.weight_decay,
+            "factor": 1.0,
+        },
+        {
+            "params": [p for p in every if id(p) in ssm],
+            "weight_decay": 0.0,
+            "factor": training.ssm_lr_factor,
+        },
+        {
+            "params": [p for p in every if id(p) in undecayed],
+            "weight_decay": 0.0,
+            "factor": 1.0,
+        },
     ]
+    groups = [group for group in groups if group["params"]]
     # Measured on a CPU: 93 us a step against 314 with `foreach` (1 block, 8 channels), 6 ms against
     # 35 (6 blocks, 512 channels).
     return torch.optim.AdamW(groups, lr=training.lr, fused=True)
+
+
+def _named(layer: Layer, names: Sequence[str]) -> list[nn.Parameter]:
+    """Its parameters of these names. Raises AttributeError for one that it has not."""
+    return [layer.get_parameter(name) for name in names]
 
 
 def set_learning_rate(

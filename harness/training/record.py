@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness.records import schemas
+
 from . import machine
 from .facts import TrialFacts, scan_choices
 from .spending import Spending
@@ -64,8 +66,14 @@ def record_of(
         "device": identity["device"],
         "torch_version": identity["torch_version"],
         "git_commit": facts.manifest["git_commit"],
+        "plugins": recorded(facts.manifest.get("plugins")),
         "data_fingerprint": facts.data_fingerprint,
     }
+
+
+def recorded(plugins: list[dict[str, Any]] | None) -> str | None:
+    """What the manifest says of plug-ins, as the text of a column."""
+    return schemas.canonical(plugins) if plugins else None
 
 
 def protocol_seconds(facts: TrialFacts, spending: Spending, state: RunState) -> float:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from harness.inputs import shown
 from harness.models import Backbone
-from harness.models.build import rebuild
+from harness.models.description import rebuild
 from harness.records.store import Store, TrialDir
 from harness.suite.specs import TrialSpec
 from harness.tasks.base import TaskInfo

@@ -8,13 +8,12 @@ from typing import Any
 import torch
 
 from harness.models import Backbone
-from harness.models.build import expect_gains
+from harness.models.description import expect
 from harness.reduction.moments import join
 
 # What `unpack` raises for a checkpoint that is no state of this run.
 MISFITS = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError)
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-GAIN = "model.blocks.{}.ssm.gain"
 
 
 @dataclass
@@ -98,14 +97,15 @@ def install(state: RunState, tensors: dict[str, torch.Tensor], state_dims: list[
     for parameter in old.values():
         state.optimizer.state.pop(parameter, None)
     model.resize(state_dims)
-    expect_gains(model, [i for i in range(len(model.blocks)) if GAIN.format(i) in tensors])
+    weights = _part(tensors, "model.")
+    expect(model, weights)
     new = dict(model.named_parameters())
     swap = {id(parameter): new[name] for name, parameter in old.items()}
     for group in state.optimizer.param_groups:
         group["params"] = [swap[id(p)] for p in group["params"]]
     for name in new.keys() - old.keys():  # a gain joins its D, as when it came
         join(state.optimizer, new[name], beside=new[name.removesuffix("gain") + "D"])
-    model.load_state_dict(_part(tensors, "model."))
+    model.load_state_dict(weights)
     for name, parameter in model.named_parameters():
         moments = _part(tensors, f"optimizer.{name}.")
         if moments:

@@ -11,11 +11,10 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from harness import tasks
+from harness import plugins, tasks
 from harness.models import Backbone, build
-from harness.models.build import describe
+from harness.models.description import describe
 from harness.models.precision import set_products
-from harness.models.scans import warm_up
 from harness.records.store import Store, TrialDir
 from harness.suite.explain import explain, validated
 from harness.suite.specs import TrialSpec
@@ -77,7 +76,7 @@ class RunningTrial:
             self.every = checkpoint_seconds()
         self.facts = facts_of(spec, source, execution.device_share)
         self._check()
-        warm_up()
+        spec.model.layer_class().warm_up()
         self.spending = Spending(Clocks(self.facts.device))
         self.state, self.teacher = begin(self.facts, source)
 
@@ -229,6 +228,10 @@ def facts_of(spec: TrialSpec, source: TrialDir | None, device_share: float) -> T
     check_memory(spec, machine.gpu_memory(device))
     machine.prepare(device, threads)
     manifest = machine.manifest(device, threads)
+    used = plugins.used_by(spec)
+    manifest["identity"] |= plugins.identity(used)
+    if used:
+        manifest["plugins"] = [one.record() for one in used]
     manifest["precision"] = set_products(spec.model.precision, device)
     chosen = scan_choices(spec, device, spec.built.state_dims)
     manifest["backends"] = [asdict(choice) for choice in chosen]

@@ -142,7 +142,7 @@ def test_a_size_comes_from_one_place(kind, fields, message):
         (
             "post_hoc",
             {"match": "seed", "to": {"kind": "in_training", "tau": 2.0}},
-            ("to", "tau"),
+            ("to", "in_training", "tau"),
         ),
     ],
 )

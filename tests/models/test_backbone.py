@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from harness.models import build
-from harness.models.backbone import Block
+from harness.models.blocks import Block
 from harness.models.norm import EPSILON, BatchNorm, EmaBatchNorm
 from harness.suite import ModelSpec
 from harness.tasks import TaskInfo

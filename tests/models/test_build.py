@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from harness.models import build, load
-from harness.models.build import describe, rebuild
+from harness.models.description import describe, rebuild
 from harness.reduction import truncate
 from harness.suite import ModelSpec
 from harness.tasks import TaskInfo

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from harness.models import LRU, build, load
-from harness.models.build import describe, rebuild
+from harness.models.description import describe, rebuild
 from harness.reduction import hankel_singular_values, spectra, truncate
 from harness.suite import ModelSpec
 from harness.tasks import TaskInfo

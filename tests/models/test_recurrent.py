@@ -93,7 +93,7 @@ def test_after_a_truncation_too(dims):
     x = inputs_of(model.info, torch.float32)
     logits, state = stepwise(model, x)
     torch.testing.assert_close(logits, parallel(model, x), rtol=1e-4, atol=1e-5)
-    assert [h.shape[1] for h in state.hidden] == dims
+    assert [one.tensors[0].shape[1] for one in state.layers] == dims
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness.models.lru import PARAMETERS
+from harness.models.layers.lru import PARAMETERS
 from harness.reduction import (
     METHODS,
     balanced_truncation,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness.models.lru import LRU, PARAMETERS
+from harness.models.layers.lru import LRU, PARAMETERS
 from harness.reduction import layers, truncate
 
 from .networks import nested, optimizer_of, step

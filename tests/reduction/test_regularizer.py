@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from harness.models import LRU
-from harness.models.lru import PARAMETERS
+from harness.models.layers.lru import PARAMETERS
 from harness.reduction import UnusableSystem, hankel_singular_values
 from harness.reduction.regularizer import hankel_nuclear_norm, regularizer_flops
 from harness.training.flops import spectrum_flops

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from harness.arms import ARMS
+from harness.models.specs import MODELS
 from harness.plan import Plan
 from harness.records.store import Store
 from harness.run import run_suite
@@ -23,7 +24,6 @@ from harness.suite import (
     load,
 )
 from harness.suite.load import find
-from harness.suite.specs import MODELS
 from harness.tasks import TASK_SPECS, DigitsSpec
 from harness.training.alone import run_alone
 from harness.training.trial import run_trial

@@ -125,7 +125,7 @@ def test_ablations_end_at_one_size():
     """Equal cuts: 256 to 32 in steps of 56, as the paper says, whatever their number."""
     from types import SimpleNamespace
 
-    from harness.arms import Turn
+    from harness.arms import Event
 
     smnist = load("ablations.smnist").comparisons[0]
     for label, arm in smnist.arms.items():
@@ -133,7 +133,7 @@ def test_ablations_end_at_one_size():
             continue
         events, n, sizes = arm.happens(smnist.training), 256, []
         for k in range(len(events)):
-            (n,) = arm.ranks([SimpleNamespace(hsv=np.ones(n))], Turn(k, len(events)))
+            (n,) = arm.ranks([SimpleNamespace(hsv=np.ones(n))], Event(k, len(events)))
             sizes.append(n)
         assert n == 32, label
         if label == "keep largest":

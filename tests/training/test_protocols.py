@@ -10,7 +10,7 @@ import torch
 
 from harness import tasks
 from harness.models import load
-from harness.models.backbone import SharedDropout
+from harness.models.blocks import SharedDropout
 from harness.protocols import PROTOCOLS
 from harness.training.objective import loss_under
 from harness.training.selection import consider

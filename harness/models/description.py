@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from harness.suite.specs import ModelSpec
 from harness.tasks.base import TaskInfo
 
 from .backbone import Backbone
+from .specs import BackboneSpec, ModelSpec
 
 FORMAT = 1
 
 
-def build(spec: Any, info: TaskInfo) -> Backbone:
+def build(spec: BackboneSpec, info: TaskInfo) -> Backbone:
     """A freshly initialised model; draws from torch's global generator.
 
     Raises:
@@ -44,20 +44,25 @@ def describe(model: Backbone) -> dict[str, Any]:
 
 
 def gain_blocks(model: Backbone) -> list[int]:
-    """The blocks whose layer has a static gain (see `LRU`)."""
-    return [i for i, block in enumerate(model.blocks) if block.ssm.gain is not None]  # type: ignore[union-attr]
+    """The blocks whose layer has a static gain (see `layers.capabilities.TakesGain`)."""
+    gains = (getattr(layer, "gain", None) for layer in model.layers)
+    return [i for i, gain in enumerate(gains) if gain is not None]
 
 
-def expect_gains(model: Backbone, blocks: Sequence[int]) -> None:
-    """Empty static gains in these blocks, to load stored values into.
+def expect(model: Backbone, stored: Collection[str]) -> None:
+    """Make room for those of the stored tensors, by their names in the model, that a freshly made
+    model of these sizes has not."""
+    for i, layer in enumerate(model.layers):
+        prefix = f"blocks.{i}.ssm."
+        layer.expect([name.removeprefix(prefix) for name in stored if name.startswith(prefix)])
 
-    Raises:
-        ValueError: a block that the model does not have.
-    """
+
+def _gains(model: Backbone, blocks: Sequence[int]) -> list[str]:
+    """The names of the static gains of these blocks. Raises ValueError for blocks that are not."""
     for i in blocks:
         if isinstance(i, bool) or not isinstance(i, int) or not 0 <= i < len(model.blocks):
             raise ValueError(f"gains must name blocks from 0 to {len(model.blocks) - 1}, not {i!r}")
-        model.blocks[i].ssm.expect_gain()  # type: ignore[union-attr,operator]
+    return [f"blocks.{i}.ssm.gain" for i in blocks]
 
 
 def load(trial_dir: str | Path) -> nn.Module:
@@ -89,7 +94,9 @@ def rebuild(description: dict[str, Any], weights: dict[str, Tensor]) -> Backbone
     try:
         model = build(ModelSpec(**description["model"]), TaskInfo(**description["task_info"]))
         model.resize(description["state_dims"])
-        expect_gains(model, description.get("gains", []))
+        # Of gains the description tells; what else a layer may have, the weights alone.
+        others = [name for name in weights if not name.endswith(".gain")]
+        expect(model, others + _gains(model, description.get("gains", [])))
     except KeyError as error:
         raise ValueError(f"the description lacks {error}") from error
     except TypeError as error:  # a field unknown or of another type

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import nn
 from torch.nn.functional import linear
 
-from .scans import lru_scan
+from .. import scans
+from .base import Choice, Layer, LayerState, check_state_dim
 
 PARAMETERS = ("nu_log", "theta_log", "B_re", "B_im", "C_re", "C_im", "gamma_log")
 MAX_PHASE = 6.28  # the official initialisation, just short of a full turn
 
 
-class LRU(nn.Module):
+@dataclass(frozen=True)
+class Recurrence:
+    """An LRU as a step needs it: `decay` (N,) complex, `into` (H, 2 N) and `out` (2 N, H) real,
+    where states are pairs of real and imaginary part, `through` (H,), its D, and `gain` (H, H), its
+    static gain transposed, if it has one."""
+
+    decay: torch.Tensor
+    into: torch.Tensor
+    out: torch.Tensor
+    through: torch.Tensor
+    gain: torch.Tensor | None = None
+
+
+class LRU(Layer):
     """h_k = Lambda h_{k-1} + diag(exp(gamma_log)) B u_k, y_k = Re(C h_k) + D u_k.
 
     Lambda = exp(-exp(nu_log) + i exp(theta_log)). Parameters (float32): nu_log, theta_log,
@@ -25,7 +41,8 @@ class LRU(nn.Module):
     has need of it (`add_gain`), and no part of `system`: what has no memory has no Hankel energy.
     """
 
-    # What becomes of an optimizer's moments where states change their basis (harness.reduction).
+    # The published grouping: C and D train at the plain rate, with weight decay.
+    ssm_parameters: ClassVar = ("nu_log", "theta_log", "B_re", "B_im", "gamma_log")
     transports: ClassVar = ("B_re", "B_im", "C_re", "C_im")
     restarts: ClassVar = ("nu_log", "theta_log", "gamma_log")
 
@@ -54,6 +71,30 @@ class LRU(nn.Module):
         self.D = nn.Parameter(torch.randn(width))
         self.register_parameter("gain", None)
 
+    @classmethod
+    def of(cls, spec: Any, state_dim: int) -> Self:
+        """See `Layer`."""
+        return cls(spec.width, state_dim, spec.r_min, spec.r_max, spec.backend, spec.remember)
+
+    @classmethod
+    def backend_of(
+        cls, spec: Any, state_dim: int, *, length: int, batch: int, device: torch.device | str
+    ) -> Choice:
+        """Which of `harness.models.scans`."""
+        return scans.choose(
+            spec.backend,
+            width=spec.width,
+            state_dim=state_dim,
+            length=length,
+            batch=batch,
+            device=device,
+        )
+
+    @classmethod
+    def warm_up(cls) -> None:
+        """The compiled scans of a CPU."""
+        scans.warm_up()
+
     @property
     def state_dim(self) -> int:
         """N, the complex states of this layer."""
@@ -63,7 +104,7 @@ class LRU(nn.Module):
         """(batch, length, H) real to the same shape, h = 0 before the first step."""
         B = torch.exp(self.gamma_log)[:, None] * torch.complex(self.B_re, self.B_im)
         C = torch.complex(self.C_re, self.C_im)
-        y = lru_scan(
+        y = scans.lru_scan(
             torch.exp(self.nu_log),
             torch.exp(self.theta_log),
             B,
@@ -74,6 +115,33 @@ class LRU(nn.Module):
         )
         y = torch.addcmul(y, self.D, u)
         return y if self.gain is None else y + linear(u, self.gain)
+
+    @torch.no_grad()
+    def initial_state(self, sequences: int, device: torch.device | str | None = None) -> LayerState:
+        """The system is worked out in double precision, and held in that of the parameters."""
+        through = self.D.detach().to(device)
+        dtype = through.dtype
+        eigenvalues, B, C = (array.to(device) for array in self.system())
+        system = Recurrence(
+            decay=eigenvalues.to(torch.complex128 if dtype == torch.float64 else torch.complex64),
+            into=torch.view_as_real(B.mT.contiguous()).flatten(-2).to(dtype),
+            out=torch.view_as_real(C.mH.resolve_conj().contiguous())
+            .mT.reshape(-1, len(through))
+            .to(dtype),
+            through=through,
+            gain=None if self.gain is None else self.gain.detach().to(device).mT.contiguous(),
+        )
+        return LayerState((system.decay.new_zeros(sequences, len(system.decay)),), system)
+
+    def step(self, u: torch.Tensor, state: LayerState) -> tuple[torch.Tensor, LayerState]:
+        """By the weights that the layer had when the state was begun."""
+        system: Recurrence = state.fixed
+        (h,) = state.tensors
+        h = system.decay * h + torch.view_as_complex((u @ system.into).unflatten(-1, (-1, 2)))
+        y = torch.addcmul(torch.view_as_real(h).flatten(-2) @ system.out, system.through, u)
+        if system.gain is not None:
+            y = torch.addmm(y, u, system.gain)
+        return y, LayerState((h,), system)
 
     @torch.no_grad()
     def system(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -129,23 +197,22 @@ class LRU(nn.Module):
         """Add Re(gain) u to the output, gain (H, H); an earlier one stays in place and adds."""
         value = torch.real(gain).to(self.D).contiguous()
         if self.gain is None:
-            self.expect_gain()
+            self.expect(["gain"])
             assert self.gain is not None
             self.gain.copy_(value)
         else:
             self.gain.add_(value)
 
-    def expect_gain(self) -> None:
-        """An empty gain where there is none, to load stored values into."""
-        if self.gain is None:
+    def expect(self, stored: Collection[str]) -> None:
+        """An empty gain, where there is none and one is stored."""
+        if "gain" in stored and self.gain is None:
             width = len(self.D)
             value = self.D.new_empty(width, width)
             self.gain = nn.Parameter(value, requires_grad=self.D.requires_grad)
 
     def resize(self, state_dim: int) -> None:
         """Empty parameters for another state dimension, to load stored values into."""
-        if state_dim < 1:
-            raise ValueError(f"a state dimension must be at least 1, not {state_dim}")
+        check_state_dim(state_dim)
         for name in PARAMETERS:
             old = getattr(self, name)
             shape = list(old.shape)

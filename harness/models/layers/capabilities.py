@@ -1,0 +1,104 @@
+"""What only some layers can do: arms name what they need, specs what their layers offer.
+
+Without torch, since a plan compares the two before any model exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+    # Eigenvalues (N,), B (N, H) as it stands before the input, C (H, N), complex128: of
+    # h_k = diag(eigenvalues) h_{k-1} + B u_k, y_k = Re(C h_k).
+    System = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+class GivesSystem(Protocol):
+    """It holds a diagonal linear system and takes another one in its place.
+
+    Or a stack of S systems, with eigenvalues (S, N), B (S, N, I), C (S, I, N) of I inputs and
+    outputs each, 1 where a system belongs to one channel. A *ragged* stack is padded to its largest
+    order, which is the layer's `state_dim`, and has an attribute `orders`, (S,) integers, the
+    states that each system really keeps.
+    """
+
+    def system(self) -> System:
+        """The system as it is now, without gradients."""
+
+    def assign(self, eigenvalues: torch.Tensor, B: torch.Tensor, C: torch.Tensor) -> None:
+        """Take over a system of any order. `system` must then be what was assigned; parameters
+        keep their names, and new ones are frozen where the old were."""
+
+
+class GivesGradient(Protocol):
+    """Its system can be a part of the loss."""
+
+    def trainable_system(self) -> System:
+        """`system`, differentiable in the parameters."""
+
+
+class GivesSurrogate(Protocol):
+    """It is no linear system, but can be stood for by one: what a selective layer offers."""
+
+    def surrogate(self, batches: Iterable[torch.Tensor]) -> System:
+        """A system, or a stack as in `GivesSystem`, that acts as the layer does on average on
+        these inputs, (batch, length, H) each."""
+
+    def project(self, right: torch.Tensor, left: torch.Tensor) -> None:
+        """Keep the states left h, and put right (N, r) and left (r, N), left right = I, between the
+        layer's own projections and its recurrence; of a stack (S, N, r) and (S, r, N)."""
+
+
+class CarriesMoments(Protocol):
+    """It says what becomes of an optimizer's moments where states change their basis.
+
+    `transports` are the names of those of its parameters B_re, B_im (N, H) and C_re, C_im (H, N)
+    whose moments follow, where B = exp(gamma_log) (B_re + i B_im), or without gamma_log if it has
+    none, and C = C_re + i C_im; `restarts` the names of those whose moments start again.
+    """
+
+    transports: ClassVar[tuple[str, ...]]
+    restarts: ClassVar[tuple[str, ...]]
+
+
+class TakesGain(Protocol):
+    """It can add a static gain to its output, as a parameter `gain` (H, H) beside one named D."""
+
+    def add_gain(self, gain: torch.Tensor) -> None:
+        """Add Re(gain) u to the output; an earlier gain stays in place and adds."""
+
+
+class SlicesModes(Protocol):
+    """It can drop modes and leave the bits of the others alone."""
+
+    def keep_modes(self, modes: torch.Tensor) -> None:
+        """Keep these states alone, (r,) indices."""
+
+
+class Capability(Enum):
+    """A protocol, and how one says that a layer does it and that it does not."""
+
+    SYSTEM = GivesSystem, "gives its system", "gives none"
+    GRADIENT = GivesGradient, "differentiates its system", "does not"
+    SURROGATE = GivesSurrogate, "gives a surrogate system", "gives none"
+    MOMENTS = CarriesMoments, "carries an optimizer's moments", "carries none"
+    GAIN = TakesGain, "takes a static gain", "takes none"
+    MODES = SlicesModes, "slices its modes", "does not"
+
+    def __init__(self, protocol: type, does: str, lacks: str):
+        self.protocol, self.does, self.lacks = protocol, does, lacks
+
+    @property
+    def members(self) -> set[str]:
+        """What a class must have to be capable of it."""
+        methods = {name for name in vars(self.protocol) if not name.startswith("_")}
+        return methods | set(self.protocol.__annotations__)
+
+
+def capabilities(layer: type) -> frozenset[Capability]:
+    """What the layers of a class can do, by what the class has."""
+    return frozenset(one for one in Capability if one.members <= set(dir(layer)))
