@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
+import pandas as pd
 import pytest
 import torch
 from pydantic import Field
@@ -11,10 +13,14 @@ from pydantic import Field
 from harness.arms import ARM_UNION, Arm, Style
 from harness.estimate import estimated_flops
 from harness.records.store import Store
+from harness.report import figures
+from harness.report.comparison import compare
+from harness.report.presentation import arm_name
 from harness.suite import Comparison, FullSpec, SmallSpec, TrialSpec
 from harness.suite.prefix import shared_steps
 from harness.training.flops import step_flops
 from harness.training.trial import Execution, Interrupted, run_trial
+from tests.report.conftest import make_trial
 from tests.training.trials import assert_same, table_of, trial_spec
 
 PENALTY_FLOPS = 1_000
@@ -184,3 +190,33 @@ def canonical_of(spec):
     from harness.suite import canonical
 
     return canonical(TrialSpec.model_validate(spec))
+
+
+def test_the_report_calls_and_draws_it_as_it_says():
+    roles = ("stalled", "in_training", "of_a_lost_plug_in", "full", "post_hoc")
+    trials = [make_trial(role, seed, 0.8, matches=None if role == "full" else "in_training")
+              for role in roles for seed in (0, 1)]  # fmt: skip
+    comparison = compare(pd.DataFrame(trials))
+    ordered = ["full", "in_training", "stalled", "post_hoc", "of_a_lost_plug_in"]
+    assert list(comparison.arm) == ordered
+    names = [arm_name(arm) for arm in ("stalled", "of_a_lost_plug_in")]
+    assert names == ["halved when stalled", "of a lost plug in"]
+    styles = figures._styles(comparison)
+    assert styles["stalled"] == Style("#112233", "*")
+    assert styles["of_a_lost_plug_in"] in figures.OTHER_STYLES
+
+
+def test_the_example_of_the_readme_is_an_arm(tmp_path):
+    text = (Path(__file__).parents[2] / "harness" / "arms" / "README.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    names = {"__name__": "readme"}
+    exec(compile(code, "README.md", "exec", dont_inherit=True), names)
+    ARM_UNION.add(names["HalvedWhenStalled"])
+    try:
+        spec = trial_spec({"kind": "halved_when_stalled"}, training={"evaluate_every": 10})
+        result = run_trial(spec, Store.open(tmp_path))
+        assert result["status"] == "completed", result["message"]
+        assert result["record"]["state_dim_total"] < 28
+    finally:
+        del ARM_UNION.specs["halved_when_stalled"]
+        ARM_UNION._adapter = None
