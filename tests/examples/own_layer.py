@@ -1,6 +1,6 @@
 """A layer of your own: a diagonal state-space layer, computed as a convolution.
 
-    harness run own_layer.py
+harness run own_layer.py
 """
 
 import torch

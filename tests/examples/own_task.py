@@ -1,6 +1,6 @@
 """A task of your own: which of four tones is in the noise?
 
-    harness run own_task.py
+harness run own_task.py
 """
 
 from typing import ClassVar, Literal
