@@ -72,11 +72,11 @@ class TrialWorker:
         from harness.suite.bring import receive
         from harness.suite.specs import TrialSpec
         from harness.training.faults import described, is_passing
-        from harness.training.trial import Fork, Interrupted, Setting, run_trial
+        from harness.training.trial import Execution, Fork, Interrupted, run_trial
 
         self.told = {}
         exclusive = gpus >= 1.0 if gpus else _reserved(node_cpus) <= usable_cores()
-        setting = Setting(
+        execution = Execution(
             progress=self._tell,
             stop=self.halt.is_set,
             exclusive=exclusive,
@@ -89,7 +89,7 @@ class TrialWorker:
             if not store.root.is_dir():
                 return "refused", f"node {os.uname().nodename} does not see the store {store.root}"
             receive(plugins)
-            result = run_trial(TrialSpec.model_validate_json(_json(spec)), store, setting)
+            result = run_trial(TrialSpec.model_validate_json(_json(spec)), store, execution)
         except Interrupted:
             return "interrupted", None
         except Busy as busy:

@@ -98,6 +98,7 @@ def used_by(trial: Any) -> list[Plugin]:
     """The plug-ins that a `TrialSpec` needs."""
     named: list[tuple[What, str]] = [
         ("layer", trial.model.kind), ("arm", trial.arm.kind), ("task", trial.task.name),
+        *(("rank_rule", name) for name in trial.arm.rank_rules),
     ]  # fmt: skip
     return [_plugins[key] for key in named if key in _plugins]
 

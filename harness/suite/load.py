@@ -201,8 +201,9 @@ def _assign(comparison: dict[str, Any], path: str, value: Any) -> None:
         if changed == arm:
             continue
         for other in comparison["arms"].values():
-            if isinstance(other, dict) and other.get("to") == arm:
-                other["to"] = changed
+            for name, value in other.items() if isinstance(other, dict) else ():
+                if value == arm:
+                    other[name] = changed
 
 
 def _split(comparison: dict[str, Any], path: str) -> list[str]:

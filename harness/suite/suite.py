@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from harness.arms import Arm, InTrainingSpec
+from harness.arms import Arm
 from harness.inputs import cut, shown
 from harness.models.specs import AnyModel, LRUSpec
 from harness.spec import Spec
@@ -66,7 +66,7 @@ class Comparison(Spec):
 
     @model_validator(mode="after")
     def _arms_fit(self) -> Comparison:
-        full = any(arm.kind == "full" for arm in self.arms.values())
+        full = any(arm.baseline == "full" for arm in self.arms.values())
         for name, arm in self.arms.items():
             self.matched_label(name, arm)
             if arm.needs_full and not full:
@@ -85,18 +85,18 @@ class Comparison(Spec):
         return label if self.key == self.task.name else f"{self.key}: {label}"
 
     def matched_label(self, label: str, arm: Arm) -> str | None:
-        """The label of the in-training arm whose size this arm takes, if it takes one.
+        """The label of the arm whose size this arm takes, if it takes another's.
 
         Raises:
             ValueError: that arm is not in this comparison.
         """
-        to = getattr(arm, "to", None)
-        if to is None:
+        if arm.sizes_of is None:
             return None
+        to = arm.sizes_of.arm
         for other, candidate in self.arms.items():
-            if isinstance(candidate, InTrainingSpec) and candidate == to:
+            if candidate == to:
                 return other
-        raise ValueError(f"arm {label!r} matches an in_training arm that is not in the comparison")
+        raise ValueError(f"arm {label!r} matches {to.named} that is not in the comparison")
 
 
 class Role(Spec):
