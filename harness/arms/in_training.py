@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from harness.models.layers.capabilities import Capability
 from harness.protocols import PROTOCOLS
-from harness.spec import StateDim
+from harness.spec import StateDim, load_installed
 
 from .base import Arm, Boundary, Event, EventKeys, Style, Training, Trial
 from .rank_rules import RULES, RankRule
@@ -56,7 +56,9 @@ class InTrainingSpec(Arm):
     @classmethod
     def _rule_is_there(cls, rule: str) -> str:
         if rule not in RULES:
-            raise ValueError(f"no such rule; there are {', '.join(RULES)}")
+            faults = load_installed()
+        if rule not in RULES:
+            raise ValueError("; ".join([f"no such rule; there are {', '.join(RULES)}", *faults]))
         return rule
 
     @model_validator(mode="after")

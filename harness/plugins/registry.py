@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from harness.arms import ARM_UNION, Arm
+from harness.arms import ARM_UNION, Arm, rank_rules
 from harness.inputs import cut, is_plain_name, shown
 from harness.spec import Spec, load_installed, tag_of
 from harness.tasks.metrics import METRICS
@@ -82,6 +83,27 @@ def task(cls: type[Any]) -> type[Any]:
     enter("task", name, cls, TASK_UNION.specs)
     TASK_UNION.add(cls)
     return cls
+
+
+def rank_rule(rule: Any) -> Any:
+    """Let a function `(arm, systems, event) -> ranks` take part as `rule` of an in_training arm
+    under its own name, or a subclass of `harness.arms.rank_rules.RankRule` under its `name`.
+
+    Raises:
+        ValueError: it is neither, has no name, or one that is taken.
+    """
+    is_class = isinstance(rule, type)
+    if not (issubclass(rule, rank_rules.RankRule) if is_class else inspect.isfunction(rule)):
+        raise ValueError(
+            "@rank_rule takes a function (arm, systems, event) or a class derived from "
+            f"harness.arms.rank_rules.RankRule, and {shown(rule)} is neither"
+        )
+    name = getattr(rule, "name", None) if is_class else rule.__name__
+    if not isinstance(name, str):
+        raise ValueError(f'rank rule {rule.__name__} needs a name: `name = "its_name"`')
+    enter("rank_rule", name, rule, rank_rules.RULES)
+    rank_rules.register(name, rule, again=True)
+    return rule
 
 
 def find(what: What, name: str) -> Plugin | None:

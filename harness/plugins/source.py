@@ -6,7 +6,7 @@ import ast
 import contextlib
 import hashlib
 import importlib.metadata
-import inspect
+import linecache
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
@@ -154,13 +154,14 @@ def sent_file(path: Path) -> tuple[bytes, Mapping[str, bytes]] | None:
 
 def _of_no_file(target: Callable[..., Any]) -> Source:
     """Code that was typed in, in a cell of a notebook say: it runs in this process alone."""
-    try:
-        text = inspect.getsource(target)
-    except (OSError, TypeError):
-        raise ValueError(
-            f"the code of {target.__name__} stands in no file: put it into one"
-        ) from None
-    return Source("", hashlib.sha256(text.encode()).hexdigest())
+    for part in (target, *vars(target).values()):
+        function = getattr(part, "fget", getattr(part, "__func__", part))
+        code = getattr(function, "__code__", None)
+        own = code is not None and function.__module__ == target.__module__
+        cell = "".join(linecache.getlines(code.co_filename)) if own else ""
+        if cell:
+            return Source("", hashlib.sha256(cell.encode()).hexdigest())
+    raise ValueError(f"the code of {target.__name__} stands in no file: put it into one")
 
 
 def _distribution(module: str) -> importlib.metadata.Distribution | None:

@@ -66,14 +66,15 @@ def record_of(
         "device": identity["device"],
         "torch_version": identity["torch_version"],
         "git_commit": facts.manifest["git_commit"],
-        "plugins": recorded(facts.manifest.get("plugins")),
+        **recorded(facts.manifest.get("plugins")),
         "data_fingerprint": facts.data_fingerprint,
     }
 
 
-def recorded(plugins: list[dict[str, Any]] | None) -> str | None:
-    """What the manifest says of plug-ins, as the text of a column."""
-    return schemas.canonical(plugins) if plugins else None
+def recorded(plugins: list[dict[str, Any]] | None) -> dict[str, str]:
+    """The column of plug-ins, as the manifest has them; none where it has none, as in records from
+    before there were any."""
+    return {"plugins": schemas.canonical(plugins)} if plugins else {}
 
 
 def protocol_seconds(facts: TrialFacts, spending: Spending, state: RunState) -> float:
