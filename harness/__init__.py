@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from harness.api.runs import run, run_trial
     from harness.api.stores import load_model, open_store
     from harness.api.suites import load_suite
+    from harness.plugins import arm, layer, rank_rule, task
     from harness.reduction import truncate
     from harness.suite import (
         Comparison,
@@ -46,6 +47,10 @@ _HOMES = {
     "open_store": "harness.api.stores",
     "load_model": "harness.api.stores",
     "truncate": "harness.reduction",
+    "arm": "harness.plugins",
+    "layer": "harness.plugins",
+    "rank_rule": "harness.plugins",
+    "task": "harness.plugins",
 }
 _SPECS = (
     "Suite", "Comparison", "TrialSpec", "TaskSpec", "ModelSpec", "TrainingSpec",
@@ -69,12 +74,16 @@ __all__ = [
     "TaskSpec",
     "TrainingSpec",
     "TrialSpec",
+    "arm",
+    "layer",
     "load_model",
     "load_suite",
     "open_store",
     "plan",
+    "rank_rule",
     "run",
     "run_trial",
+    "task",
     "truncate",
 ]
 

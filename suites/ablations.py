@@ -32,11 +32,11 @@ def ablations(
 
     def cuts(**changes: Any) -> InTrainingSpec:
         fields: dict[str, Any] = {"rule": "fixed", "final": final, "end": end, **base, **changes}
-        return InTrainingSpec(kind="in_training", **fields)
+        return InTrainingSpec(**fields)
 
     return {
-        "full": FullSpec(kind="full"),
-        "small": SmallSpec(kind="small", state_dims=(final,)),
+        "full": FullSpec(),
+        "small": SmallSpec(state_dims=(final,)),
         **{f"keep {which}": cuts(keep=which) for which in ("largest", "smallest", "random")},
         **{f"count {count}": cuts(count=count) for count in COUNTS},
         **{f"window {name}": cuts(start=first, end=last) for name, first, last in windows},
@@ -47,7 +47,7 @@ def ablations(
 
 def compress(final: int, **fields: Any) -> PostHocSpec:
     """Train, then compress to `final` states."""
-    return PostHocSpec(kind="post_hoc", state_dims=(final,), **fields)
+    return PostHocSpec(state_dims=(final,), **fields)
 
 
 def regularize(final: int, penalty: Any, weight: float) -> HankelRegularizedSpec:
@@ -62,17 +62,17 @@ def rivals(final: int, near: int) -> dict:
 
     Weights and the learning rate of fine-tuning are those that validate best in `digits_knobs`.
     """
-    by_energy = InTrainingSpec(kind="in_training", tau=0.1, end=0.4)
+    by_energy = InTrainingSpec(tau=0.1, end=0.4)
     methods = ("singular_perturbation", "last", "aire", "modal", "random")
     return {
         "in_training tau=0.1": by_energy,
-        "small tau=0.1": SmallSpec(kind="small", match="seed", to=by_energy),
+        "small tau=0.1": SmallSpec(match="seed", to=by_energy),
         "post_hoc": compress(final),
         **{f"post_hoc {method}": compress(final, method=method) for method in methods},
         "post_hoc tuned": compress(final, finetune_share=0.1, finetune_lr_factor=1.0),
-        "distill": DistillSpec(kind="distill", state_dims=(final,)),
-        f"distill N={near}": DistillSpec(kind="distill", state_dims=(near,)),
-        f"small N={near}": SmallSpec(kind="small", state_dims=(near,)),
+        "distill": DistillSpec(state_dims=(final,)),
+        f"distill N={near}": DistillSpec(state_dims=(near,)),
+        f"small N={near}": SmallSpec(state_dims=(near,)),
         "hankel_regularized": regularize(final, "adjoint", 0.3),
         "hankel_regularized modal": regularize(final, "modal", 0.1),
     }
@@ -83,7 +83,7 @@ def knobs(final: int) -> dict:
     weights = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
     tunings = [(factor, share) for factor in (0.1, 0.3, 1.0) for share in (0.1, 0.2)]
     return {
-        "full": FullSpec(kind="full"),
+        "full": FullSpec(),
         **grid("adjoint weight", weights, lambda w: regularize(final, "adjoint", w)),
         **grid("modal weight", weights, lambda w: regularize(final, "modal", w)),
         **{

@@ -21,22 +21,22 @@ from harness.suite import (
 
 def ways(tau: float) -> dict:
     """Full size, in-training truncation, and its rivals at the size that it ends with."""
-    shrink = InTrainingSpec(kind="in_training", tau=tau, end=0.4)
-    compress = PostHocSpec(kind="post_hoc", match="seed", to=shrink)
+    shrink = InTrainingSpec(tau=tau, end=0.4)
+    compress = PostHocSpec(match="seed", to=shrink)
     tuned = {"finetune_share": 0.1, "finetune_lr_factor": 1.0}
     return {
-        "full": FullSpec(kind="full"),
+        "full": FullSpec(),
         "in_training": shrink,
         "post_hoc": compress,
         "post_hoc tuned": compress.model_copy(update=tuned),
-        "small": SmallSpec(kind="small", match="seed", to=shrink),
+        "small": SmallSpec(match="seed", to=shrink),
     }
 
 
 def early(tau: float) -> dict:
     """In-training truncation in the paper's window, and small-from-scratch at its size."""
-    shrink = InTrainingSpec(kind="in_training", tau=tau, end=0.1)
-    small = SmallSpec(kind="small", match="seed", to=shrink)
+    shrink = InTrainingSpec(tau=tau, end=0.1)
+    small = SmallSpec(match="seed", to=shrink)
     return {"in_training early": shrink, "small early": small}
 
 

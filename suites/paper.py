@@ -43,7 +43,7 @@ SMNIST_SEEDS = (*SEEDS, 101, 202, 303, 404, 505)
 
 def cut(tau: float, **window: Any) -> InTrainingSpec:
     """The paper's truncation; the optimizer's moments are sliced, as its code does."""
-    return InTrainingSpec(kind="in_training", tau=tau, gate=0.05, moments="slice", **window)
+    return InTrainingSpec(tau=tau, gate=0.05, moments="slice", **window)
 
 
 def rows(taus: Sequence[float], middle: float, small: Sequence[int], **window: Any) -> dict:
@@ -51,16 +51,16 @@ def rows(taus: Sequence[float], middle: float, small: Sequence[int], **window: A
     sizes of the paper's grid, and train-then-compress at the size of one tau."""
 
     def compress(method: Any) -> PostHocSpec:
-        return PostHocSpec(kind="post_hoc", match="seed", to=cut(middle, **window), method=method)
+        return PostHocSpec(match="seed", to=cut(middle, **window), method=method)
 
     def match(tau: float) -> SmallSpec:
-        return SmallSpec(kind="small", match="mean", to=cut(tau, **window))
+        return SmallSpec(match="mean", to=cut(tau, **window))
 
     def sized(n: int) -> SmallSpec:
-        return SmallSpec(kind="small", state_dims=(n,))
+        return SmallSpec(state_dims=(n,))
 
     return {
-        "full": FullSpec(kind="full"),
+        "full": FullSpec(),
         **grid("in_training tau", taus, lambda tau: cut(tau, **window)),
         **grid("small tau", taus, match),
         **grid("small N", small, sized),
@@ -72,7 +72,7 @@ def rows(taus: Sequence[float], middle: float, small: Sequence[int], **window: A
 
 def students(sizes: Sequence[int]) -> dict:
     """The paper's distillation: temperature 2, alpha 0.5."""
-    return grid("distill N", sizes, lambda n: DistillSpec(kind="distill", state_dims=(n,)))
+    return grid("distill N", sizes, lambda n: DistillSpec(state_dims=(n,)))
 
 
 def experiment(description: str, comparison: Comparison) -> Suite:
@@ -216,7 +216,7 @@ def released(suite: Suite, taus: Sequence[float], **window: Any) -> Suite:
         "task": as_published.task.model_copy(update={"time_channel": False}),
         "training": as_published.training.model_copy(update={"protocol": "release"}),
         "arms": {
-            "full": FullSpec(kind="full"),
+            "full": FullSpec(),
             **grid("in_training tau", taus, lambda tau: cut(tau, **window)),
         },
     }

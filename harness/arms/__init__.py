@@ -1,10 +1,11 @@
-"""The arms: one small file each. `ARMS` is the only place that lists them."""
+"""The arms: one small file each. `ARMS` is the only place that lists ours."""
 
-from .base import Arm, Turn
+from .base import Arm, Boundary, Event, SizesOf, StepWork, Style
 from .distill import DistillSpec
 from .full import FullSpec
 from .hankel_regularized import HankelRegularizedSpec
 from .in_training import InTrainingSpec
+from .kinds import ARM_UNION, of_kind
 from .post_hoc import PostHocSpec
 from .small import SmallSpec
 
@@ -16,5 +17,18 @@ ARMS = (
     DistillSpec,
     HankelRegularizedSpec,
 )
+for _arm in ARMS:
+    ARM_UNION.add(_arm)
 
-__all__ = ["ARMS", "Arm", "Turn", *(arm.__name__ for arm in ARMS)]
+__all__ = [
+    "ARMS",
+    "ARM_UNION",
+    "Arm",
+    "Boundary",
+    "Event",
+    "SizesOf",
+    "StepWork",
+    "Style",
+    "of_kind",
+    *(arm.__name__ for arm in ARMS),
+]

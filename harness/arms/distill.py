@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from .base import StepWork, Style, Trial
 from .sized import SizedArm
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from .base import Loss
 
 
 class DistillSpec(SizedArm):
@@ -17,9 +24,42 @@ class DistillSpec(SizedArm):
     cost, its training part of the cost of the whole way.
     """
 
+    title: ClassVar[str] = "distilled from full size"
+    table_place: ClassVar[int] = 30
+    style: ClassVar[Style | None] = Style("#CC79A7", "v")
     needs_full: ClassVar[bool] = True
-    shrinks: ClassVar[bool] = True
 
-    kind: Literal["distill"]
+    kind: Literal["distill"] = "distill"
     temperature: Annotated[float, Field(gt=0.0)] = 2.0
     alpha: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+
+    def check(self, trial: Trial) -> None:
+        super().check(trial)
+        if trial.task.info.kind == "regression":
+            raise ValueError(f"distill needs classes; {trial.task.name} is a regression")
+
+    def initial_dims(self, model: Any) -> list[int] | None:
+        return self.given_dims(model)
+
+    def batch_loss(self, loss: Loss, x: Tensor, teacher: nn.Module | None) -> Loss | None:
+        import torch
+
+        assert teacher is not None
+        with torch.no_grad():
+            answers = teacher(x)
+        return partial(distillation_loss, loss, answers, self.temperature, self.alpha)
+
+    def extra_flops(self, work: StepWork) -> float:
+        return work.batch * work.forward(work.model.state_dims)
+
+
+def distillation_loss(
+    loss: Loss, answers: Tensor, temperature: float, alpha: float, logits: Tensor, targets: Tensor
+) -> Tensor:
+    """alpha T^2 CE(softmax(answers / T), softmax(logits / T)) + (1 - alpha) loss(logits, targets).
+
+    The soft term is a cross-entropy in nats, the mean over examples (and steps): the KL divergence
+    up to a constant. `answers` are the teacher's logits, of the logits' shape.
+    """
+    soft = -((answers / temperature).softmax(-1) * (logits / temperature).log_softmax(-1)).sum(-1)
+    return alpha * temperature**2 * soft.mean() + (1 - alpha) * loss(logits, targets)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from harness.models.layers.capabilities import Capability
 from harness.protocols import PROTOCOLS
-from harness.spec import StateDim
+from harness.spec import StateDim, load_installed
 
-from .base import Arm, Training, Turn
+from .base import Arm, Boundary, Event, EventKeys, Style, Training, Trial
+from .rank_rules import RULES, RankRule
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -22,9 +23,9 @@ class InTrainingSpec(Arm):
     `rule` says to which size. `energy` (the paper's): the energy rank of `tau`, the fraction of
     Hankel energy discarded at each event. `fixed`: `fraction` of the present states goes each
     time, or, with `final`, equal cuts from the present size to that one. `pragmatic`: as `fixed`,
-    until validation at an event is more than `tolerance` worse than before the cut behind it; then
-    the model from before that cut comes back (weights, running statistics, optimizer moments) and
-    no event follows.
+    until validation at an event is more than `tolerance` worse than before the last cut; then the
+    model from before that cut comes back (weights, running statistics, optimizer moments) and no
+    event follows. Further rules can be registered (`harness.arms.rank_rules`).
 
     `keep`: the `largest` balanced states; for ablation the `smallest`, or `random` modes of the
     unbalanced system, as in the paper. `moments` says what becomes of the optimizer's. `gate`
@@ -32,9 +33,13 @@ class InTrainingSpec(Arm):
     published code: 0.05).
     """
 
+    title: ClassVar[str] = "in-training truncation"
+    table_place: ClassVar[int] = 10
+    style: ClassVar[Style | None] = Style("#0072B2", "o")
+    is_subject: ClassVar[bool] = True
     timing: ClassVar[frozenset[str]] = frozenset({"start", "end", "count"})
 
-    kind: Literal["in_training"]
+    kind: Literal["in_training"] = "in_training"
     tau: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     start: Fraction = 0.0
     end: Fraction = 0.1
@@ -42,16 +47,51 @@ class InTrainingSpec(Arm):
     gate: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     keep: Literal["largest", "smallest", "random"] = "largest"
     moments: Literal["transport", "slice", "reset"] = "transport"
-    rule: Literal["energy", "fixed", "pragmatic"] = "energy"
+    rule: str = "energy"
     fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
     final: StateDim | None = None
     tolerance: Annotated[float, Field(ge=0.0)] = 0.02
 
+    @field_validator("rule")
+    @classmethod
+    def _rule_is_there(cls, rule: str) -> str:
+        if rule not in RULES:
+            faults = load_installed()
+        if rule not in RULES:
+            raise ValueError("; ".join([f"no such rule; there are {', '.join(RULES)}", *faults]))
+        return rule
+
     @model_validator(mode="after")
     def _rule_has_its_knobs(self) -> InTrainingSpec:
-        if self.final is not None and self.rule != "fixed":
-            raise ValueError(f"`final` belongs to rule fixed, not to {self.rule}")
+        if self.final is not None and not self._rank_rule.takes_final:
+            takers = " and ".join(name for name, rule in RULES.items() if rule.takes_final)
+            raise ValueError(f"`final` belongs to rule {takers}, not to {self.rule}")
         return self
+
+    @property
+    def _rank_rule(self) -> RankRule:
+        return RULES[self.rule]
+
+    @property
+    def needs(self) -> tuple[Capability, ...]:
+        transports = self.moments == "transport"
+        return (Capability.SYSTEM, *([Capability.MOMENTS] if transports else []))
+
+    @property
+    def rank_rules(self) -> tuple[str, ...]:
+        return (self.rule,)
+
+    @property
+    def chooses_sizes(self) -> bool:
+        return True
+
+    def check(self, trial: Trial) -> None:
+        super().check(trial)
+        smallest = min(trial.model.state_dims)
+        if self.final is not None and self.final > smallest:
+            raise ValueError(
+                f"arm.final {self.final} is larger than a block of the model, {smallest}"
+            )
 
     def events(self, steps: int) -> tuple[int, ...]:
         self._check_window()
@@ -89,35 +129,32 @@ class InTrainingSpec(Arm):
             )
         return at
 
-    def acts(self, training: Training) -> tuple[tuple[int, str], ...]:
-        acts = super().acts(training)
-        if self.final is None:
-            return acts
-        # Equal cuts depend on how many are left.
-        return tuple((at, f"{how} {k} of {len(acts)}") for k, (at, how) in enumerate(acts))
+    def event_keys(self, training: Training) -> EventKeys:
+        keys = super().event_keys(training)
+        if not self._rank_rule.counts_events(self):
+            return keys
+        return tuple((at, f"{how} {k} of {len(keys)}") for k, (at, how) in enumerate(keys))
 
-    def ranks(self, systems: Sequence[Any], turn: Turn) -> list[Any]:
-        from harness.reduction.orders import each, total
+    def ranks(self, systems: Sequence[Any], event: Event) -> list[Any]:
+        from harness.reduction.orders import total
 
         now = [system.order for system in systems]
-        if self.rule == "energy":
-            ranks = [system.energy_rank(self.tau) for system in systems]
-        elif self.final is None:
-            ranks = [each(order, lambda n: max(1, int(n * (1 - self.fraction)))) for order in now]
-        else:
-            final, left = self.final, turn.of - turn.index
-            ranks = [each(order, lambda n: min(n, round(n - (n - final) / left))) for order in now]
-        both = zip(ranks, now, strict=True)
+        both = zip(self._rank_rule.ranks(self, systems, event), now, strict=True)
         return [r if total(r) < (1 - self.gate) * total(n) else n for r, n in both]
 
     @property
-    def needs(self) -> tuple[Capability, ...]:
-        transports = self.moments == "transport"
-        return (Capability.SYSTEM, *([Capability.MOMENTS] if transports else []))
+    def truncation_options(self) -> dict[str, Any]:
+        return {"moments": self.moments, "keep": self.keep}
 
     @property
-    def manner(self) -> dict[str, str]:
-        return {"moments": self.moments, "keep": self.keep}
+    def recorded_tau(self) -> float | None:
+        return self.tau if self._rank_rule.takes_tau else None
+
+    def before_event(self, here: Boundary) -> bool:
+        return self._rank_rule.before_event(self, here)
+
+    def before_truncation(self, here: Boundary) -> None:
+        self._rank_rule.before_truncation(self, here)
 
     def _check_window(self) -> None:
         if self.end < self.start:

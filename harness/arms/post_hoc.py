@@ -10,16 +10,16 @@ from pydantic import Field, model_validator
 from harness.models.layers.capabilities import Capability
 from harness.spec import MOST_STATES, MOST_STEPS
 
-from .base import Turn
+from .base import Event, Style, Trial
 from .sized import SizedArm
 
 
 class PostHocSpec(SizedArm):
     """By `tau`, by a budget `mean_dim` of states per block, at given `state_dims`, or at the sizes
-    an in-training arm ended with.
+    another arm ended with.
 
     `method`: balanced truncation; balanced `singular_perturbation`; modes kept by the scores of
-    LAST (arXiv 2411.02824) or AIRE-Prune, by decay (`modal`), or by lot (`random`).
+    LAST (arXiv 2411.02824) or AIRE-Prune, by decay (`modal`), or at `random`.
     `scope="global"` lets `tau` or `mean_dim` weigh states across blocks, as each method's authors
     do (see harness/reduction/README.md).
 
@@ -27,11 +27,13 @@ class PostHocSpec(SizedArm):
     `finetune_lr_factor` times the learning rate and by the same schedule; their cost counts.
     """
 
+    title: ClassVar[str] = "train, then compress"
+    table_place: ClassVar[int] = 20
+    style: ClassVar[Style | None] = Style("#E69F00", "^")
     needs_full: ClassVar[bool] = True
     from_full: ClassVar[bool] = True
-    shrinks: ClassVar[bool] = True
 
-    kind: Literal["post_hoc"]
+    kind: Literal["post_hoc"] = "post_hoc"
     tau: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
     mean_dim: Annotated[float, Field(ge=1.0, le=MOST_STATES)] | None = None
     method: Literal["balanced", "singular_perturbation", "last", "aire", "modal", "random"] = (
@@ -55,29 +57,48 @@ class PostHocSpec(SizedArm):
     def _sources(self) -> dict[str, object]:
         return {"tau": self.tau, "mean_dim": self.mean_dim, **super()._sources()}
 
+    @property
+    def needs(self) -> tuple[Capability, ...]:
+        gain = self.method == "singular_perturbation"
+        return (Capability.SYSTEM, *([Capability.GAIN] if gain else []))
+
+    def check(self, trial: Trial) -> None:
+        super().check(trial)
+        size = sum(trial.model.state_dims) / trial.model.blocks
+        if self.mean_dim is not None and self.mean_dim > size:
+            raise ValueError(
+                f"arm.mean_dim {self.mean_dim:g} is larger than the model, {size:g} states a block"
+            )
+
+    def trained_dims(self, model: Any) -> list[int] | None:
+        return self.given_dims(model) or self.initial_dims(model)
+
+    def train_steps(self, steps: int) -> int:
+        if self.finetune_share is not None:
+            return max(1, round(self.finetune_share * steps))
+        return self.finetune_steps
+
+    @property
+    def lr_factor(self) -> float:
+        return self.finetune_lr_factor
+
     def events(self, steps: int) -> tuple[int, ...]:
         return (0,)
 
-    def ranks(self, systems: Sequence[Any], turn: Turn) -> list[Any]:
+    def ranks(self, systems: Sequence[Any], event: Event) -> list[Any]:
         from harness.reduction import ranks
 
         sizes: dict[str, Any] = {"tau": self.tau, "mean_dim": self.mean_dim}
         if self.tau is None and self.mean_dim is None:
             sizes = {"state_dims": self.dims(len(systems))}
         return ranks(
-            systems, method=self.method, scope=self.scope, generator=turn.generator, **sizes
+            systems, method=self.method, scope=self.scope, generator=event.generator, **sizes
         )
 
     @property
-    def needs(self) -> tuple[Capability, ...]:
-        gain = self.method == "singular_perturbation"
-        return (Capability.SYSTEM, *([Capability.GAIN] if gain else []))
-
-    @property
-    def manner(self) -> dict[str, str]:
+    def truncation_options(self) -> dict[str, Any]:
         return {"moments": "reset", "method": self.method}
 
-    def train_steps(self, steps: int) -> int:
-        if self.finetune_share is not None:
-            return max(1, round(self.finetune_share * steps))
-        return self.finetune_steps
+    @property
+    def recorded_tau(self) -> float | None:
+        return self.tau

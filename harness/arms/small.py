@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
+from .base import Style
 from .sized import SizedArm
 
 
 class SmallSpec(SizedArm):
-    """Sizes given (`state_dims`), or those that an in-training arm ended with (`match`, `to`)."""
+    """Sizes given (`state_dims`), or those that another arm ended with (`match`, `to`)."""
 
-    shrinks: ClassVar[bool] = True
+    title: ClassVar[str] = "small from scratch"
+    table_place: ClassVar[int] = 50
+    style: ClassVar[Style | None] = Style("#009E73", "D")
+    baseline: ClassVar[Literal["full", "small"] | None] = "small"
+    runs_as_full: ClassVar[bool] = True
 
-    kind: Literal["small"]
+    kind: Literal["small"] = "small"
+
+    def initial_dims(self, model: Any) -> list[int] | None:
+        return self.given_dims(model)

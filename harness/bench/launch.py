@@ -45,7 +45,7 @@ def tiny(trials: int) -> Suite:
         task=TaskSpec(name="digits"),
         model=LRUSpec(blocks=1, width=4, state_dim=4),
         training=TrainingSpec(steps=STEPS, batch_size=20, evaluate_every=STEPS),
-        arms={"full": FullSpec(kind="full")},
+        arms={"full": FullSpec()},
         seeds=tuple(range(trials)),
     )
     return Suite(name="bench_launch", comparisons=(comparison,))

@@ -11,6 +11,7 @@ import typer
 
 from harness.cli.naming import open_store, recorded_name
 from harness.cli.options import StoreOption, SuiteArgument
+from harness.tools.notes import say
 
 if TYPE_CHECKING:
     from harness.records.store import Store
@@ -78,6 +79,10 @@ def report_anew(name: str, is_study: bool, store: Store, verify: bool) -> int:
 
         damaged = rebuild(name, store)
     print(store.suite(name).page)
+    from harness.report.rebuild import lacking
+
+    for line in lacking(name, store):
+        say(f"note: {line}")
     if verify:
         from harness.records.verify import verify as compare
 

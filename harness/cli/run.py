@@ -68,10 +68,16 @@ def run(
 def trial(
     spec: Annotated[Path, typer.Argument(help="A trial's spec as JSON.")],
     store: StoreOption = None,
+    plugin: Annotated[
+        list[str] | None, typer.Option(help="FILE.py or MODULE with code of your own that it uses.")
+    ] = None,
 ) -> None:
     """Run one trial in this process, without Ray; resume it from its checkpoint."""
+    from harness.suite.bring import bring
     from harness.suite.read import read_trial
 
+    for name in plugin or ():
+        bring(name)
     wanted = read_trial(spec)
     check_folder()
     place = open_store(store, create=True)

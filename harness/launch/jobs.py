@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from harness.plugins import Source
+
 Status = Literal["completed", "diverged", "failed", "faulted"]
 
 
@@ -19,6 +21,7 @@ class Job:
     gpus: float = 0.0
     fork: tuple[str, int] | None = None  # begin where this trial was behind this step
     keep_at: tuple[int, ...] = ()  # keep the state behind these steps for others
+    plugins: tuple[Source, ...] = ()  # the code that it needs beside ours
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from harness.launch import Job, Outcome
 from harness.planning.forks import arrange
 from harness.planning.plan import Plan, Planned
 from harness.planning.plan_file import can_show, shown, write_plan
+from harness.plugins import sources_of
 from harness.suite import TrialSpec
 
 
@@ -103,6 +104,7 @@ class PlanJobs:
             gpus=self.gpus,
             fork=self.sharing.forks.get(trial_id),
             keep_at=tuple(sorted(self.sharing.keep_at.get(trial_id, ()))),
+            plugins=sources_of(row.spec),
         )
 
 

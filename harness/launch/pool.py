@@ -86,7 +86,7 @@ class Pool:
         slot.job, slot.since, slot.told = job, time.monotonic(), {}
         node_cpus = {node.node_id: node.cpus for node in self.nodes}
         slot.run_ref = slot.actor.run.remote(
-            job.spec, store_root, job.gpus, node_cpus, job.fork, job.keep_at
+            job.spec, store_root, job.gpus, node_cpus, job.fork, job.keep_at, job.plugins
         )
         slot.poll_ref, slot.polled = None, slot.since
 

@@ -11,6 +11,7 @@ import os
 import threading
 from typing import Any
 
+from harness.plugins import Source
 from harness.tools.inputs import cut
 
 
@@ -55,8 +56,10 @@ class TrialWorker:
         node_cpus: dict[str, float],
         fork: tuple[str, int] | None = None,
         keep_at: tuple[int, ...] = (),
+        plugins: tuple[Source, ...] = (),
     ) -> tuple[str, str | None]:
-        """Run a trial to its end: (status, message).
+        """Run a trial to its end: (status, message). `plugins` are loaded before, if they are new
+        to this process; they need not lie on this machine.
 
         Beside a result's own statuses, `refused` (it could not begin), `fault` (this machine's
         failing), `busy` (another process runs it) and `interrupted` come back. On a CPU the
@@ -66,13 +69,14 @@ class TrialWorker:
             return self.unfit
         from harness.records.locks import Busy
         from harness.records.store import Store
+        from harness.suite.bring import receive
         from harness.suite.specs import TrialSpec
         from harness.training.faults import described, is_passing
-        from harness.training.trial import Fork, Interrupted, Setting, run_trial
+        from harness.training.trial import Execution, Fork, Interrupted, run_trial
 
         self.told = {}
         exclusive = gpus >= 1.0 if gpus else _reserved(node_cpus) <= usable_cores()
-        setting = Setting(
+        execution = Execution(
             progress=self._tell,
             stop=self.halt.is_set,
             exclusive=exclusive,
@@ -84,7 +88,8 @@ class TrialWorker:
             store = Store.open(store_root, create=False)
             if not store.root.is_dir():
                 return "refused", f"node {os.uname().nodename} does not see the store {store.root}"
-            result = run_trial(TrialSpec.model_validate_json(_json(spec)), store, setting)
+            receive(plugins)
+            result = run_trial(TrialSpec.model_validate_json(_json(spec)), store, execution)
         except Interrupted:
             return "interrupted", None
         except Busy as busy:

@@ -9,13 +9,11 @@ from __future__ import annotations
 import importlib
 from abc import abstractmethod
 from collections.abc import Sequence
-from functools import reduce
-from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
+from pydantic import Field, model_validator
 
-from harness.spec import MOST_BLOCKS, Spec, StateDim, StateDims
+from harness.spec import MOST_BLOCKS, Spec, SpecUnion, StateDim, StateDims
 
 from .layers.capabilities import Capability
 
@@ -34,7 +32,8 @@ class BackboneSpec(Spec):
     float32).
     """
 
-    implementation: ClassVar[str]  # the layer's class, as MODULE:CLASS
+    implementation: ClassVar[Any]  # the layer's class, or its name as MODULE:CLASS
+    layer_options: ClassVar[tuple[str, ...]] = ()  # fields that its constructor takes by name
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
 
     kind: str
@@ -78,6 +77,8 @@ class BackboneSpec(Spec):
     @classmethod
     def layer_class(cls) -> type[Layer]:
         """The class of the layers; imports torch."""
+        if not isinstance(cls.implementation, str):
+            return cls.implementation
         module, _, name = cls.implementation.partition(":")
         return getattr(importlib.import_module(module), name)
 
@@ -166,24 +167,17 @@ class GRUSpec(BackboneSpec):
 
 
 MODELS: tuple[type[BackboneSpec], ...] = (LRUSpec, GRUSpec)
+MODEL_UNION = SpecUnion("kind", MODELS, default=DEFAULT_KIND)  # with those of plug-ins
 
-
-def _with_kind(model: Any) -> Any:
-    """Documented specs name no kind: they are of the first one that there was."""
-    return {"kind": DEFAULT_KIND, **model} if isinstance(model, dict) else model
-
-
-if TYPE_CHECKING:  # a union made from a list of specs is nothing that a type checker can read
+if TYPE_CHECKING:
     AnyModel = BackboneSpec
 else:
-    AnyModel = Annotated[
-        reduce(or_, MODELS), Field(discriminator="kind"), BeforeValidator(_with_kind)
-    ]
+    AnyModel = Annotated[Any, MODEL_UNION]
 
 
 def ModelSpec(**fields: Any) -> Any:
     """The validated spec of the model of this `kind` (default lru)."""
-    return TypeAdapter(AnyModel).validate_python(fields)
+    return MODEL_UNION.validate(fields)
 
 
 def with_dims(model: BackboneSpec, dims: Sequence[int]) -> Any:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
+from harness.arms import StepWork
 from harness.planning.forks import arrange
 from harness.planning.plan import Plan, Planned
 from harness.records.states import Damaged
@@ -88,7 +90,7 @@ def shared(plan: Plan) -> dict[str, Any]:
     saved = 0.0
     for trial_id, (_, step) in sharing.forks.items():
         trial = trials[trial_id]
-        before = min((at for at, _ in trial.arm.acts(trial.training)), default=step)
+        before = min((at for at, _ in trial.arm.event_keys(trial.training)), default=step)
         saved += estimated_flops(trial) / trial.training.steps * min(step, before)
     kept = sum(len(steps) * state_bytes(trials[i]) for i, steps in sharing.keep_at.items())
     return {"trials": len(sharing.forks), "saved_flops": saved, "kept_bytes": kept}
@@ -103,17 +105,10 @@ def state_bytes(trial: TrialSpec) -> int:
 
 def estimated_flops(trial: TrialSpec) -> float:
     """Training FLOPs of a trial at its present sizes: an upper bound where it will truncate."""
-    arm, training, info = trial.arm, trial.training, trial.task.info
-    dims = trial.model.state_dims
-    if getattr(arm, "state_dims", None) and arm.kind != "hankel_regularized":
-        dims = tuple(arm.dims(trial.model.blocks))
-    step = step_flops(trial.model, info, dims, training.batch_size)
-    if arm.kind == "distill":
-        step += training.batch_size * forward_flops(trial.model, info, trial.model.state_dims)
-    if arm.kind == "hankel_regularized":
-        from harness.reduction import regularizer_flops
-
-        step += sum(regularizer_flops(n, trial.model.width, arm.penalty) for n in dims)
+    arm, model, training, info = trial.arm, trial.model, trial.training, trial.task.info
+    dims = arm.trained_dims(model) or model.state_dims
+    work = StepWork(model, dims, training.batch_size, partial(forward_flops, model, info))
+    step = step_flops(model, info, dims, training.batch_size) + arm.extra_flops(work)
     return arm.train_steps(training.steps) * step
 
 

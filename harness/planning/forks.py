@@ -1,9 +1,9 @@
 """Which trials of a plan begin where they part from another, so that no step is trained twice.
 
-Trials of one family (see `harness.suite.prefix`) are one run until their acts differ. Taken in the
-order of their first act, the one that acts last first (`full` never does), each parts from an
-earlier one at the latest step that they share. Together they then train every step that any of
-them needs once and only once: any such order would, and this one lets branches start soonest.
+Trials of one family (see `harness.suite.prefix`) are one run until their events differ. Taken in
+the order of their first event, the latest first (`full` has none), each forks from an earlier one
+at the latest step that they share. Together they then train every step that any of them needs once
+and only once: any such order would, and this one lets forks start soonest.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _arrange_family(
     over = {i: sharing.store.trial(i).forks() for i in relatives if ended(i)}
     earlier: list[str] = []
     open_ones = (i for i in relatives if i not in over)
-    for trial_id in sorted(open_ones, key=lambda i: -_first_act(relatives[i])):
+    for trial_id in sorted(open_ones, key=lambda i: -_first_event(relatives[i])):
         best: Fork | None = None
         for other in (*over, *earlier):
             step = shared_steps(relatives[other], relatives[trial_id])
@@ -95,6 +95,6 @@ def _arrange_family(
         earlier.append(trial_id)
 
 
-def _first_act(trial: TrialSpec) -> int:
+def _first_event(trial: TrialSpec) -> int:
     steps = trial.training.steps
-    return next((step for step, _ in trial.arm.acts(trial.training)), steps)
+    return next((step for step, _ in trial.arm.event_keys(trial.training)), steps)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
-from statistics import mean
 from typing import Any
 
 from harness.records.sizes import block_sizes
@@ -171,11 +170,11 @@ class Plan:
         return (*needs, *(trial.trial_id for trial in self._matched(role)))
 
     def _matched(self, role: Role) -> list[TrialSpec]:
-        match = getattr(role.trial.arm, "match", None)
-        if match is None or role.matches is None:
+        source = role.trial.arm.sizes_of
+        if source is None or role.matches is None:
             return []
         of_row = self.trials_of[role.task, role.matches]  # by seed
-        return list(of_row.values()) if match == "mean" else [of_row[role.trial.seed]]
+        return list(of_row.values()) if source.over == "mean" else [of_row[role.trial.seed]]
 
     def _resolve(self, row: Planned) -> None:
         trial, arm = row.role.trial, row.role.trial.arm
@@ -187,7 +186,7 @@ class Plan:
             if trial_id in self.damaged:
                 row.blocked = f"{trial_id}, which it needs, is damaged"
                 return
-        if getattr(arm, "match", None) is None:
+        if arm.sizes_of is None:
             row.spec = trial.resolved()
             return
         matched = self._matched(row.role)
@@ -195,16 +194,9 @@ class Plan:
         if any(result is None for result in results):
             return
         records = [result["record"] for result in results if result is not None]
-        dims = [block_sizes(one["state_dims"], one.get("orders")) for one in records]
-        if arm.match == "mean":
-            dims = [[round(mean(n for one in dims for n in one))] * trial.model.blocks]
-        sized = {
-            **arm.model_dump(),
-            "match": None,
-            "to": None,
-            "state_dims": tuple(map(round, dims[0])),
-        }
-        row.spec = trial.model_copy(update={"arm": type(arm)(**sized)}).resolved()
+        sizes = [block_sizes(one["state_dims"], one.get("orders")) for one in records]
+        sized = arm.with_sizes(sizes, trial.model.blocks)
+        row.spec = trial.model_copy(update={"arm": sized}).resolved()
 
     def _completed(self, trial_id: str) -> bool:
         result = self.result(trial_id)

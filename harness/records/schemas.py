@@ -88,6 +88,7 @@ _TRIALS: list[_Column] = [
     ("torch_version", _TEXT, "", "version of torch"),
     ("git_commit", _TEXT, "", "commit of the harness; null outside a repository"),
     ("data_fingerprint", _TEXT, "", "hash of the data"),
+    ("plugins", _TEXT, "", "code of others that it ran with, a JSON list; null if none"),
 ]
 
 _CURVES: list[_Column] = [

@@ -20,6 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from matplotlib.transforms import Transform, offset_copy
 
+from harness.arms import ARM_UNION, Style, of_kind
 from harness.report import presentation as show
 from harness.report.forest import every_row
 from harness.report.style import name_points
@@ -49,23 +50,8 @@ STYLE: dict[Any, Any] = {
 }
 
 
-class Look(NamedTuple):
-    """Colour and marker of one arm."""
-
-    colour: str
-    marker: str
-
-
-LOOKS = {
-    "full": Look("#000000", "s"),
-    "in_training": Look("#0072B2", "o"),
-    "post_hoc": Look("#E69F00", "^"),
-    "small": Look("#009E73", "D"),
-    "distill": Look("#CC79A7", "v"),
-    "hankel_regularized": Look("#D55E00", "P"),
-}
 FILLS = ("full", "open", "bottom", "top", "left", "right")  # of the variants of an arm
-OTHER_LOOKS = (Look("#56B4E9", "X"), Look("#999999", "h"), Look("#7F3C8D", "p"))
+OTHER_STYLES = (Style("#56B4E9", "X"), Style("#999999", "h"), Style("#7F3C8D", "p"))
 
 
 def draw(comparison: pd.DataFrame) -> dict[str, bytes]:
@@ -79,7 +65,7 @@ def draw(comparison: pd.DataFrame) -> dict[str, bytes]:
         figures = {
             "state_dim": metric_against_state_dim(comparison),
             "cost": metric_against_cost(comparison),
-            "rows": every_row(comparison, _looks(comparison)),
+            "rows": every_row(comparison, _styles(comparison)),
         }
         for name, figure in figures.items():
             if figure is None:
@@ -123,9 +109,9 @@ def metric_against_cost(comparison: pd.DataFrame) -> Figure:
 def _panels(comparison: pd.DataFrame, axis: Axis) -> Figure:
     """One panel per comparison, one below the other, under one legend of arms and variants."""
     sections = show.sections(comparison)
-    looks, fills = _looks(comparison), _fills(comparison)
+    styles, fills = _styles(comparison), _fills(comparison)
     bare = bool(_bare(comparison).any())
-    lines = _legend_lines(looks, {name: fill for name, fill in fills.items() if name}, bare)
+    lines = _legend_lines(styles, {name: fill for name, fill in fills.items() if name}, bare)
     above = 0.14 + LEGEND_LINE * len(lines)
     height = PANEL_HEIGHT * len(sections) + above
     layout = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - above / height), hspace=0.06)
@@ -140,36 +126,36 @@ def _panels(comparison: pd.DataFrame, axis: Axis) -> Figure:
     grid = figure.subplots(len(sections), squeeze=False).ravel()
     for axes, (name, rows) in zip(grid, sections, strict=True):
         axes.set_title(name, loc="left")
-        _panel(axes, rows, axis, looks, fills)
+        _panel(axes, rows, axis, styles, fills)
     if not fills:
         figure.canvas.draw()  # where points are seen is known when the layout is
         for axes, (_, rows) in zip(grid, sections, strict=True):
-            _name_in_training(axes, _drawn(rows, axis, looks))
+            _name_subjects(axes, _drawn(rows, axis, styles), styles)
     return figure
 
 
 def _panel(
-    axes: Axes, rows: pd.DataFrame, axis: Axis, looks: dict[str, Look], fills: dict[str, str]
+    axes: Axes, rows: pd.DataFrame, axis: Axis, styles: dict[str, Style], fills: dict[str, str]
 ) -> None:
     shown = show.shown_metric(str(rows.metric.iloc[0]))
     better = "higher" if rows.higher_is_better.iloc[0] else "lower"
     unit = f", {shown.unit}" if shown.unit else ""
     axes.set_ylabel(f"test {shown.name}{unit}\n({better} is better)")
     axes.set_xlabel(axis.label)
-    drawn = _drawn(rows, axis, looks)
+    drawn = _drawn(rows, axis, styles)
     if drawn.empty:
         axes.text(0.5, 0.5, "nothing to show", transform=axes.transAxes, ha="center")
         axes.set(xticks=[], yticks=[])
         return
     _scale(axes, drawn.x, axis)
-    _full_line(axes, drawn[drawn.arm == "full"], shown.factor)
-    for arm, look in looks.items():
+    _full_line(axes, drawn[show.are_baseline(drawn.arm, "full")], shown.factor)
+    for arm, style in styles.items():
         ours = drawn[drawn.arm == arm]
         for _, row in ours.iterrows():
             fill = fills.get(_variant(row), FILLS[0])
-            _point(axes, row, look, fill, shown.factor)
+            _point(axes, row, style, fill, shown.factor)
         if axis.aside:
-            _join(axes, ours, look)
+            _join(axes, ours, style)
     # What is moved aside does not count for the limits by itself.
     for end in ("y", "metric_low", "metric_high"):
         known = drawn[["x", end]].dropna().to_numpy()
@@ -179,21 +165,21 @@ def _panel(
         axes.set_ylim(max(low, -4), min(high, 104))
 
 
-def _drawn(rows: pd.DataFrame, axis: Axis, looks: dict[str, Look]) -> pd.DataFrame:
+def _drawn(rows: pd.DataFrame, axis: Axis, styles: dict[str, Style]) -> pd.DataFrame:
     """The rows that have a point: where it lies, in units of the axes, and how far aside it is."""
     found = rows[rows.metric_mean.notna() & (rows[axis.column] > 0)]
     x, factor = found[axis.column], show.shown_metric(str(rows.metric.iloc[0])).factor
-    aside = _aside(found.arm, x, list(looks)) if axis.aside else 0.0
+    aside = _aside(found.arm, x, list(styles)) if axis.aside else 0.0
     return found.assign(x=x, y=found.metric_mean * factor, aside=aside)
 
 
-def _point(axes: Axes, row: pd.Series, look: Look, fill: str, factor: float) -> None:
+def _point(axes: Axes, row: pd.Series, style: Style, fill: str, factor: float) -> None:
     """A row with its interval, where it has one."""
     low, high = row.y - row.metric_low * factor, row.metric_high * factor - row.y
     axes.errorbar(
         [row.x], [row.y], yerr=[[low], [high]] if math.isfinite(low) else None,
-        fmt=look.marker, color=look.colour, markersize=7, elinewidth=1.4, capsize=2.5,
-        zorder=3, transform=_beside(axes, row.aside), **_filled(fill, look.colour),
+        fmt=style.marker, color=style.colour, markersize=7, elinewidth=1.4, capsize=2.5,
+        zorder=3, transform=_beside(axes, row.aside), **_filled(fill, style.colour),
     )  # fmt: skip
 
 
@@ -226,12 +212,12 @@ def _aside(arms: pd.Series, sizes: pd.Series, order: list[str]) -> pd.Series:
     return aside
 
 
-def _join(axes: Axes, rows: pd.DataFrame, look: Look) -> None:
+def _join(axes: Axes, rows: pd.DataFrame, style: Style) -> None:
     """A thin line through the rows of one arm that differ in size: three or more, equally aside."""
     rows = rows.sort_values("x")
     if len(rows) > 2 and rows.aside.nunique() == 1 and (rows.x.diff().iloc[1:] > 0).all():
         axes.plot(
-            rows.x, rows.y, color=look.colour, linewidth=1, alpha=0.35, zorder=2,
+            rows.x, rows.y, color=style.colour, linewidth=1, alpha=0.35, zorder=2,
             transform=_beside(axes, rows.aside.iloc[0]),
         )  # fmt: skip
 
@@ -261,14 +247,14 @@ def _fills(comparison: pd.DataFrame) -> dict[str, str]:
     return dict(zip(variants, FILLS, strict=False)) if len(variants) <= len(FILLS) else {}
 
 
-def _name_in_training(axes: Axes, rows: pd.DataFrame) -> None:
-    """The variant of each in-training row beside its point, clear of the points."""
-    named = rows[rows.arm == "in_training"]
+def _name_subjects(axes: Axes, rows: pd.DataFrame, styles: dict[str, Style]) -> None:
+    """The variant of each row that the report is about beside its point, clear of the points."""
+    named = rows[show.are_subject(rows.arm)]
     if len(named) < 2 or show.is_crowded(rows):
         return
     points = {index: _on_screen(axes, row) for index, row in rows.iterrows()}
     names = pd.DataFrame(
-        [[*points[i], _variant(row), LOOKS["in_training"].colour] for i, row in named.iterrows()],
+        [[*points[i], _variant(row), styles[row.arm].colour] for i, row in named.iterrows()],
         columns=["x", "y", "name", "colour"],
     )
     name_points(axes, names, np.array(list(points.values())))
@@ -304,15 +290,15 @@ def _scale(axes: Axes, positions: pd.Series, axis: Axis) -> None:
     axes.margins(y=0.12)
 
 
-def _legend_lines(looks: dict[str, Look], variants: dict[str, str], bare: bool) -> list[list]:
+def _legend_lines(styles: dict[str, Style], variants: dict[str, str], bare: bool) -> list[list]:
     """Lines of the legend: the arms, then how their variants are filled."""
     arms = [
         Line2D(
-            [], [], color=look.colour, marker=look.marker, markersize=7,
-            label=show.arm_name(arm), linestyle=FULL_LINE if arm == "full" else "none",
-            linewidth=0.9,
+            [], [], color=style.colour, marker=style.marker, markersize=7,
+            label=show.arm_name(arm), linewidth=0.9,
+            linestyle=FULL_LINE if of_kind(arm).baseline == "full" else "none",
         )
-        for arm, look in looks.items()
+        for arm, style in styles.items()
     ]  # fmt: skip
     rest = [
         Line2D([], [], color=SOFT, marker="o", markersize=7, linestyle="none", label=name,
@@ -329,9 +315,10 @@ def _legend_lines(looks: dict[str, Look], variants: dict[str, str], bare: bool) 
     ]
 
 
-def _looks(comparison: pd.DataFrame) -> dict[str, Look]:
-    """The look of each arm that occurs; arms without a fixed one take the rest in sorted order."""
-    arms = list(dict.fromkeys(comparison.arm))
-    unknown = sorted(set(arms) - set(LOOKS))
-    others = {arm: OTHER_LOOKS[i % len(OTHER_LOOKS)] for i, arm in enumerate(unknown)}
-    return {arm: look for arm, look in {**LOOKS, **others}.items() if arm in arms}
+def _styles(comparison: pd.DataFrame) -> dict[str, Style]:
+    """The style of each arm that occurs; arms without one of their own take the rest, sorted."""
+    arms = set(map(str, comparison.arm))
+    own = {arm: style for arm in ARM_UNION.specs if (style := of_kind(arm).style) is not None}
+    unknown = sorted(arms - set(own))
+    others = {arm: OTHER_STYLES[i % len(OTHER_STYLES)] for i, arm in enumerate(unknown)}
+    return {arm: style for arm, style in {**own, **others}.items() if arm in arms}

@@ -36,7 +36,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, looks: dict) -> None:
     shown = show.shown_metric(str(rows.metric.iloc[0]))
     better = "higher" if rows.higher_is_better.iloc[0] else "lower"
     unit = f", {shown.unit}" if shown.unit else ""
-    for row in rows[rows.arm == "full"].itertuples():
+    for row in rows[show.are_baseline(rows.arm, "full")].itertuples():
         axes.axvline(row.metric_mean * shown.factor, color="black", linewidth=0.9, linestyle="--")
     names = []
     for place, (_, row) in enumerate(rows.iterrows()):

@@ -8,17 +8,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from harness.arms import of_kind
 from harness.tasks.metrics import METRICS
 
 DASH = "—"
-ARM_NAMES = {
-    "full": "full size",
-    "in_training": "in-training truncation",
-    "post_hoc": "train, then compress",
-    "distill": "distilled from full size",
-    "hankel_regularized": "Hankel-regularized, then cut",
-    "small": "small from scratch",
-}
 CROWDED = 12  # rows of a comparison above which each is no longer told by itself
 UNSTEADY = 2.0  # seconds whose ratios to full span more than this factor are marked
 
@@ -72,7 +65,17 @@ def heading(name: str, row: pd.Series) -> str:
 
 def arm_name(arm: str) -> str:
     """The name of an arm for people."""
-    return ARM_NAMES.get(arm, arm.replace("_", " "))
+    return of_kind(arm).title or arm.replace("_", " ")
+
+
+def are_baseline(arms: pd.Series, baseline: str) -> pd.Series:
+    """True for each arm whose rows are this baseline of their comparison, `full` or `small`."""
+    return arms.map(lambda arm: of_kind(str(arm)).baseline == baseline).astype(bool)
+
+
+def are_subject(arms: pd.Series) -> pd.Series:
+    """True for each arm from whose point of view sentences say who won."""
+    return arms.map(lambda arm: of_kind(str(arm)).is_subject).astype(bool)
 
 
 def value(number: float, metric: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from harness.records.store import Store
@@ -35,6 +36,17 @@ def trials_of(name: str, store: Store) -> list[str]:
         ValueError: no record of it in this store.
     """
     return list(dict.fromkeys(entry["trial_id"] for entry in planned(name, store)["trials"]))
+
+
+def lacking(name: str, store: Store) -> list[str]:
+    """One line for each plug-in that trials of the suite ran with, and that is not loaded here."""
+    from harness.plugins import lacking as lacking_of
+
+    records = store.suite(name)
+    if not records.has_table("trials"):
+        return []
+    recorded = {text for text in records.table("trials")["plugins"].to_pylist() if text}
+    return lacking_of(one for text in sorted(recorded) for one in json.loads(text))
 
 
 def comparison_of(name: str, store: Store) -> pd.DataFrame:

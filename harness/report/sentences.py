@@ -101,7 +101,7 @@ def says(comparison: pd.DataFrame) -> list[str]:
             name += f" ({task.model.iloc[0]})"
         if several.protocol.nunique() > 1:
             name += f" [{task.protocol.iloc[0]}]"
-        reduced = task[task.arm != "full"]
+        reduced = task[~show.are_baseline(task.arm, "full")]
         if show.is_crowded(task):
             found += [f"{name}: {sentence}" for sentence in _crowd(reduced)]
             continue
@@ -114,7 +114,7 @@ def says(comparison: pd.DataFrame) -> list[str]:
 def _crowd(rows: pd.DataFrame) -> list[str]:
     """Many rows, counted by their verdict; each by itself stands in the table."""
     found = []
-    for arm, ours in rows[rows.arm != "small"].groupby("arm", sort=False):
+    for arm, ours in rows[~show.are_baseline(rows.arm, "small")].groupby("arm", sort=False):
         counts = [
             (verdict, int((ours.verdict == verdict).sum()))
             for verdict in ("better", "undecided", "worse")
@@ -141,11 +141,12 @@ def _crowd(rows: pd.DataFrame) -> list[str]:
 
 
 def _group(group: pd.DataFrame) -> str:
-    """A group of equal size, judged by its in-training row; without one, each row against full."""
+    """A group of equal size, judged by its row of the arm that the report is about; without
+    one, each row against full."""
     measured = group[group.metric_mean.notna()]
     if measured.empty:
         return f"{group.label.iloc[0]}: no seed finished, so nothing can be said."
-    ours = measured[measured.arm == "in_training"]
+    ours = measured[show.are_subject(measured.arm)]
     if ours.empty:
         unfinished = [f"{label}: no seed finished." for label in group.label.drop(measured.index)]
         rest = [f"{row.label}: {_against_full(row)}" for _, row in measured.iterrows()]
@@ -163,11 +164,11 @@ def _against_small(row: pd.Series) -> str:
     size = show.with_unit(abs(row.difference_to_small), row.metric, points=True)
     side = "better" if row.difference_to_small > 0 else "worse"
     gap = f"It is {size} {side} than small from scratch"
+    name = show.arm_name(row.arm)
     return {
-        "better": f"in-training truncation wins. {gap}, and {_interval(row)} excludes 0.",
-        "worse": f"in-training truncation loses. {gap}, and {_interval(row)} excludes 0.",
-        "undecided": f"in-training truncation does not win. {gap}, but {_interval(row)} "
-        "includes 0.",
+        "better": f"{name} wins. {gap}, and {_interval(row)} excludes 0.",
+        "worse": f"{name} loses. {gap}, and {_interval(row)} excludes 0.",
+        "undecided": f"{name} does not win. {gap}, but {_interval(row)} includes 0.",
     }.get(row.verdict, f"no win is claimed. {gap}, {_why_no_interval(row)}.")
 
 

@@ -22,7 +22,7 @@ def base_settings(trials: pd.DataFrame) -> list[dict[str, str]]:
     ]
     places = {}
     for place, rows in trials.groupby(_places(trials), sort=False):
-        full = rows[rows.role == "full"]
+        full = rows[show.are_baseline(rows.role, "full")]
         places[str(place)] = rows if full.empty else full
     lines = [
         {

@@ -8,15 +8,17 @@ import os
 import sys
 import traceback
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from harness import plugins
 from harness.tools.inputs import cut, read_bounded
 
 from .explain import explain
+from .memory_modules import FromMemory
 
 LARGEST_FILE = 16 * 2**20  # bytes
 
@@ -29,12 +31,29 @@ def execute(file: Path) -> types.ModuleType:
         ValueError: one line with the file, and where it can be told the line, and the fault.
         OSError: it cannot be read.
     """
-    source = read_bounded(file, LARGEST_FILE)
-    module = types.ModuleType(f"_suite_{file.stem}")
-    module.__file__ = str(file.absolute())
+    return run_code(file, read_bounded(file, LARGEST_FILE))
+
+
+def run_code(
+    file: Path, source: bytes, beside: Mapping[str, bytes] | None = None
+) -> types.ModuleType:
+    """The module that the source of a file makes; with `beside`, the modules that it may import
+    are those, by their paths below the file's folder, rather than those that lie there.
+
+    Raises:
+        ValueError: as `execute`.
+    """
+    path = file.absolute()
+    module = types.ModuleType(f"_suite_{path.stem}")
+    module.__file__ = str(path)
     sys.modules[module.__name__] = module
     folder = os.getcwd()
-    with answering(file), _left_as_it_was(folder), _importing_from(file.absolute().parent):
+    with (
+        answering(file),
+        _left_as_it_was(folder),
+        importing_from(path.parent, beside),
+        plugins.reading(path.parent, beside),
+    ):
         # Not by import: its cached bytecode would hide a change of the same second and size.
         code = compile(source, module.__file__, "exec", dont_inherit=True)
         exec(code, vars(module))
@@ -67,9 +86,16 @@ def _fault(file: Path, error: BaseException, attribute: str | None) -> str:
     if attribute is not None:
         return f"{name}, {attribute}: {said}"
     own = str(file.absolute())
-    frames = traceback.walk_tb(error.__traceback__)
-    lines = [line for frame, line in frames if frame.f_code.co_filename == own]
+    frames = [(f.f_code.co_filename, line) for f, line in traceback.walk_tb(error.__traceback__)]
+    lines = [line for path, line in frames if path == own]
+    beside = [(path, line) for path, line in frames if path != own and _is_beside(path, file)]
+    if beside:
+        said += f" ({cut(Path(beside[-1][0]).name)}, line {beside[-1][1]})"
     return f"{name}, line {lines[-1]}: {said}" if lines else f"{name}: {said}"
+
+
+def _is_beside(path: str, file: Path) -> bool:
+    return Path(path).is_relative_to(file.absolute().parent) and "site-packages" not in path
 
 
 def _words(error: BaseException) -> str:
@@ -94,10 +120,15 @@ def _left_as_it_was(folder: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _importing_from(folder: Path) -> Iterator[None]:
-    """Let modules in this folder be imported, and forget them afterwards; write no bytecode."""
+def importing_from(folder: Path, files: Mapping[str, bytes] | None = None) -> Iterator[None]:
+    """Let modules in this folder be imported, or these `files` of it, and forget them afterwards;
+    write no bytecode."""
     before, path, writes_nothing = set(sys.modules), sys.path, sys.dont_write_bytecode
-    path.insert(0, str(folder))
+    finder: Any = None if files is None else FromMemory(folder, files)
+    if finder is None:
+        path.insert(0, str(folder))
+    else:
+        sys.meta_path.insert(0, finder)
     sys.dont_write_bytecode = True
     importlib.invalidate_caches()
     try:
@@ -106,7 +137,7 @@ def _importing_from(folder: Path) -> Iterator[None]:
         sys.dont_write_bytecode = writes_nothing
         sys.path = path
         with contextlib.suppress(ValueError):
-            path.remove(str(folder))
+            path.remove(str(folder)) if finder is None else sys.meta_path.remove(finder)
         fresh = [name for name in sys.modules if name not in before]
         own = {name for name in fresh if _lies_in(sys.modules[name], folder)}
         for name in fresh:

@@ -7,31 +7,30 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from harness.arms import ARMS
-from harness.models.specs import MODELS
-from harness.spec import Spec
-from harness.tasks.specs import TASK_SPECS
+from harness.arms import ARM_UNION
+from harness.models.specs import MODEL_UNION
+from harness.spec import Spec, SpecUnion, load_installed
+from harness.tasks.specs import TASK_UNION
 from harness.tools.inputs import cut, shown
 
 from .specs import TrainingSpec, TrialSpec
-from .suite import Comparison, Suite
 
 AnySpec = TypeVar("AnySpec", bound=Spec)
 LONGEST = 60  # characters of a refused value that are shown
 LONGEST_MESSAGE = 1_000
-_PARTS: Any = Union[(*TASK_SPECS, *MODELS, *ARMS)]  # what may be validated by itself
-_NAMED = (Suite, Comparison, TrialSpec, TrainingSpec, *get_args(_PARTS))
-_WHOLES: dict[str, Any] = {m.__name__: m for m in _NAMED}
+_UNIONS = (TASK_UNION, MODEL_UNION, ARM_UNION)  # what may be validated by itself
+_WHOLES: dict[str, Any] = {m.__name__: m for m in (TrialSpec, TrainingSpec)}
 
 
 def known(*models: type[BaseModel]) -> None:
-    """Let `explain` find its way in these models too; for specs of rooms above this one."""
+    """Let `explain` find its way in these models too, which stand above this file."""
     _WHOLES.update({model.__name__: model for model in models})
 
 
 def explain(error: ValidationError) -> str:
     """The first fault as one line, and how many more there are."""
-    whole = _WHOLES.get(error.title, _PARTS)
+    parts = [spec for union in _UNIONS for spec in union.specs.values()]
+    whole = (_WHOLES | {part.__name__: part for part in parts}).get(error.title, Union[(*parts,)])
     said = [_one(item, whole) for item in _telling(error.errors(include_url=False))]
     distinct = list(dict.fromkeys(said))
     more = f" (and {len(distinct) - 1} more)" if len(distinct) > 1 else ""
@@ -80,6 +79,7 @@ def _one(item: Any, whole: Any) -> str:
     elif item["type"] == "union_tag_invalid":  # whose message holds all of the tag
         field, given = item["ctx"]["discriminator"].strip("'"), item["ctx"]["tag"]
         message = f"no {field} {shown(given, LONGEST)}; there are {item['ctx']['expected_tags']}"
+        message += "".join(f"; {fault}" for fault in load_installed())
     else:
         message += _shown(item.get("input"))
     message = cut(message, LONGEST_MESSAGE)
@@ -105,7 +105,7 @@ def _walk(location: tuple[int | str, ...], kind: Any) -> tuple[str, type[BaseMod
         path.append(str(part))
         if model is not None:
             field = model.model_fields.get(str(part))
-            kind = field.annotation if field else None
+            kind = Annotated[field.annotation, *field.metadata, None] if field else None
         else:
             kind = next(
                 iter(get_args(kind)[-1:] if get_origin(kind) is dict else get_args(kind)), None
@@ -116,7 +116,8 @@ def _walk(location: tuple[int | str, ...], kind: Any) -> tuple[str, type[BaseMod
 def _plain(kind: Any) -> Any:
     """A type without its annotations; for an optional one, what it is when it is there."""
     if get_origin(kind) is Annotated:
-        return _plain(get_args(kind)[0])
+        unions = [extra for extra in kind.__metadata__ if isinstance(extra, SpecUnion)]
+        return _plain(unions[0].union if unions else get_args(kind)[0])
     if get_origin(kind) in (Union, types.UnionType):
         members = [m for m in get_args(kind) if m is not types.NoneType]
         if len(members) == 1:

@@ -13,11 +13,13 @@ from typing import Any
 from pydantic import ValidationError
 
 import suites
+from harness.plugins.source import listed
 from harness.spec import Spec
 from harness.tasks.own.content import relative_to
-from harness.tools.inputs import cut, shown
+from harness.tools.inputs import cut, read_bounded, shown
 
-from .execute import answering, execute
+from .bring import bring
+from .execute import LARGEST_FILE, answering, execute
 from .explain import explain
 from .suite import Suite
 
@@ -42,6 +44,8 @@ def find(name_or_path: str, kinds: tuple[type[Spec], ...], what: str) -> Any:
     """
     file, attribute = _locate(name_or_path)
     with relative_to(file.parent):
+        for name in listed(read_bounded(file, LARGEST_FILE)):
+            bring(name, anew=True)
         return _found(execute(file), file, attribute, kinds, what)
 
 
@@ -197,8 +201,9 @@ def _assign(comparison: dict[str, Any], path: str, value: Any) -> None:
         if changed == arm:
             continue
         for other in comparison["arms"].values():
-            if isinstance(other, dict) and other.get("to") == arm:
-                other["to"] = changed
+            for name, value in other.items() if isinstance(other, dict) else ():
+                if value == arm:
+                    other[name] = changed
 
 
 def _split(comparison: dict[str, Any], path: str) -> list[str]:

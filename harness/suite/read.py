@@ -38,7 +38,9 @@ def read_trial(path: Path) -> TrialSpec:
         with relative_to(path.parent):
             return TrialSpec.model_validate(content)
     except ValidationError as error:
-        raise ValueError(f"{name}: {explain(error)}") from None
+        unknown = any(one["type"] == "union_tag_invalid" for one in error.errors())
+        hint = "; --plugin FILE.py brings one of your own" if unknown else ""
+        raise ValueError(f"{name}: {explain(error)}{hint}") from None
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import reduce
-from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, model_validator
+from pydantic import Field, model_validator
 
-from harness.arms import ARMS, DistillSpec, FullSpec, SmallSpec
+from harness.arms import (
+    ARM_UNION,
+    DistillSpec,
+    FullSpec,
+    HankelRegularizedSpec,
+    InTrainingSpec,
+    PostHocSpec,
+    SmallSpec,
+)
 from harness.models.specs import AnyModel, LRUSpec, with_dims
 from harness.protocols import PROTOCOLS, Name, Protocol
 from harness.spec import MOST_STEPS, Spec
-from harness.tasks.specs import TASK_SPECS
+from harness.tasks.specs import TASK_UNION
 
 MOST_EVALUATIONS = 1_000_000  # of one trial: each is a row of its curve
 
@@ -46,25 +52,26 @@ class TrainingSpec(Spec):
         return self
 
 
-def _union(specs: tuple[type[Any], ...], discriminator: str) -> Any:
-    """One of these specs, told apart by a field; a lone spec needs no telling."""
-    if len(specs) == 1:
-        return specs[0]
-    either: Any = reduce(or_, specs)  # type: ignore[arg-type]
-    return Annotated[either, Field(discriminator=discriminator)]
+if TYPE_CHECKING:  # which cannot read a union that grows
+    from harness.tasks import specs as t
 
-
-if TYPE_CHECKING:  # a union made from a list of specs is nothing that a type checker can read
-    AnyTask = Any
-    AnyArm = Any
+    AnyTask = (
+        t.AanSpec | t.ArraysSpec | t.AudioFolderSpec | t.DigitsSpec | t.Enwik8Spec | t.ImdbSpec
+        | t.ListopsSpec | t.PathfinderSpec | t.PathfinderGeneratedSpec | t.PathxSpec
+        | t.PsmnistSpec | t.PylibSpec | t.Sc10Spec | t.ScifarSpec | t.SmnistSpec
+        | t.SpeechCommandsSpec | t.Text8Spec | t.TextFileSpec | t.VowelsSpec | t.Wikitext103Spec
+    )  # fmt: skip
+    AnyArm = (
+        FullSpec | InTrainingSpec | PostHocSpec | SmallSpec | DistillSpec | HankelRegularizedSpec
+    )
 else:
-    AnyTask = _union(TASK_SPECS, "name")
-    AnyArm = _union(ARMS, "kind")
+    AnyTask = Annotated[Any, TASK_UNION]
+    AnyArm = Annotated[Any, ARM_UNION]
 
 
 def TaskSpec(**fields: Any) -> Any:
     """The validated spec of the task called `name`."""
-    return TypeAdapter(AnyTask).validate_python(fields)
+    return TASK_UNION.validate(fields)
 
 
 class TrialSpec(Spec):
@@ -95,26 +102,7 @@ class TrialSpec(Spec):
             raise ValueError(
                 f"arm {arm.kind} needs a layer that {lacking.does}; {model.kind} {lacking.lacks}"
             )
-        arm.happens(self.training)
-        dims = getattr(arm, "state_dims", None)
-        if dims is not None and len(dims) not in (1, model.blocks):
-            raise ValueError(f"arm.state_dims lists {len(dims)} for {model.blocks} blocks")
-        if dims is not None and arm.shrinks:
-            for i, (r, n) in enumerate(zip(arm.dims(model.blocks), model.state_dims, strict=True)):
-                if r > n:
-                    raise ValueError(f"arm.state_dims asks block {i} for {r} of its {n} states")
-        budget, size = getattr(arm, "mean_dim", None), sum(model.state_dims) / model.blocks
-        if budget is not None and budget > size:
-            raise ValueError(
-                f"arm.mean_dim {budget:g} is larger than the model, {size:g} states a block"
-            )
-        final = getattr(arm, "final", None)
-        if final is not None and final > min(model.state_dims):
-            raise ValueError(
-                f"arm.final {final} is larger than a block of the model, {min(model.state_dims)}"
-            )
-        if isinstance(arm, DistillSpec) and self.task.info.kind == "regression":
-            raise ValueError(f"distill needs classes; {self.task.name} is a regression")
+        arm.check(self)
         return self
 
     @property
@@ -131,9 +119,10 @@ class TrialSpec(Spec):
     def built(self) -> Any:
         """The spec of the model that is freshly made, as the protocol builds it."""
         model = self.protocol.model(self.model)
-        if isinstance(self.arm, DistillSpec):
-            return with_dims(model, self.arm.dims(model.blocks))
-        return model
+        dims = self.arm.initial_dims(model)
+        if dims is None:
+            raise ValueError(f"{self.arm.named} that matches needs the plan to resolve its sizes")
+        return model if tuple(dims) == model.state_dims else with_dims(model, dims)
 
     def resolved(self) -> TrialSpec:
         """The trial that runs: a `small` arm with sizes is a `full` trial of those sizes.
@@ -142,18 +131,18 @@ class TrialSpec(Spec):
             ValueError: the arm matches another's sizes, which only a plan can know.
         """
         arm = self.arm
-        if getattr(arm, "match", None) is not None:
+        if arm.sizes_of is not None:
             raise ValueError(f"arm {arm.kind} matches another arm: only a suite's plan can size it")
-        if not isinstance(arm, SmallSpec):
+        dims = arm.initial_dims(self.model)
+        if not arm.runs_as_full or dims is None:
             return self
-        model = with_dims(self.model, arm.dims(self.model.blocks))
-        return self.model_copy(update={"model": model, "arm": FullSpec(kind="full")})
+        return self.model_copy(update={"model": with_dims(self.model, dims), "arm": FullSpec()})
 
     def source(self) -> TrialSpec | None:
         """The `full` trial of the same seed that this one starts from or learns from, if any."""
         if not self.arm.needs_full:
             return None
-        return self.model_copy(update={"arm": FullSpec(kind="full")})
+        return self.model_copy(update={"arm": FullSpec()})
 
     @property
     def trial_id(self) -> str:

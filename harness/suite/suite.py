@@ -7,11 +7,13 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from harness.arms import Arm, InTrainingSpec
+from harness.arms import Arm
 from harness.models.specs import AnyModel, LRUSpec
 from harness.spec import Spec
 from harness.tools.inputs import cut, shown
 
+from .bring import Plugins, with_plugins
+from .explain import known
 from .names import checked_label, checked_name, checked_text
 from .specs import AnyArm, AnyTask, TrainingSpec, TrialSpec
 
@@ -64,7 +66,7 @@ class Comparison(Spec):
 
     @model_validator(mode="after")
     def _arms_fit(self) -> Comparison:
-        full = any(arm.kind == "full" for arm in self.arms.values())
+        full = any(arm.baseline == "full" for arm in self.arms.values())
         for name, arm in self.arms.items():
             self.matched_label(name, arm)
             if arm.needs_full and not full:
@@ -83,18 +85,18 @@ class Comparison(Spec):
         return label if self.key == self.task.name else f"{self.key}: {label}"
 
     def matched_label(self, label: str, arm: Arm) -> str | None:
-        """The label of the in-training arm whose size this arm takes, if it takes one.
+        """The label of the arm whose size this arm takes, if it takes another's.
 
         Raises:
             ValueError: that arm is not in this comparison.
         """
-        to = getattr(arm, "to", None)
-        if to is None:
+        if arm.sizes_of is None:
             return None
+        to = arm.sizes_of.arm
         for other, candidate in self.arms.items():
-            if isinstance(candidate, InTrainingSpec) and candidate == to:
+            if candidate == to:
                 return other
-        raise ValueError(f"arm {label!r} matches an in_training arm that is not in the comparison")
+        raise ValueError(f"arm {label!r} matches {to.named} that is not in the comparison")
 
 
 class Role(Spec):
@@ -112,13 +114,20 @@ class Role(Spec):
 
 
 class Suite(Spec):
-    """A named list of comparisons."""
+    """A named list of comparisons. `plugins` are loaded for them: FILE.py, from the suite's
+    folder, or the name of an installed module."""
 
     name: str
     description: str = ""
+    plugins: Plugins = ()
     comparisons: Annotated[
         tuple[Comparison, ...], Field(strict=False, min_length=1, max_length=MOST_ROWS)
     ]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plugins_come_first(cls, values: Any) -> Any:
+        return with_plugins(values)
 
     @field_validator("name")
     @classmethod
@@ -162,3 +171,6 @@ class Suite(Spec):
                             task=c.task, model=c.model, training=c.training, arm=arm, seed=seed
                         ),
                     )
+
+
+known(Comparison, Suite)

@@ -69,12 +69,21 @@ def build(task_spec: TaskSpecBase, data_dir: str | Path | None = None) -> Task:
 
 @functools.lru_cache(maxsize=2)
 def _build(task_spec: TaskSpecBase, data_dir: Path) -> Task:
+    return build_anew(task_spec, data_dir)
+
+
+def build_anew(task_spec: TaskSpecBase, data_dir: Path) -> Task:
+    """As `build`, past what is kept in memory."""
     name = task_spec.task_name()
-    module, _, class_name = task_spec.implementation.partition(":")
     check_memory(name, task_spec.data_bytes or 0)
+    make = task_spec.implementation
+    if isinstance(make, str):
+        module, _, class_name = make.partition(":")
+        make = getattr(importlib.import_module(module), class_name)
     try:
-        task = getattr(importlib.import_module(module), class_name)(task_spec, data_dir)
+        task = make(task_spec, data_dir)
     except MemoryError as error:
         raise ValueError(f"{name}: there is not enough memory for its data") from error
-    assert isinstance(task, Task)
+    if not isinstance(task, Task):
+        raise ValueError(f"task {name} makes {shown(task)}, no harness.tasks.Task")
     return task

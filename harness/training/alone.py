@@ -9,7 +9,7 @@ from harness.suite.specs import TrialSpec
 from harness.tools.notes import say
 
 from .stops import Signals, stoppable
-from .trial import Interrupted, Setting, run_trial
+from .trial import Execution, Interrupted, run_trial
 
 ANSWER = "stopping: the trial takes a checkpoint at its next boundary; again to stop at once"
 
@@ -22,7 +22,7 @@ def run_alone(spec: TrialSpec, store: Store) -> dict[str, Any]:
             signals.watched, signals.answer = True, ANSWER
 
         try:
-            return run_trial(spec, store, Setting(progress=begun, stop=lambda: signals.asked))
+            return run_trial(spec, store, Execution(progress=begun, stop=lambda: signals.asked))
         except Interrupted as stopped:
             say(f"{stopped}; the same command goes on from there")
             raise KeyboardInterrupt from None

@@ -6,12 +6,11 @@ Everything here is a function of the explicit state.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from harness.arms import Turn
+from harness.arms import Event
 from harness.models.layers.capabilities import Capability
 from harness.reduction import (
     BlockDecomposition,
@@ -23,133 +22,198 @@ from harness.reduction import (
 )
 from harness.reduction.orders import largest
 
+from .context import TrialContext
 from .evaluate import evaluate
 from .faults import Diverged
 from .flops import all_spectra_flops, block_truncation_flops
-from .run import Run
+from .rows import record_point, record_truncations
 from .seeds import stream
 from .selection import consider
 from .state import Kept, RunState, install, snapshot
 
 
-def boundary(run: Run, state: RunState) -> None:
+def boundary(context: TrialContext, state: RunState) -> None:
     """Truncate if it is time and ranks say so; else evaluate if it is time."""
+    here = AtBoundary(context, state)
     decomposed = None
-    if state.step in run.events and not state.stopped:
-        decomposed = act(run, state)
-        if decomposed is None:
+    if state.step in context.events and not state.stopped:
+        decomposed = planned_event(here)
+        if here.is_evaluated:
             return
-    evaluates = state.step > 0 and state.step % run.spec.training.evaluate_every == 0
-    evaluates = evaluates or state.step == run.steps
+    evaluates = state.step > 0 and state.step % context.spec.training.evaluate_every == 0
+    evaluates = evaluates or state.step == context.steps
     if state.step == 0 or evaluates:
-        record_spectra(run, state, decomposed)
+        record_spectra(context, state, decomposed)
     if evaluates:
-        record_evaluation(run, state, measure(run, state))
+        here.value = record_evaluation(context, state, measure(context, state))
+        here.spectra_are_recorded = True
+        context.arm.after_evaluation(here, here.value)
 
 
-def act(run: Run, state: RunState) -> list[BlockDecomposition] | None:
-    """An event of the arm. None where it changed the model, which is evaluated then; else what
-    the ranks, which are the present sizes, were made from."""
-    arm = run.spec.arm
+class AtBoundary:
+    """A boundary as an arm's hooks see it: `harness.arms.Boundary`.
+
+    value: the validation metric of the model as it came here, once it is known. is_evaluated: the
+    model has changed here, and what it became was evaluated.
+    """
+
+    def __init__(self, context: TrialContext, state: RunState):
+        self.context, self.state = context, state
+        self.step, self.steps, self.sign = state.step, context.steps, context.sign
+        self.memory = state.memory
+        self.value: float | None = None
+        self.is_evaluated = self.spectra_are_recorded = False
+
+    @property
+    def state_dims(self) -> list[int]:
+        """States of each block now."""
+        return self.state.model.state_dims
+
+    @property
+    def kept(self) -> float | None:
+        """The validation metric of the model that is kept."""
+        return None if self.state.kept is None else self.state.kept.value
+
+    def measure(self) -> float:
+        """The validation metric of the present model, evaluated once."""
+        if self.value is None:
+            self.value = measure(self.context, self.state)
+        return self.value
+
+    def keep(self) -> None:
+        """Keep model and optimizer as they are, and what is selected."""
+        state = self.state
+        state.kept = Kept(snapshot(state), self.state_dims, self.measure(), state.selected)
+
+    def restore(self) -> None:
+        """Bring back what was kept, evaluate and record it. Raises ValueError where nothing is."""
+        value, self.value = self.measure(), None
+        self.value = roll_back(self.context, self.state, value)
+        self.is_evaluated = True
+
+    def truncate(self) -> None:
+        """Truncate to the ranks of the arm now."""
+        steps = {row["step"] for row in self.state.truncations}
+        cut(self, event_of(self.context, self.state, len(steps), 0))
+
+    def end_events(self) -> None:
+        """No planned event follows."""
+        self.state.stopped = True
+
+
+def planned_event(here: AtBoundary) -> list[BlockDecomposition] | None:
+    """An event of the arm; what the ranks were made from where they are the present sizes."""
+    context, state, arm = here.context, here.state, here.context.arm
     trained = state.step
     if arm.from_best:
-        trained = take_best(run, state)
-    careful = getattr(arm, "rule", None) == "pragmatic"
-    val_before = measure(run, state) if careful else None
-    if val_before is not None and roll_back(run, state, val_before):
-        return None
-    if arm.from_best:
+        trained = take_best(context, state)
         assert state.selected is not None
-        val_before = state.selected.value
-    begun = run.clocks.seconds["truncate"]
-    turn = turn_of(run, state)
-    decomposed, ranks = ask_for_ranks(run, state, turn)
-    if ranks == state.orders:
-        if not arm.from_best:
-            return decomposed
-        record_spectra(run, state, decomposed)
-        return None  # the best model was evaluated already
-    record_spectra(run, state, decomposed)
-    if val_before is None:
-        val_before = measure(run, state)
-    if careful:
-        state.kept = Kept(snapshot(state), state.model.state_dims, val_before, state.selected)
-    truncation_event(run, state, turn, ranks, decomposed, begun, val_before)
-    if state.selected is not None:
-        state.selected.step = trained
-    return None
+        here.value, here.is_evaluated = state.selected.value, True
+    decomposed = None
+    if arm.before_event(here):
+        index, of = context.events.index(state.step), len(context.events)
+        decomposed = cut(here, event_of(context, state, index, of), trained)
+    arm.after_event(here)
+    return decomposed
 
 
-def turn_of(run: Run, state: RunState) -> Turn:
-    """The event that is on, with a generator that depends on seed and step only."""
-    seed = stream(run.spec.seed, "truncation", state.step)
-    return Turn(run.events.index(state.step), len(run.events), np.random.default_rng(seed))
+def event_of(context: TrialContext, state: RunState, index: int, of: int) -> Event:
+    """An event with a generator that depends on seed and step only."""
+    seed = stream(context.spec.seed, "truncation", state.step)
+    return Event(index, of, np.random.default_rng(seed))
 
 
-def take_best(run: Run, state: RunState) -> int:
+def take_best(context: TrialContext, state: RunState) -> int:
     """Go back to the best model so far, the newest among the candidates; its steps."""
-    record_evaluation(run, state, measure(run, state))
+    record_evaluation(context, state, measure(context, state))
     assert state.selected is not None
     state.model.load_state_dict(state.selected.weights)
     return state.selected.step
 
 
-def roll_back(run: Run, state: RunState, value: float) -> bool:
-    """Where validation has fallen too far behind the last cut: undo the cut, and cut no more."""
-    kept, sign = state.kept, run.sign
-    if kept is None or sign * value >= sign * kept.value - run.spec.arm.tolerance:
-        return False
-    before = state.orders
-    with run.clocks("truncate"):
+def roll_back(context: TrialContext, state: RunState, value: float) -> float:
+    """The kept model comes back in place of one whose validation metric is `value`; its own."""
+    kept, before = state.kept, state.orders
+    if kept is None:
+        raise ValueError(f"the arm restores a model at step {state.step}, but none is kept")
+    with context.clocks("truncate"):
         install(state, kept.tensors, kept.state_dims)
-    state.kept, state.stopped = None, True
-    record_spectra(run, state)
+    state.kept = None
+    record_spectra(context, state)
     event: float | None = value
-    if run.protocol.selects == "best":  # the best of this size is a candidate again
+    if context.protocol.selects == "best":  # the best of this size is a candidate again
         state.selected, event = kept.selected, None
-    val_after = record_evaluation(run, state, validate(run, state), event)
+    val_after = record_evaluation(context, state, validate(context, state), event)
     rows = [sizes_row(i, r, n) for i, (r, n) in enumerate(zip(before, state.orders, strict=True))]
     record_truncations(state, rows, val_before=value, val_after=val_after, seconds=0.0)
-    return True
+    return val_after
+
+
+def cut(
+    here: AtBoundary, event: Event, trained: int | None = None
+) -> list[BlockDecomposition] | None:
+    """Truncate to the arm's ranks, and evaluate; where these are the present sizes, leave the model
+    alone, and return what the ranks were made from.
+
+    `trained` is how many steps the model has been trained for, the present one if None.
+    """
+    context, state = here.context, here.state
+    begun = context.clocks.seconds["truncate"]
+    decomposed, ranks = ask_for_ranks(context, state, event)
+    changes = ranks != state.orders
+    if not changes and not here.is_evaluated:
+        return decomposed
+    if not here.spectra_are_recorded:
+        record_spectra(context, state, decomposed)
+        here.spectra_are_recorded = True
+    if not changes:
+        return None
+    val_before = here.measure()
+    context.arm.before_truncation(here)
+    here.value = truncation_event(context, state, event, ranks, decomposed, begun, val_before)
+    here.is_evaluated = True
+    if state.selected is not None:
+        state.selected.step = state.step if trained is None else trained
+    return None
 
 
 def ask_for_ranks(
-    run: Run, state: RunState, turn: Turn
+    context: TrialContext, state: RunState, event: Event
 ) -> tuple[list[BlockDecomposition], list[Order]]:
     """What the arm's ranks are made from, and the ranks; the time is the truncation's."""
-    with run.clocks("truncate"):
+    with context.clocks("truncate"):
         decomposed = decompositions_of(state)
-        ranks = given_orders(state.orders, run.spec.arm.ranks(decomposed, turn))
+        ranks = given_orders(state.orders, context.arm.ranks(decomposed, event))
     state.truncation_flops += all_spectra_flops(decomposed)
     return decomposed, ranks
 
 
 def truncation_event(
-    run: Run,
+    context: TrialContext,
     state: RunState,
-    turn: Turn,
+    event: Event,
     ranks: list[Order],
     decomposed: list[BlockDecomposition],
     begun: float,
     val_before: float,
-) -> None:
+) -> float:
     """Truncate to the ranks, and record the metric before and after, and the spectra after.
 
     `begun` is what its clock showed before anything was done for this event.
     """
-    model, arm, before = state.model, run.spec.arm, state.orders
-    with run.clocks("truncate"):
+    model, arm, before = state.model, context.arm, state.orders
+    with context.clocks("truncate"):
         done = truncate(
             model,
             state_dims=ranks,
             optimizer=state.optimizer,
             decomposed=decomposed,
-            generator=turn.generator,
-            **arm.manner,
+            generator=event.generator,
+            **arm.truncation_options,
         )
-    seconds = run.clocks.seconds["truncate"] - begun
-    record_spectra(run, state)
-    val_after = record_evaluation(run, state, validate(run, state), event=val_before)
+    seconds = context.clocks.seconds["truncate"] - begun
+    record_spectra(context, state)
+    val_after = record_evaluation(context, state, validate(context, state), event=val_before)
     changed = iter(done)
     rows: list[dict[str, Any]] = []
     for i, (n, asked, r) in enumerate(zip(before, ranks, state.orders, strict=True)):
@@ -160,11 +224,11 @@ def truncation_event(
             "error_bound": one.error_bound if one else 0.0,
         }
         rows.append({**sizes_row(i, n, r), **kept})
-    by_energy = getattr(arm, "rule", "energy") == "energy"
-    tau = getattr(arm, "tau", None) if by_energy else None
     record_truncations(
-        state, rows, tau=tau, val_before=val_before, val_after=val_after, seconds=seconds
-    )
+        state, rows, tau=arm.recorded_tau, val_before=val_before, val_after=val_after,
+        seconds=seconds,
+    )  # fmt: skip
+    return val_after
 
 
 def sizes_row(block: int, before: Order, after: Order) -> dict[str, Any]:
@@ -173,68 +237,58 @@ def sizes_row(block: int, before: Order, after: Order) -> dict[str, Any]:
     return sizes | ({"orders_after": list(after)} if isinstance(after, tuple) else {})
 
 
-def measure(run: Run, state: RunState) -> float:
+def measure(context: TrialContext, state: RunState) -> float:
     """An evaluation as the protocol has it, on its clock: validation, and what else it passes."""
-    begun = run.clocks.seconds["evaluate"]
-    if run.protocol.trains_pass and state.step > 0:
-        with run.clocks("evaluate"):
-            value = evaluate(state.model, run.task, "train", run.device)
-        record_point(state, "train", run.task.metric, value, run.clocks.total)
-    value = validate(run, state)
-    state.seconds_passes += run.clocks.seconds["evaluate"] - begun
+    begun = context.clocks.seconds["evaluate"]
+    if context.protocol.trains_pass and state.step > 0:
+        with context.clocks("evaluate"):
+            value = evaluate(state.model, context.task, "train", context.device)
+        record_point(state, "train", context.task.metric, value, context.clocks.total)
+    value = validate(context, state)
+    state.seconds_passes += context.clocks.seconds["evaluate"] - begun
     return value
 
 
-def validate(run: Run, state: RunState) -> float:
+def validate(context: TrialContext, state: RunState) -> float:
     """The validation metric of the present model.
 
     Raises:
         Diverged: it is not finite.
     """
-    with run.clocks("evaluate"):
-        value = evaluate(state.model, run.task, "validation", run.device)
+    with context.clocks("evaluate"):
+        value = evaluate(state.model, context.task, "validation", context.device)
     if not math.isfinite(value):
-        raise Diverged(f"the validation {run.task.metric} is {value} at step {state.step}")
+        raise Diverged(f"the validation {context.task.metric} is {value} at step {state.step}")
     return value
 
 
-def record_evaluation(run: Run, state: RunState, value: float, event: float | None = None) -> float:
+def record_evaluation(
+    context: TrialContext, state: RunState, value: float, event: float | None = None
+) -> float:
     """Record a validation, and keep the model if the protocol selects it.
 
     `event` is the value before the truncation that has just been made, if one has.
     """
-    seconds = run.clocks.total
+    seconds = context.clocks.total
     if state.loss_count:
         record_point(state, "train", "loss", state.loss_sum / state.loss_count, seconds)
         state.loss_sum, state.loss_count = 0.0, 0
-    record_point(state, "validation", run.task.metric, value, seconds)
-    consider(run, state, value, event)
+    record_point(state, "validation", context.task.metric, value, seconds)
+    consider(context, state, value, event)
     return value
 
 
-def record_truncations(state: RunState, rows: Sequence[dict[str, Any]], **shared: Any) -> None:
-    """One row per block, with what the blocks of an event share."""
-    state.truncations.extend({"step": state.step, **row, **shared} for row in rows)
-
-
-def record_point(state: RunState, split: str, metric: str, value: float, seconds: float) -> None:
-    """One point of a curve."""
-    state.curves.append(
-        {"step": state.step, "split": split, "metric": metric, "value": value, "seconds": seconds}
-    )
-
-
 def record_spectra(
-    run: Run, state: RunState, decomposed: list[BlockDecomposition] | None = None
+    context: TrialContext, state: RunState, decomposed: list[BlockDecomposition] | None = None
 ) -> None:
     """Hankel singular values and mode shares of every block, on their own clock; none of layers
     that give no system.
 
     `decomposed` is what a truncation at this step has found already, on its clock.
     """
-    if Capability.SYSTEM not in run.spec.model.capabilities:
+    if Capability.SYSTEM not in context.spec.model.capabilities:
         return
-    with run.clocks("spectra"):
+    with context.clocks("spectra"):
         rows: list[dict[str, Any]] = [
             {
                 "step": state.step,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch.nn.functional import cross_entropy as torch_cross_entropy
@@ -29,23 +28,6 @@ def published_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torc
     """The published code's loss: softmax in the head, then -log(p + 1e-8), mean over the batch."""
     p = logits.softmax(-1).gather(-1, targets[..., None])
     return -(p + 1e-8).log().mean()
-
-
-def distillation_loss(
-    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-    answers: torch.Tensor,
-    temperature: float,
-    alpha: float,
-    logits: torch.Tensor,
-    targets: torch.Tensor,
-) -> torch.Tensor:
-    """alpha T^2 CE(softmax(answers / T), softmax(logits / T)) + (1 - alpha) loss(logits, targets).
-
-    The soft term is a cross-entropy in nats, the mean over examples (and steps): the KL divergence
-    up to a constant. `answers` are the teacher's logits, of the logits' shape.
-    """
-    soft = -((answers / temperature).softmax(-1) * (logits / temperature).log_softmax(-1)).sum(-1)
-    return alpha * temperature**2 * soft.mean() + (1 - alpha) * loss(logits, targets)
 
 
 def metric_sum(metric: str, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -45,9 +45,7 @@ def least_memory(trial: TrialSpec) -> Need:
     arm, training, info = trial.arm, trial.training, trial.task.info
     data = trial.task.data_bytes or 0
     model, blocks = trial.model, trial.model.blocks
-    dims: Sequence[int] = model.state_dims
-    if arm.kind in ("small", "distill"):
-        dims = [1] * blocks if arm.state_dims is None else arm.dims(blocks)
+    dims = arm.initial_dims(model) or [1] * blocks
     numbers = parameters(model, info, dims)
     if arm.from_full:  # it may train at any smaller size, or not at all
         return Need(FLOAT * numbers, 0, data)
@@ -71,9 +69,8 @@ def parameters(model: BackboneSpec, info: TaskInfo, dims: Sequence[int]) -> int:
 def _needs(trial: TrialSpec, total: int, need: Need) -> str:
     parts = {"model and optimizer": need.model, "activations": need.activations, "data": need.data}
     listed = ", ".join(f"{_size(count)} for {what}" for what, count in parts.items() if count)
-    article = "an" if trial.arm.kind[0] in "aeiou" else "a"
     return (
-        f"{article} {trial.arm.kind} trial of {trial.task.name} needs at least {_size(total)} "
+        f"{trial.arm.with_article} trial of {trial.task.name} needs at least {_size(total)} "
         f"of memory ({listed})"
     )
 

@@ -1,4 +1,4 @@
-"""What a step minimises: the task's loss, and what an arm adds to it."""
+"""What a step minimises: the task's loss, or what the arm makes of it, and what the arm adds."""
 
 from __future__ import annotations
 
@@ -8,72 +8,60 @@ from functools import partial
 import torch
 from torch import nn
 
-from harness.arms import DistillSpec, HankelRegularizedSpec
-from harness.reduction import Order, UnusableSystem, hankel_nuclear_norm, regularizer_flops
+from harness.arms import StepWork
+from harness.reduction import Order, UnusableSystem
 from harness.suite.specs import TrialSpec
 from harness.tasks.base import TaskInfo
 
 from .faults import Diverged
 from .flops import forward_flops, step_flops
 from .graphs import Graphed, plain, refusal
-from .loss import distillation_loss, loss_of, published_cross_entropy
+from .loss import loss_of, published_cross_entropy
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class Objective:
-    """The task's loss of a batch."""
+    """The loss of a batch as the trial's arm and protocol have it; `teacher` is what the model
+    learns from beside the labels, if the arm has one."""
 
-    def __init__(self, spec: TrialSpec, info: TaskInfo, device: torch.device):
-        self.spec, self.info = spec, info
+    def __init__(
+        self,
+        spec: TrialSpec,
+        info: TaskInfo,
+        device: torch.device,
+        teacher: nn.Module | None = None,
+    ):
+        self.arm, self.model, self.info = spec.arm, spec.model, info
         self.loss = loss_under(spec, info)
-        self.run = Graphed() if refusal(spec, info, device) is None else plain
+        self.step = Graphed() if refusal(spec, info, device) is None else plain
+        self.teacher = None if teacher is None else teacher.eval().requires_grad_(False)
 
     def backward(self, model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Leave the gradients in the parameters; the loss, which nothing has waited for."""
-        return self.run(model, self.loss, x, y)
+        """Leave the gradients in the parameters; the loss, which nothing has waited for.
 
-    def step_flops(self, state_dims: Sequence[Order], batch: int, gains: int = 0) -> int:
-        """FLOPs of a training step at these sizes, with so many static gains."""
-        return int(step_flops(self.spec.model, self.info, state_dims, batch, gains))
+        What the arm adds is in the gradients and not in the loss.
 
-
-class Distillation(Objective):
-    """The loss of a student: labels, and the teacher's answers in evaluation mode."""
-
-    def __init__(self, spec: TrialSpec, info: TaskInfo, device: torch.device, teacher: nn.Module):
-        super().__init__(spec, info, device)
-        self.teacher = teacher.eval().requires_grad_(False)
-
-    def backward(self, model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad():
-            answers = self.teacher(x)
-        arm = self.spec.arm
-        both = partial(distillation_loss, self.loss, answers, arm.temperature, arm.alpha)
-        return plain(model, both, x, y)
-
-    def step_flops(self, state_dims: Sequence[Order], batch: int, gains: int = 0) -> int:
-        teacher = forward_flops(self.spec.model, self.info, self.spec.model.state_dims)
-        return super().step_flops(state_dims, batch, gains) + int(batch * teacher)
-
-
-class Regularized(Objective):
-    """The task's loss plus a Hankel nuclear norm; what is reported is the task's."""
-
-    def backward(self, model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        loss = super().backward(model, x, y)
-        arm = self.spec.arm
+        Raises:
+            Diverged: the arm's term finds no usable system.
+        """
+        own = self.arm.batch_loss(self.loss, x, self.teacher)
+        # A graph is of one function, and an arm's own may hold this batch's answers.
+        loss = self.step(model, self.loss, x, y) if own is None else plain(model, own, x, y)
         try:
-            penalty = hankel_nuclear_norm(model, method=arm.penalty)
+            added = self.arm.added_loss(model)
         except UnusableSystem as error:
             raise Diverged(f"the system is broken: {error}") from error
-        (arm.weight * penalty).backward()  # adds to the gradients of the loss
+        if added is not None:
+            added.backward()  # adds to the gradients of the loss
         return loss
 
     def step_flops(self, state_dims: Sequence[Order], batch: int, gains: int = 0) -> int:
-        width, penalty = self.spec.model.width, self.spec.arm.penalty
-        more = sum(regularizer_flops(n, width, penalty) for n in state_dims)
-        return super().step_flops(state_dims, batch, gains) + int(more)
+        """FLOPs of a training step at these sizes, with so many static gains."""
+        forward = partial(forward_flops, self.model, self.info)
+        work = StepWork(self.model, state_dims, batch, forward)
+        own = step_flops(self.model, self.info, state_dims, batch, gains)
+        return int(own) + int(self.arm.extra_flops(work))
 
 
 def loss_under(spec: TrialSpec, info: TaskInfo) -> Loss:
@@ -81,15 +69,3 @@ def loss_under(spec: TrialSpec, info: TaskInfo) -> Loss:
     if spec.protocol.loss == "log_p_plus_epsilon" and info.kind != "regression":
         return published_cross_entropy
     return partial(loss_of, info.kind)
-
-
-def objective_of(
-    spec: TrialSpec, info: TaskInfo, device: torch.device, teacher: nn.Module | None
-) -> Objective:
-    """The objective of a trial's arm."""
-    if isinstance(spec.arm, DistillSpec):
-        assert teacher is not None
-        return Distillation(spec, info, device, teacher)
-    if isinstance(spec.arm, HankelRegularizedSpec):
-        return Regularized(spec, info, device)
-    return Objective(spec, info, device)

@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from harness.records import schemas
 from harness.reduction.orders import Order, largest, mean, total
 
 from . import machine
+from .facts import TrialFacts, scan_choices
+from .spending import Spending
 from .state import RunState
 
-if TYPE_CHECKING:
-    from .trial import Trial
 
-
-def record_of(trial: Trial, state: RunState, status: str, orders: list[Order]) -> dict[str, Any]:
-    """The fixed columns of `trials` for a trial that ends so, with blocks of these orders."""
-    task = trial.task
-    seconds = dict(trial.clocks.seconds)
+def record_of(
+    facts: TrialFacts, spending: Spending, state: RunState, status: str, exclusive: bool
+) -> dict[str, Any]:
+    """The fixed columns of `trials` for a trial that ends so; `exclusive` if its seconds may be
+    compared."""
+    task, spec, seconds = facts.task, facts.spec, dict(spending.clocks.seconds)
+    initial = spec.built.state_dims
+    orders = state.orders if state.selected is None else state.selected.orders
     selected = state.selected if status == "completed" else None
     own_flops = state.train_flops + state.truncation_flops
     # Spectra for the record and evaluations cost every arm alike and are no part of a way.
     own_seconds = seconds["train"] + seconds["truncate"]
-    before = {"flops_method": 0.0, "seconds_method": 0.0}
-    if trial.source is not None:
-        source_result = trial.source.result()
-        assert source_result is not None
-        before = source_result["record"]
-    identity = trial.manifest["identity"]
-    forked = trial.forked or {"trial_id": None, "flops": 0, "seconds": 0.0}
+    identity, forked = facts.manifest["identity"], spending.forked
+    backends = scan_choices(spec, facts.device, state.model.state_dims)
     return {
-        "trial_id": trial.folder.trial_id,
+        "trial_id": facts.trial_id,
         "task": task.name,
-        "model": trial.spec.model.kind,
-        "arm": trial.spec.arm.kind,
-        "seed": trial.spec.seed,
-        "protocol": trial.spec.training.protocol,
+        "model": spec.model.kind,
+        "arm": spec.arm.kind,
+        "seed": spec.seed,
+        "protocol": spec.training.protocol,
         "status": status,
         "metric": task.metric,
         "higher_is_better": task.higher_is_better,
@@ -45,33 +44,32 @@ def record_of(trial: Trial, state: RunState, status: str, orders: list[Order]) -
         "state_dim_mean": sum(map(mean, orders)) / len(orders),
         "state_dim_total": sum(map(total, orders)),
         **_of_stacks(orders),
-        "initial_state_dim": sum(trial.initial_state_dims) / len(trial.initial_state_dims),
+        "initial_state_dim": sum(initial) / len(initial),
         "parameters": sum(p.numel() for p in state.model.parameters()),
         "train_flops": float(state.train_flops),
         **{f"seconds_{name}": value for name, value in seconds.items()},
-        "seconds_total": trial.clocks.total,
-        "seconds_lost": trial.lost,
-        "seconds_spent": trial.spent,
-        "exclusive": trial.exclusive,
+        "seconds_total": spending.clocks.total,
+        "seconds_lost": spending.lost,
+        "seconds_spent": spending.seconds,
+        "exclusive": exclusive,
         "threads": identity["threads"],
-        "device_share": trial.setting.device_share,
-        "peak_memory_bytes": machine.peak_memory_bytes(trial.device),
+        "device_share": facts.device_share,
+        "peak_memory_bytes": machine.peak_memory_bytes(facts.device),
         "energy_joules": None,
         "step_latency_seconds": None,
         "state_bytes": None,
-        "restarts": trial.restarts,
-        "forked_from": forked["trial_id"],
-        "flops_spent": float(state.train_flops - forked["flops"]),
-        "flops_method": own_flops + before["flops_method"],
-        "seconds_method": own_seconds + before["seconds_method"],
-        "seconds_protocol": protocol_seconds(trial, state),
-        "backend": ",".join(
-            dict.fromkeys(choice.name for choice in trial.choices(state.model.state_dims))
-        ),
+        "restarts": spending.restarts,
+        "forked_from": forked.trial_id if forked else None,
+        "flops_spent": float(state.train_flops - (forked.flops if forked else 0)),
+        "flops_method": own_flops + facts.flops_before,
+        "seconds_method": own_seconds + facts.seconds_before,
+        "seconds_protocol": protocol_seconds(facts, spending, state),
+        "backend": ",".join(dict.fromkeys(choice.name for choice in backends)),
         "device": identity["device"],
         "torch_version": identity["torch_version"],
-        "git_commit": trial.manifest["git_commit"],
-        "data_fingerprint": trial.data_fingerprint,
+        "git_commit": facts.manifest["git_commit"],
+        **recorded(facts.manifest.get("plugins")),
+        "data_fingerprint": facts.data_fingerprint,
     }
 
 
@@ -82,9 +80,15 @@ def _of_stacks(orders: list[Order]) -> dict[str, Any]:
     return {"orders": [list(o) if isinstance(o, tuple) else [o] for o in orders]}
 
 
-def protocol_seconds(trial: Trial, state: RunState) -> float:
+def recorded(plugins: list[dict[str, Any]] | None) -> dict[str, str]:
+    """The column of plug-ins, as the manifest has them; none where it has none, as in records from
+    before there were any."""
+    return {"plugins": schemas.canonical(plugins)} if plugins else {}
+
+
+def protocol_seconds(facts: TrialFacts, spending: Spending, state: RunState) -> float:
     """Seconds of this trial's training by its protocol's own clock, prerequisites left out."""
-    seconds = trial.clocks.seconds
-    if trial.spec.protocol.clock == "without_truncation":
+    seconds = spending.clocks.seconds
+    if facts.spec.protocol.clock == "without_truncation":
         return seconds["train"] + state.seconds_passes
     return seconds["train"] + seconds["truncate"]

@@ -2,45 +2,47 @@
 
 from __future__ import annotations
 
-from .run import Run
+from .context import TrialContext
 from .state import RunState, Selected
 
 
-def consider(run: Run, state: RunState, value: float, event: float | None) -> None:
+def consider(context: TrialContext, state: RunState, value: float, event: float | None) -> None:
     """Keep the present model if the protocol selects it.
 
     value: its validation metric. event: that of the model before the truncation that has just
     been made, None where none has. `strict` forgets models of the size before, whose weights are no
     candidates any more; the other protocols keep their test value although it is another model's.
     """
-    if run.protocol.selects == "best":
+    if context.protocol.selects == "best":
         if event is not None:
             state.selected = None
         best = None if state.selected is None else state.selected.value
-        if best is None or run.sign * value > run.sign * best:
+        if best is None or context.sign * value > context.sign * best:
             keep(state, value)
         return
     # Where training has not begun, or is over, there is no bar to inherit.
-    own = state.step == 0 or run.spec.arm.from_best
+    own = state.step == 0 or context.spec.arm.from_best
     if event is not None:
         keep(state, value)
-        raise_bar(run, state, value if own else event, anew=run.protocol.selects == "reset_record")
-    elif beats(run, state, value):
+        raise_bar(
+            context, state, value if own else event, anew=context.protocol.selects == "reset_record"
+        )
+    elif beats(context, state, value):
         keep(state, value)
-        raise_bar(run, state, value)
+        raise_bar(context, state, value)
 
 
-def beats(run: Run, state: RunState, value: float) -> bool:
+def beats(context: TrialContext, state: RunState, value: float) -> bool:
     """Whether a value passes the bar; the research code lets ties pass."""
     if state.bar is None:
         return True
-    gain = run.sign * (value - state.bar)
-    return gain >= 0 if run.protocol.selects == "last_record" else gain > 0
+    gain = context.sign * (value - state.bar)
+    return gain >= 0 if context.protocol.selects == "last_record" else gain > 0
 
 
-def raise_bar(run: Run, state: RunState, value: float, anew: bool = False) -> None:
+def raise_bar(context: TrialContext, state: RunState, value: float, anew: bool = False) -> None:
     """The bar becomes the better of itself and the value, or the value."""
-    if anew or state.bar is None or run.sign * (value - state.bar) > 0:
+    if anew or state.bar is None or context.sign * (value - state.bar) > 0:
         state.bar = value
 
 

@@ -27,7 +27,7 @@ def source_of(spec: TrialSpec, store: Store) -> TrialDir | None:
         has = "has not been run" if result is None else f"has {result['status']}"
         does = "starts" if spec.arm.from_full else "learns"
         raise ValueError(
-            f"a {spec.arm.kind} trial {does} from the full trial of its seed, "
+            f"{spec.arm.with_article} trial {does} from the full trial of its seed, "
             f"{needed.trial_id}, which {has} in this store"
         )
     return source

@@ -55,7 +55,7 @@ class RunState:
     model: Backbone
     optimizer: torch.optim.Optimizer
     step: int = 0
-    settled: bool = False  # whether the boundary at this step is behind us
+    settled: bool = False  # whether all is done that comes right after this step
     loss_sum: float = 0.0
     loss_count: int = 0
     train_flops: int = 0  # exact, however the steps are cut
@@ -65,6 +65,7 @@ class RunState:
     seconds_passes: float = 0.0  # of the evaluations that a protocol's clock counts
     selected: Selected | None = None
     kept: Kept | None = None
+    memory: dict[str, Any] = field(default_factory=dict)  # the arm's own, JSON values
     curves: list[dict[str, Any]] = field(default_factory=list)
     truncations: list[dict[str, Any]] = field(default_factory=list)
     spectra: list[dict[str, Any]] = field(default_factory=list)
@@ -73,6 +74,14 @@ class RunState:
     def orders(self) -> list[Order]:
         """The order of every block of the model, of a stack those of its systems."""
         return [order_of(layer) for layer in self.model.layers]
+
+    def tables(self) -> dict[str, list[dict[str, Any]]]:
+        """The rows of what a trial records while it runs, by table."""
+        return {
+            "curves": self.curves,
+            "truncations": self.truncations,
+            "spectra": self.spectra,
+        }
 
 
 _PLAIN = (
@@ -85,6 +94,7 @@ _PLAIN = (
     "bar",
     "stopped",
     "seconds_passes",
+    "memory",
     "curves",
     "truncations",
     "spectra",

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
 import torch
 from pydantic import ValidationError
 
-from harness import environment, tasks
+from harness import environment, plugins, tasks
 from harness.models import Backbone, build
-from harness.models.backbone import choices
 from harness.models.description import describe
 from harness.models.precision import set_products
-from harness.models.scans import Choice
 from harness.records.store import Store, TrialDir
 from harness.suite.explain import explain, validated
 from harness.suite.specs import TrialSpec
@@ -25,51 +22,29 @@ from harness.tasks.base import Task
 
 from . import machine
 from .clocks import Clocks
+from .context import TrialContext
 from .evaluate import evaluate
+from .execution import Execution, Fork, Interrupted
+from .facts import TrialFacts, scan_choices
 from .faults import Diverged, described, is_fault
+from .forking import begin_at, keep_for_forks, spec_of
 from .graphs import refusal
 from .latency import step_latency
-from .loop import Run, train
+from .loop import train
 from .memory import check_memory
 from .optimizer import make_optimizer
-from .parting import keep, part, spec_of
 from .process import process_as_before
 from .record import record_of
 from .seeds import drawn_from, stream
 from .source import model_of, source_of
+from .spending import Spending, spending_of
 from .state import MISFITS, RunState, pack, unpack
 
 NOTE_EVERY = 1.0  # seconds between notes of what was spent
-Progress = Callable[[dict[str, Any]], None]
-
-
-class Interrupted(Exception):
-    """Asked to stop; the checkpoint holds everything up to here."""
-
-
-@dataclass(frozen=True)
-class Fork:
-    """Where a trial parts from another, whose state right after optimizer step `step` is kept."""
-
-    trial_id: str
-    step: int
-
-
-@dataclass
-class Setting:
-    """How this process runs a trial; no part of the spec, and nothing that changes its numbers."""
-
-    progress: Progress = lambda _: None
-    stop: Callable[[], bool] = lambda: False
-    exclusive: bool = False
-    device_share: float = 1.0
-    checkpoint_seconds: float | None = None  # None: HARNESS_CHECKPOINT_SECONDS, default 60
-    fork: Fork | None = None  # begin there rather than at step 0, if it is still there
-    keep_at: Collection[int] = ()  # steps after which other trials will part from this one
 
 
 @process_as_before()
-def run_trial(spec: TrialSpec, store: Store, setting: Setting | None = None) -> dict[str, Any]:
+def run_trial(spec: TrialSpec, store: Store, execution: Execution | None = None) -> dict[str, Any]:
     """Run a trial to its end, from its checkpoint if there is one, and return its result.
 
     An ended trial is returned as it stands. What a trial sets of its process (threads, algorithms,
@@ -77,13 +52,12 @@ def run_trial(spec: TrialSpec, store: Store, setting: Setting | None = None) -> 
 
     Raises:
         ValueError: the trial cannot run as asked; nothing was lost.
-        Interrupted: `setting.stop()` turned true; a checkpoint was taken.
+        Interrupted: `execution.stop()` turned true; a checkpoint was taken.
     """
     spec = validated(spec, TrialSpec).resolved()
-    setting = setting or Setting()
     folder = store.trial(spec.trial_id)
     # What can be refused is refused before anything is written, a lock too.
-    trial = None if folder.ended() else Trial(spec, store, folder, setting)
+    trial = None if folder.ended() else RunningTrial(spec, store, execution or Execution())
     with folder.claim():
         ended = folder.result()
         if ended is not None:
@@ -92,79 +66,60 @@ def run_trial(spec: TrialSpec, store: Store, setting: Setting | None = None) -> 
         return trial.run()
 
 
-class Trial:
+class RunningTrial:
     """A trial in this process. Making one refuses what cannot run, and writes nothing."""
 
-    def __init__(self, spec: TrialSpec, store: Store, folder: TrialDir, setting: Setting):
+    def __init__(self, spec: TrialSpec, store: Store, execution: Execution):
         self.begun = time.perf_counter()
-        self.spec, self.store, self.folder, self.setting = spec, store, folder, setting
-        self.source = source_of(spec, store)
-        self.every = setting.checkpoint_seconds
+        self.store, self.folder, self.execution = store, store.trial(spec.trial_id), execution
+        source = source_of(spec, store)
+        self.every = execution.checkpoint_seconds
         if self.every is None:
             self.every = environment.CHECKPOINT_SECONDS.get()
-        self.device, threads = machine.pick_device(), machine.thread_count()
-        check_memory(spec, machine.gpu_memory(self.device))
-        machine.prepare(self.device, threads)
-        self.manifest = machine.manifest(self.device, threads)
-        self.manifest["precision"] = set_products(spec.model.precision, self.device)
-        self.clocks = Clocks(self.device)
-        self.lost = 0.0
-        self.restarts = 0
-        self.forked: dict[str, Any] | None = None  # what the trial parted from, and its cost then
-        self.keeping = 0.0  # seconds that went to states for others, which is no cost of this way
-        self.manifest["backends"] = [
-            asdict(choice) for choice in self.choices(spec.built.state_dims)
-        ]
-        self.task = tasks.build(spec.data)
-        # Where the run's seed draws the split, the data that rows share are those before it.
-        own_split = spec.protocol.name in spec.task.split_by_run
-        self.data_fingerprint = self.task.pool_fingerprint if own_split else self.task.fingerprint
-        self.manifest["data_fingerprint"] = self.data_fingerprint
-        if refusal(spec, self.task.info, self.device) is None:
-            self.manifest["identity"]["cuda_graphs"] = True
-        self._check(self.task)
+        self.facts = facts_of(spec, source, execution.device_share)
+        self._check()
         spec.model.layer_class().warm_up()
-        self.state = self._fresh(self.task)
+        self.spending = Spending(Clocks(self.facts.device))
+        self.state, self.teacher = begin(self.facts, source)
 
     def run(self) -> dict[str, Any]:
         """Set up, train, finish."""
-        task, state = self.task, self.state
-        self.folder.begin(self.spec.model_dump(mode="json"), self.manifest, self._is_this)
-        self._resume(state, time.perf_counter() - self.begun)
-        arm = self.spec.arm
-        run = Run(
-            self.spec,
-            task,
-            self.device,
-            self.clocks,
-            steps=arm.train_steps(self.spec.training.steps),
-            lr_factor=getattr(arm, "finetune_lr_factor", 1.0),
-            keep_at=frozenset(self.setting.keep_at),
-            keep=partial(keep, self),
+        facts, state = self.facts, self.state
+        self.folder.begin(facts.spec.model_dump(mode="json"), dict(facts.manifest), self._is_this)
+        self._resume(time.perf_counter() - self.begun)
+        self.first_step = state.step
+        exclusive = self.spending.is_exclusive(self.execution.exclusive)
+        context = TrialContext(
+            facts.spec,
+            facts.task,
+            facts.device,
+            self.spending.clocks,
+            keep_at=frozenset(self.execution.keep_at),
+            keep=partial(keep_for_forks, self.folder, facts, self.spending, exclusive),
             teacher=self.teacher,
         )
         self.saved, self.noted = time.perf_counter(), -math.inf
         try:
-            train(run, state, lambda: self._behind_boundary(run, state))
-            return self._finish(task, state, "completed", None)
+            train(context, state, lambda: self._after_boundary(context))
+            return self._finish("completed", None)
         except Interrupted:
             raise
         except Diverged as diverged:
-            return self._finish(task, state, "diverged", str(diverged))
+            return self._finish("diverged", str(diverged))
         except Exception as error:  # no usable diagonal form, a zero spectrum, a mistake of ours
             if is_fault(error):
                 raise
-            return self._finish(task, state, "failed", described(error))
+            return self._finish("failed", described(error))
 
-    def _check(self, task: Task) -> None:
-        size, batch = task.sizes["train"], self.spec.training.batch_size
-        if batch > size:
+    def _check(self) -> None:
+        task, batch = self.facts.task, self.facts.spec.training.batch_size
+        if batch > task.sizes["train"]:
             raise ValueError(
                 f"training.batch_size {batch} is larger than the training split of "
-                f"{task.name}, {size} examples"
+                f"{task.name}, {task.sizes['train']} examples"
             )
         known = self.folder.manifest()
-        changed = None if known is None else machine.difference(known, self.manifest)
+        changed = None if known is None else machine.difference(known, self.facts.manifest)
         if changed is not None:
             key, then, now = changed
             raise ValueError(
@@ -181,122 +136,137 @@ class Trial:
                 f"{self.folder.place} holds a spec that cannot be read: {explain(error)}"
             ) from None
 
-    def _fresh(self, task: Task) -> RunState:
-        self.teacher: Backbone | None = None
-        if self.source is not None:
-            trained = model_of(self.source, task.info).to(self.device)
-        if self.source is not None and self.spec.arm.from_full:
-            model = trained
-        else:
-            with drawn_from(stream(self.spec.seed, "weights")):
-                model = build(self.spec.built, task.info)
-            model = model.to(self.device)
-            self.teacher = trained if self.source is not None else None
-        self.initial_state_dims = list(self.spec.built.state_dims)
-        return RunState(model, make_optimizer(model, self.spec.training))
-
-    def choices(self, state_dims: Sequence[int]) -> list[Choice]:
-        """What computes each layer at these sizes."""
-        batch = self.spec.training.batch_size
-        return choices(self.spec.model, self.spec.task.info, state_dims, batch, self.device)
-
-    def _resume(self, state: RunState, seconds_setup: float) -> None:
+    def _resume(self, seconds_setup: float) -> None:
+        """Go on from the checkpoint, from a fork, or from step 0."""
         checkpoint, spent = self.folder.load_checkpoint(), self.folder.spent()
         if checkpoint is not None:
-            self._unpack(state, *checkpoint)
+            self._unpack(*checkpoint)
             if spent is not None:  # the work after the checkpoint, which is done again
-                self.lost += max(0.0, spent[0] - self.spent)
-                self.restarts = max(self.restarts, spent[1] + 1)
-            self.lost += seconds_setup
+                self.spending.lost += max(0.0, spent[0] - self.spending.seconds)
+                self.spending.restarts = max(self.spending.restarts, spent[1] + 1)
+            self.spending.lost += seconds_setup
+            return
+        fork, forked = self.execution.fork, None
+        if fork is not None:
+            parent = self.store.trial(fork.trial_id)
+            forked = begin_at(parent, fork.step, self.facts, self.state, seconds_setup)
+        if forked is not None:
+            self.spending = forked
         else:
-            if spent is not None:  # killed before its first checkpoint
-                self.lost, self.restarts = spent[0], spent[1] + 1
-            if not part(self, state, seconds_setup):
-                self.clocks.seconds["setup"] = seconds_setup
-        self.first_step = state.step
+            self.spending.clocks.seconds["setup"] = seconds_setup
+        if spent is not None:  # killed before its first checkpoint
+            self.spending.lost, self.spending.restarts = spent[0], spent[1] + 1
 
-    def _unpack(
-        self, state: RunState, tensors: dict[str, torch.Tensor], plain: dict[str, Any]
-    ) -> None:
+    def _unpack(self, tensors: dict[str, torch.Tensor], plain: dict[str, Any]) -> None:
         try:
-            unpack(state, tensors, plain["state"])
-            self.clocks = Clocks(self.device, plain["clocks"])
-            self.restarts = plain["restarts"] + 1
-            self.lost = plain["lost"]
-            self.forked, self.keeping = plain["forked"], plain["keeping"]
+            unpack(self.state, tensors, plain["state"])
+            self.spending = spending_of(plain, self.facts.device)
         except MISFITS as error:
             if is_fault(error):
                 raise
             reason = f"the checkpoint does not fit this trial: {described(error)}"
             raise self.folder.damaged_checkpoint(reason) from None
 
-    @property
-    def spent(self) -> float:
-        """Seconds that this trial took here so far, those for work that was lost included."""
-        before = self.forked["seconds"] if self.forked else 0.0
-        return self.clocks.total + self.lost - before
-
-    @property
-    def exclusive(self) -> bool:
-        """Whether the seconds may be compared: this process's, and those of what it parted from."""
-        return self.setting.exclusive and (self.forked is None or self.forked["exclusive"])
-
-    def _behind_boundary(self, run: Run, state: RunState) -> None:
-        self.setting.progress(
+    def _after_boundary(self, context: TrialContext) -> None:
+        state, spending = self.state, self.spending
+        self.execution.progress(
             {
                 "trial_id": self.folder.trial_id,
                 "step": state.step,
-                "steps": run.steps,
+                "steps": context.steps,
                 "first_step": self.first_step,
                 "state_dims": state.model.state_dims,
                 "metric": state.curves[-1]["value"] if state.curves else None,
                 "train_flops": state.train_flops,
             }
         )
-        stop = self.setting.stop()
+        stop = self.execution.stop()
         assert self.every is not None
         if stop or time.perf_counter() - self.saved >= self.every:
-            with self.clocks("checkpoint"):
+            with spending.clocks("checkpoint"):
                 tensors, plain = pack(state)
-                content = {
-                    "state": plain,
-                    "clocks": dict(self.clocks.seconds),
-                    "restarts": self.restarts,
-                    "lost": self.lost,
-                    "forked": self.forked,
-                    "keeping": self.keeping,
-                }
-                self.folder.save_checkpoint(tensors, content)
+                self.folder.save_checkpoint(tensors, {"state": plain, **spending.content()})
             self.saved = time.perf_counter()
         if stop or time.perf_counter() - self.noted >= NOTE_EVERY:
-            with self.clocks("checkpoint"):
-                self.folder.note_spent(self.spent, self.restarts)
+            with spending.clocks("checkpoint"):
+                self.folder.note_spent(spending.seconds, spending.restarts)
             self.noted = time.perf_counter()
         if stop:
             raise Interrupted(f"trial {self.folder.trial_id} stopped at step {state.step}")
 
-    def _finish(
-        self, task: Task, state: RunState, status: str, message: str | None
-    ) -> dict[str, Any]:
-        selected = state.selected
-        measured: dict[str, Any] = {}
-        if status == "completed" and selected is not None:
-            model = state.model
-            model.resize(selected.state_dims)
-            model.to(self.device).load_state_dict(selected.weights)
-            with self.clocks("evaluate"):
-                value = evaluate(model, task, "test", self.device)
-                if not math.isfinite(value):
-                    raise Diverged(f"the test {task.metric} is {value}")
-                measured["test_metric"] = value
-                latency, size = step_latency(model, task, self.device)
-            measured |= {"step_latency_seconds": latency, "state_bytes": size}
-            self.folder.save_model(model.state_dict(), describe(model))
-        orders = selected.orders if selected is not None else state.orders
-        record = record_of(self, state, status, orders) | measured
-        tid = self.folder.trial_id
+    def _finish(self, status: str, message: str | None) -> dict[str, Any]:
+        facts, state = self.facts, self.state
+        measured = self._test(state) if status == "completed" and state.selected else {}
+        exclusive = self.spending.is_exclusive(self.execution.exclusive)
+        record = record_of(facts, self.spending, state, status, exclusive) | measured
         tables = {
-            name: [{"trial_id": tid, **row} for row in getattr(state, name)]
-            for name in ("curves", "truncations", "spectra")
+            name: [{"trial_id": facts.trial_id, **row} for row in rows]
+            for name, rows in state.tables().items()
         }
         return self.folder.finish(tables, {"status": status, "message": message, "record": record})
+
+    def _test(self, state: RunState) -> dict[str, Any]:
+        """Test the selected model, once, and keep it; what a record says of it."""
+        model, task, device = state.model, self.facts.task, self.facts.device
+        assert state.selected is not None
+        model.resize(state.selected.state_dims)
+        model.to(device).load_state_dict(state.selected.weights)
+        with self.spending.clocks("evaluate"):
+            value = evaluate(model, task, "test", device)
+            if not math.isfinite(value):
+                raise Diverged(f"the test {task.metric} is {value}")
+            latency, size = step_latency(model, task, device)
+        self.folder.save_model(model.state_dict(), describe(model))
+        return {"test_metric": value, "step_latency_seconds": latency, "state_bytes": size}
+
+
+def facts_of(spec: TrialSpec, source: TrialDir | None, device_share: float) -> TrialFacts:
+    """Prepare this machine for a trial, and find out what its result will depend on.
+
+    `source` is the full trial that it needs, if it needs one. Raises ValueError for what cannot run
+    here.
+    """
+    device, threads = machine.pick_device(), machine.thread_count()
+    check_memory(spec, machine.gpu_memory(device))
+    machine.prepare(device, threads)
+    manifest = machine.manifest(device, threads)
+    used = plugins.used_by(spec)
+    manifest["identity"] |= plugins.identity(used)
+    if used:
+        manifest["plugins"] = [one.record() for one in used]
+    manifest["precision"] = set_products(spec.model.precision, device)
+    chosen = scan_choices(spec, device, spec.built.state_dims)
+    manifest["backends"] = [asdict(choice) for choice in chosen]
+    task = tasks.build(spec.data)
+    fingerprint = data_fingerprint(spec, task)
+    manifest["data_fingerprint"] = fingerprint
+    if refusal(spec, task.info, device) is None:
+        manifest["identity"]["cuda_graphs"] = True
+    facts = TrialFacts(spec, spec.trial_id, task, device, manifest, fingerprint, device_share)
+    result = source.result() if source is not None and spec.arm.costs_full else None
+    if result is None:
+        return facts
+    cost = result["record"]
+    return replace(facts, flops_before=cost["flops_method"], seconds_before=cost["seconds_method"])
+
+
+def data_fingerprint(spec: TrialSpec, task: Task) -> str:
+    """That of the data which rows share: where the run's seed draws the split, before it."""
+    own_split = spec.protocol.name in spec.task.split_by_run
+    return task.pool_fingerprint if own_split else task.fingerprint
+
+
+def begin(facts: TrialFacts, source: TrialDir | None) -> tuple[RunState, Backbone | None]:
+    """The state at step 0, and the teacher where the arm learns from one: the selected model of
+    `source`, or a fresh one drawn from the seed."""
+    spec, info = facts.spec, facts.task.info
+    trained = None if source is None else model_of(source, info).to(facts.device)
+    if trained is not None and spec.arm.from_full:
+        return RunState(trained, make_optimizer(trained, spec.training)), None
+    with drawn_from(stream(spec.seed, "weights")):
+        model = build(spec.built, info)
+    model = model.to(facts.device)
+    return RunState(model, make_optimizer(model, spec.training)), trained
+
+
+__all__ = ["Execution", "Fork", "Interrupted", "run_trial"]

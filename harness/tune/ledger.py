@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from harness.arms import Arm
 from harness.records.store import Store
-from harness.suite import FullSpec, InTrainingSpec, TrialSpec
+from harness.suite import FullSpec, TrialSpec
 from harness.tasks.metrics import METRICS
 
 from .spec import Study
@@ -29,7 +30,7 @@ class Candidate:
 
     number: int
     origin: str
-    arm: InTrainingSpec
+    arm: Arm
     setting: dict[str, Any]
     trials: dict[int, TrialSpec]
     state: str = "running"
@@ -61,9 +62,9 @@ class Ledger:
 
     def full(self, seed: int) -> TrialSpec:
         """The full-size trial of a seed, the trunk of its candidates."""
-        return self.study.base.model_copy(update={"arm": FullSpec(kind="full"), "seed": seed})
+        return self.study.base.model_copy(update={"arm": FullSpec(), "seed": seed})
 
-    def enter(self, asked: Asked, arm: InTrainingSpec) -> Candidate:
+    def enter(self, asked: Asked, arm: Arm) -> Candidate:
         """Take a candidate that the search asked for into the books."""
         trials = {
             seed: self.study.base.model_copy(update={"arm": arm, "seed": seed})
@@ -77,7 +78,7 @@ class Ledger:
         """Note how a candidate ended."""
         candidate.state, candidate.why = state, why
 
-    def arms(self) -> dict[int, InTrainingSpec]:
+    def arms(self) -> dict[int, Arm]:
         """Arms by number."""
         return {number: candidate.arm for number, candidate in self.candidates.items()}
 
@@ -109,7 +110,7 @@ class Ledger:
             record = self.record(trial)
             if record is not None and record["status"] == "completed":
                 found[seed] = float(record["val_metric"])
-            elif isinstance(trial.arm, FullSpec):
+            elif trial.arm.baseline == "full":
                 ended = "has not ended" if record is None else f"has {record['status']}"
                 raise ValueError(f"the full-size trial of seed {seed} {ended}")
         return found
@@ -210,7 +211,7 @@ class Ledger:
                 there |= set(self.store.trial(keeper.trial_id).forks())
             for candidate in candidates:
                 trial = candidate.trials[seed]
-                first = trial.arm.acts(trial.training)[0][0]
+                first = trial.arm.event_keys(trial.training)[0][0]
                 lacking = tuple(s for s in steps if s <= first and s not in there)
                 if lacking and not self.store.trial(trial.trial_id).ended():
                     self.store.trial(trial.trial_id).hold_forks(self.study.name)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from harness.arms import Arm
 from harness.planning.estimate import estimated_flops, measured_rates, state_bytes
 from harness.planning.plan_lines import duration_text
 from harness.records.store import Store
-from harness.suite import FullSpec, InTrainingSpec, TrialSpec
+from harness.suite import FullSpec, TrialSpec
 
 from .spec import Study
 from .suggest import sobol
@@ -18,7 +19,7 @@ def outlook(study: Study, store: Store) -> dict[str, Any]:
     """A study's cost as JSON, for as many candidates as its budget allows, spread by Sobol.
 
     FLOPs are upper bounds: what a truncation saves afterwards is not known, and a candidate that
-    is stopped early, or repeats another's beginning behind its first truncation, costs less.
+    is stopped early, or repeats another's beginning after its first truncation, costs less.
     """
     count = study.budget.candidates
     one = estimated_flops(study.base)
@@ -30,7 +31,7 @@ def outlook(study: Study, store: Store) -> dict[str, Any]:
     params = [*study.enqueued(), *sobol(spread)][:count]
     arms = [study.arm(values) for values in params]
     shares = [spent_steps(study.base, arms, kept) for kept in (1.0, 0.5)]
-    full = study.base.model_copy(update={"arm": FullSpec(kind="full")})
+    full = study.base.model_copy(update={"arm": FullSpec()})
     kept = len(study.first_event_steps()) * len(study.seeds)
     seeds = len(study.seeds)
     rates = measured_rates(store)
@@ -63,18 +64,16 @@ def _done(study: Study, store: Store) -> dict[str, Any]:
     return {"state": content["state"], "candidates": ended}
 
 
-def spent_steps(
-    base: TrialSpec, arms: Sequence[InTrainingSpec], kept: float
-) -> tuple[float, float]:
+def spent_steps(base: TrialSpec, arms: Sequence[Arm], kept: float) -> tuple[float, float]:
     """(alone, shared): a search's training FLOPs in units of one full training.
 
-    A step behind a trial's first truncation costs `kept` of a full step, 1 or less. With T steps
-    and a first truncation behind step f, a candidate alone costs (f + kept (T - f)) / T; with
+    A step after a trial's first truncation costs `kept` of a full step, 1 or less. With T steps
+    and a first truncation after step f, a candidate alone costs (f + kept (T - f)) / T; with
     shared beginnings the trunk costs 1, and each different candidate kept (T - f) / T.
     """
     T = base.training.steps
-    acts = {arm.acts(base.training) for arm in arms}
-    firsts = [those[0][0] for those in acts]
+    keys = {arm.event_keys(base.training) for arm in arms}
+    firsts = [those[0][0] for those in keys]
     alone = 1.0 + sum((f + kept * (T - f)) / T for f in firsts)
     shared = 1.0 + sum(kept * (T - f) / T for f in firsts)
     return alone, shared

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.arms import Arm
 from harness.suite import (
     Comparison,
     FullSpec,
-    InTrainingSpec,
     PostHocSpec,
     SmallSpec,
     Suite,
@@ -95,7 +95,7 @@ class Rounds:
         ledger.write()
 
     def _stage(self, candidates: list[Candidate], seeds: tuple[int, ...]) -> Stage:
-        arms: dict[str, Any] = {"full": FullSpec(kind="full")}
+        arms: dict[str, Any] = {"full": FullSpec()}
         arms |= {c.label: c.arm for c in candidates}
         suite = suite_of(self.study, self.study.name, arms, seeds)
         keep_at = self.ledger.hold(candidates, seeds)
@@ -151,24 +151,24 @@ def suite_of(study: Study, name: str, arms: Mapping[str, Any], seeds: tuple[int,
     return Suite(name=name, description=study.description, comparisons=(comparison,))
 
 
-def confirmation(study: Study, finalists: list[int], arms: Mapping[int, InTrainingSpec]) -> Suite:
+def confirmation(study: Study, finalists: list[int], arms: Mapping[int, Arm]) -> Suite:
     """Finalists and the paper's setting on fresh seeds, beside full size, small and post_hoc.
 
     `window cN` is finalist N in the paper's window: what differs then is the window alone.
     """
-    rows: dict[str, Any] = {"full": FullSpec(kind="full")}
+    rows: dict[str, Any] = {"full": FullSpec()}
     for label, arm in competing(study, finalists, arms).items():
         rows[label] = arm
         if label != "paper" and (twin := in_paper_window(study, arm)) is not None:
             rows[f"window {label}"] = twin
-        rows[f"post_hoc {label}"] = PostHocSpec(kind="post_hoc", match="seed", to=arm)
-        rows[f"small {label}"] = SmallSpec(kind="small", match="seed", to=arm)
+        rows[f"post_hoc {label}"] = PostHocSpec(match="seed", to=arm)
+        rows[f"small {label}"] = SmallSpec(match="seed", to=arm)
     return suite_of(study, confirmation_name(study.name), rows, study.confirm_seeds)
 
 
-def in_paper_window(study: Study, arm: InTrainingSpec) -> InTrainingSpec | None:
+def in_paper_window(study: Study, arm: Arm) -> Arm | None:
     """The arm with the paper's window; None where its truncations would coincide there."""
-    twin = InTrainingSpec.model_validate({**arm.model_dump(), **PAPER_WINDOW})
+    twin = type(arm).model_validate({**arm.model_dump(), **PAPER_WINDOW})
     try:
         twin.events(study.base.training.steps)
     except ValueError:
@@ -176,12 +176,10 @@ def in_paper_window(study: Study, arm: InTrainingSpec) -> InTrainingSpec | None:
     return twin
 
 
-def competing(
-    study: Study, finalists: list[int], arms: Mapping[int, InTrainingSpec]
-) -> dict[str, InTrainingSpec]:
+def competing(study: Study, finalists: list[int], arms: Mapping[int, Arm]) -> dict[str, Arm]:
     """The rows that a recommendation is chosen from: the paper's setting and the finalists; a
     finalist that is the paper's setting stands there once."""
-    found: dict[str, InTrainingSpec] = {}
+    found: dict[str, Arm] = {}
     if study.enqueue:
         found["paper"] = study.arm_of(study.enqueue[0])
     found |= {f"c{n}": arms[n] for n in finalists if arms[n] not in found.values()}

@@ -116,7 +116,7 @@ def conclude(ledger: Ledger, begun: float, account: Account) -> float:
     """Tables, mirror and report of what has ended; returns the seconds."""
     start = time.perf_counter()
     study, store = ledger.study, ledger.store
-    arms: dict[str, Any] = {"full": FullSpec(kind="full")}
+    arms: dict[str, Any] = {"full": FullSpec()}
     arms |= {c.label: c.arm for c in ledger.candidates.values() if c.state == "complete"}
     searched = suite_of(study, study.name, arms, study.seeds)
     plan = Plan(searched, store)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from harness.arms import InTrainingSpec
+from harness.arms import Arm, InTrainingSpec
 from harness.spec import Spec
 from harness.tools.inputs import cut, shown
 
@@ -114,7 +114,7 @@ class Space(Spec):
         knobs |= {self.window: ends, "count": self.count, "tau": self.tau}
         return knobs | {name: self.options[name] for name in sorted(self.options)}
 
-    def params(self, setting: Setting, arm: InTrainingSpec) -> dict[str, Any]:
+    def params(self, setting: Setting, arm: Arm) -> dict[str, Any]:
         """A setting as values of the knobs; an option that it leaves out is as in `arm`.
 
         Raises:
@@ -124,7 +124,7 @@ class Space(Spec):
         if others:
             raise ValueError(f"option {cut(min(others))} is not searched: add it to space.options")
         ends = setting.end if self.window == "end" else round(setting.end - setting.start, DIGITS)
-        chosen = {name: setting.options.get(name, getattr(arm, name)) for name in self.options}
+        chosen = {**arm.model_dump(include=set(self.options)), **setting.options}
         for name, value in chosen.items():
             if value not in self.options[name]:
                 tried = ", ".join(map(str, self.options[name]))

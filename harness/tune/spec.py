@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from harness.arms import InTrainingSpec
+from harness.arms import Arm
 from harness.spec import Spec
 from harness.suite import TrialSpec
 from harness.suite.explain import explain, known
@@ -97,7 +97,7 @@ class Study(Spec):
     @field_validator("base")
     @classmethod
     def _truncates(cls, base: TrialSpec) -> TrialSpec:
-        if base.arm.kind != "in_training":
+        if not set(TIMING) <= base.arm.model_dump().keys():
             raise ValueError(f"a study's base trial is in_training, not {base.arm.kind}")
         if base.training.protocol != "strict":
             raise ValueError(
@@ -221,13 +221,14 @@ class Study(Spec):
         """The setting on the grid that values of the knobs stand for."""
         return self.space.setting(params, self.grid)
 
-    def arm(self, params: Mapping[str, Any]) -> InTrainingSpec:
+    def arm(self, params: Mapping[str, Any]) -> Arm:
         """The arm of a candidate: the base's, with the setting of these values of the knobs."""
         return self.arm_of(self.setting(params))
 
-    def arm_of(self, setting: Setting) -> InTrainingSpec:
+    def arm_of(self, setting: Setting) -> Arm:
         """The base's arm with a setting as it stands, on the grid or not."""
-        arm = InTrainingSpec.model_validate({**self.base.arm.model_dump(), **setting.fields()})
+        base = self.base.arm
+        arm = type(base).model_validate({**base.model_dump(), **setting.fields()})
         arm.events(self.base.training.steps)
         return arm
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from harness.arms import InTrainingSpec, Turn
+from harness.arms import Event, InTrainingSpec
 from harness.suite import TrainingSpec, TrialSpec
 from tests.reduction.systems import with_hsv
 
@@ -15,7 +15,7 @@ def arm(**fields):
 
 
 def ranks(arm, spectra, turn=None):
-    return arm.ranks([with_hsv(*hsv) for hsv in spectra], turn or Turn())
+    return arm.ranks([with_hsv(*hsv) for hsv in spectra], turn or Event())
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def cuts(sizes, count, **fields):
     one = arm(count=count, **fields)
     history = []
     for index in range(count):
-        sizes = ranks(one, [np.ones(n) for n in sizes], Turn(index, count))
+        sizes = ranks(one, [np.ones(n) for n in sizes], Event(index, count))
         history.append(sizes)
     return history
 
@@ -173,13 +173,13 @@ def test_the_fixed_rule_reaches_its_final_size_in_equal_cuts():
 def test_equal_cuts_part_where_their_numbers_do():
     training = TrainingSpec(steps=600, evaluate_every=100)
     once, twice = (
-        arm(rule="fixed", final=8, start=0.0, end=end, count=count).acts(training)
+        arm(rule="fixed", final=8, start=0.0, end=end, count=count).event_keys(training)
         for end, count in ((0.25, 1), (0.5, 2))
     )
     assert [step for step, _ in once] == [150]
     assert [step for step, _ in twice] == [150, 300]
     assert once[0] != twice[0]  # a cut to the end and one half the way
-    by_tau = [arm(start=0.0, end=e, count=c).acts(training) for e, c in ((0.25, 1), (0.5, 2))]
+    by_tau = [arm(start=0.0, end=e, count=c).event_keys(training) for e, c in ((0.25, 1), (0.5, 2))]
     assert by_tau[0][0] == by_tau[1][0]
 
 

@@ -7,11 +7,11 @@ from pydantic import ValidationError
 from harness.arms import (
     ARMS,
     DistillSpec,
+    Event,
     FullSpec,
     HankelRegularizedSpec,
     PostHocSpec,
     SmallSpec,
-    Turn,
 )
 from harness.suite import TrialSpec
 from tests.reduction.systems import with_hsv
@@ -25,7 +25,7 @@ def post_hoc(**fields):
 
 
 def ranks_of(arm, spectra=SPECTRA):
-    return arm.ranks([with_hsv(*hsv) for hsv in spectra], Turn())
+    return arm.ranks([with_hsv(*hsv) for hsv in spectra], Event())
 
 
 def trial(arm, **fields):
@@ -132,7 +132,7 @@ def test_a_size_comes_from_one_place(kind, fields, message):
         ("small", {"state_dims": []}, ("state_dims",)),
         ("small", {"state_dims": 7}, ("state_dims",)),
         ("small", {**MATCH, "match": "best"}, ("match",)),
-        ("small", {"match": "seed", "to": {"kind": "full"}}, ("to", "kind")),
+        ("small", {"match": "seed", "to": {"kind": "full"}}, ("to",)),
         ("post_hoc", {"tau": 1.0}, ("tau",)),
         ("post_hoc", {"state_dims": [3, -1]}, ("state_dims", 1)),
         ("post_hoc", {"tau": 0.1, "finetune_steps": -1}, ("finetune_steps",)),
@@ -140,7 +140,7 @@ def test_a_size_comes_from_one_place(kind, fields, message):
         (
             "post_hoc",
             {"match": "seed", "to": {"kind": "in_training", "tau": 2.0}},
-            ("to", "tau"),
+            ("to", "in_training", "tau"),
         ),
     ],
 )
@@ -202,7 +202,7 @@ def test_distillation_learns_from_the_full_trial_at_its_own_size():
 def test_a_penalty_acts_from_the_start_and_sizes_only_at_the_end():
     def acts(**changes):
         arm = {"kind": "hankel_regularized", "state_dims": [3], **changes}
-        return trial(arm).arm.acts(trial(arm).training)
+        return trial(arm).arm.event_keys(trial(arm).training)
 
     assert [step for step, _ in acts()] == [0, 600]
     assert acts()[0] == acts(state_dims=[4])[0]

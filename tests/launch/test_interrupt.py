@@ -16,7 +16,7 @@ import pytest
 
 from harness.launch.local.folder import remove_orphans
 from harness.records.store import Store
-from harness.training.trial import Interrupted, Setting, run_trial
+from harness.training.trial import Execution, Interrupted, run_trial
 from tests.launch.fakes import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -135,7 +135,7 @@ def test_a_stop_leaves_no_process_and_a_store_that_goes_on(tmp_path, under_way, 
     assert store.trial(tiny(2).trial_id).spec() is None
     told = []
     with pytest.raises(Interrupted):
-        run_trial(spec, store, Setting(progress=told.append, stop=lambda: bool(told)))
+        run_trial(spec, store, Execution(progress=told.append, stop=lambda: bool(told)))
     assert told[0]["step"] > 1
     assert trial.load_checkpoint()[1]["restarts"] == 1
 

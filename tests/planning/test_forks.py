@@ -18,7 +18,7 @@ from harness.planning.plan import Plan
 from harness.records.store import Store
 from harness.suite import Comparison, InTrainingSpec, PostHocSpec, SmallSpec, Suite, TrialSpec
 from harness.suite.prefix import family, shared_steps
-from harness.training.trial import Fork, Setting, run_trial
+from harness.training.trial import Execution, Fork, run_trial
 
 STEPS = 100
 
@@ -88,7 +88,7 @@ def test_without_a_full_trial_the_latest_branch_is_the_trunk(store):
 
 def prefixes(spec):
     """Each step of a trial, named by all that was done before it."""
-    acts = dict(spec.arm.acts(spec.training))
+    acts = dict(spec.arm.event_keys(spec.training))
     done = ()
     for step in range(STEPS):
         done += (acts[step],) if step in acts else ("",)
@@ -109,7 +109,7 @@ def test_no_step_is_trained_twice(store):
 
 def test_an_ended_trial_is_parted_from_only_where_it_kept_its_state(store):
     trunk, branch, other = trial(), cut(0.1, 0.6), cut(0.1, 0.3)
-    run_trial(trunk, store, Setting(keep_at=(25,)))
+    run_trial(trunk, store, Execution(keep_at=(25,)))
     ended = {trunk.trial_id}.__contains__
     sharing = arrange([trunk, branch, other], store, ended)
     assert sharing.forks[branch.trial_id] == (trunk.trial_id, 25)
@@ -141,7 +141,7 @@ def play(jobs, store):
         for job in ready:
             spec = TrialSpec.model_validate_json(json.dumps(job.spec))
             fork = Fork(*job.fork) if job.fork else None
-            result = run_trial(spec, store, Setting(fork=fork, keep_at=job.keep_at))
+            result = run_trial(spec, store, Execution(fork=fork, keep_at=job.keep_at))
             played.append(job)
             jobs.done(job.trial_id, Outcome(result["status"], None, 0.0))
     return played
@@ -176,7 +176,7 @@ def test_without_sharing_all_begin_at_once(store):
 
 
 def test_what_an_interrupted_run_left_is_swept(store):
-    run_trial(trial(), store, Setting(keep_at=(10, 40, 77)))
+    run_trial(trial(), store, Execution(keep_at=(10, 40, 77)))
     jobs = PlanJobs(Plan(suite(), store))
     jobs.sharing.sweep()
     assert store.trial(trial().trial_id).forks() == [40]

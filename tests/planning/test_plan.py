@@ -126,12 +126,12 @@ def test_estimated_flops_are_those_that_a_trial_counts(arm):
 
     from harness.planning.estimate import estimated_flops
     from harness.suite import TrialSpec
-    from harness.training.objective import objective_of
+    from harness.training.objective import Objective
 
     trial = TrialSpec(task=TaskSpec(name="digits"), arm=arm)
     resolved = trial.resolved()
     teacher = torch.nn.Linear(1, 1) if arm["kind"] == "distill" else None
-    objective = objective_of(resolved, trial.task.info, torch.device("cpu"), teacher)
+    objective = Objective(resolved, trial.task.info, torch.device("cpu"), teacher)
     step = objective.step_flops(resolved.built.state_dims, trial.training.batch_size)
     assert estimated_flops(trial) == pytest.approx(600 * step, rel=1e-9)
 

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from harness.arms import InTrainingSpec, PostHocSpec
 from harness.report.comparison.compare import compare
 from harness.report.figures import (
     ASIDE,
     FILLS,
-    LOOKS,
     WIDEST,
     draw,
     metric_against_cost,
@@ -71,7 +71,7 @@ def test_files_are_pictures_with_something_on_them(two_tasks):
     for name in ("cost.svg", "state_dim.svg"):
         text = files[name].decode()
         ET.fromstring(text)
-        assert LOOKS["in_training"].colour.lower() in text.lower()
+        assert InTrainingSpec.style.colour.lower() in text.lower()
         assert "<dc:date>" not in text
 
 
@@ -148,7 +148,7 @@ def test_variants_of_an_arm_differ_in_their_filling(variants, draw_it):
     figure = draw_it(compare(variants))
     (axes,) = figure.axes
     markers = [line.lines[0] for line in axes.containers]
-    colour = LOOKS["post_hoc"].colour
+    colour = PostHocSpec.style.colour
     looks = [
         (marker.get_fillstyle(), marker.get_markerfacecolor())
         for marker in markers

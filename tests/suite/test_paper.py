@@ -14,7 +14,7 @@ from harness.planning.plan import Plan
 from harness.records.store import Store
 from harness.suite import TrialSpec, load, override
 from harness.tasks.storage import sources
-from harness.training.trial import Fork, Setting, run_trial
+from harness.training.trial import Execution, Fork, run_trial
 
 SMALL = [
     "training.steps=4",
@@ -63,7 +63,7 @@ def play(plan, rows):
             for job in ready:
                 spec = TrialSpec.model_validate_json(json.dumps(job.spec))
                 fork = Fork(*job.fork) if job.fork else None
-                result = run_trial(spec, plan.store, Setting(fork=fork, keep_at=job.keep_at))
+                result = run_trial(spec, plan.store, Execution(fork=fork, keep_at=job.keep_at))
                 assert result["status"] == "completed", (job.label, result["message"])
                 jobs.done(job.trial_id, Outcome(result["status"], None, 0.0))
 
@@ -125,7 +125,7 @@ def test_ablations_end_at_one_size():
     """Equal cuts: 256 to 32 in steps of 56, as the paper says, whatever their number."""
     from types import SimpleNamespace
 
-    from harness.arms import Turn
+    from harness.arms import Event
 
     smnist = load("ablations.smnist").comparisons[0]
     for label, arm in smnist.arms.items():
@@ -133,7 +133,7 @@ def test_ablations_end_at_one_size():
             continue
         events, n, sizes = arm.happens(smnist.training), 256, []
         for k in range(len(events)):
-            (n,) = arm.ranks([SimpleNamespace(hsv=np.ones(n))], Turn(k, len(events)))
+            (n,) = arm.ranks([SimpleNamespace(hsv=np.ones(n))], Event(k, len(events)))
             sizes.append(n)
         assert n == 32, label
         if label == "keep largest":

@@ -20,7 +20,7 @@ import pytest
 from harness.cli.app import execute
 from harness.records.store import Store
 from harness.suite import TrialSpec
-from harness.training.trial import Fork, Setting, run_trial
+from harness.training.trial import Execution, Fork, run_trial
 from tests.faults import changes, full_from, killed_at, leftovers
 
 from .trials import assert_same
@@ -51,7 +51,7 @@ KINDS = {
 def before(tmp_path_factory):
     """A store with what other trials need: the full trial, and its state after step 1."""
     store = Store.open(tmp_path_factory.mktemp("before") / "store")
-    run_trial(FULL, store, Setting(keep_at=(1,)))
+    run_trial(FULL, store, Execution(keep_at=(1,)))
     return store
 
 
@@ -77,7 +77,7 @@ def fresh(kind, before, folder):
 
 def run(kind, root):
     spec, setting = KINDS[kind]
-    return run_trial(spec, Store.open(root), Setting(checkpoint_seconds=0.0, **setting))
+    return run_trial(spec, Store.open(root), Execution(checkpoint_seconds=0.0, **setting))
 
 
 def assert_as_if_nothing_had_been(kind, root, undisturbed):

@@ -7,7 +7,7 @@ import pytest
 from harness.records.store import Store
 from harness.suite import TrialSpec
 from harness.suite.prefix import shared_steps
-from harness.training.trial import Fork, Interrupted, Setting, run_trial
+from harness.training.trial import Execution, Fork, Interrupted, run_trial
 
 from .trials import TABLES, record_of, table_of, trial_spec, weights_of
 
@@ -33,8 +33,8 @@ def assert_same_but_cheaper(shared, alone, trial_id):
 def parted(trunk, branch, store):
     """Run both, the branch from the last step that it shares with the trunk; that step."""
     step = shared_steps(trunk, branch)
-    run_trial(trunk, store, Setting(keep_at=(step,), exclusive=True))
-    run_trial(branch, store, Setting(fork=Fork(trunk.trial_id, step), exclusive=True))
+    run_trial(trunk, store, Execution(keep_at=(step,), exclusive=True))
+    run_trial(branch, store, Execution(fork=Fork(trunk.trial_id, step), exclusive=True))
     return step
 
 
@@ -68,7 +68,7 @@ def test_branches_of_every_kind(store, alone, trunk, branch, step):
     trunk, branch = (trial_spec(arm, model=DROPOUT) for arm in (trunk, branch))
     assert parted(trunk, branch, store) == step
     for spec in (trunk, branch):
-        run_trial(spec, alone, Setting(exclusive=True))
+        run_trial(spec, alone, Execution(exclusive=True))
         assert_same_but_cheaper(store, alone, spec.trial_id)
     record = store.trial(branch.trial_id).result()["record"]
     assert record["forked_from"] == trunk.trial_id
@@ -124,7 +124,7 @@ def test_branches_on_every_task(store, alone, task):
 
 def test_post_hoc_finds_the_trunk_as_it_would_without_sharing(store, alone):
     trunk, later = (trial_spec(arm) for arm in ({"kind": "full"}, {"kind": "post_hoc", "tau": 0.2}))
-    run_trial(trunk, store, Setting(keep_at=(5, 36, 77)))
+    run_trial(trunk, store, Execution(keep_at=(5, 36, 77)))
     run_trial(trunk, alone)
     for where in (store, alone):
         run_trial(later, where)
@@ -134,11 +134,11 @@ def test_post_hoc_finds_the_trunk_as_it_would_without_sharing(store, alone):
 
 def test_a_killed_branch_goes_on_and_remembers_where_it_came_from(store, alone):
     trunk, branch = trial_spec({"kind": "full"}), trial_spec(in_training())
-    run_trial(trunk, store, Setting(keep_at=(36,)))
+    run_trial(trunk, store, Execution(keep_at=(36,)))
     calls = iter([False, False, True])
     fork = Fork(trunk.trial_id, 36)
     with pytest.raises(Interrupted):
-        run_trial(branch, store, Setting(fork=fork, stop=lambda: next(calls)))
+        run_trial(branch, store, Execution(fork=fork, stop=lambda: next(calls)))
     store.trial(trunk.trial_id).drop_forks()
     run_trial(branch, store)
     run_trial(branch, alone)
@@ -150,14 +150,14 @@ def test_a_killed_branch_goes_on_and_remembers_where_it_came_from(store, alone):
 
 def test_timings_of_a_branch_are_exclusive_only_if_the_trunk_was(store):
     trunk, branch = trial_spec({"kind": "full"}), trial_spec(in_training())
-    run_trial(trunk, store, Setting(keep_at=(36,), exclusive=False))
-    run_trial(branch, store, Setting(fork=Fork(trunk.trial_id, 36), exclusive=True))
+    run_trial(trunk, store, Execution(keep_at=(36,), exclusive=False))
+    run_trial(branch, store, Execution(fork=Fork(trunk.trial_id, 36), exclusive=True))
     assert not store.trial(branch.trial_id).result()["record"]["exclusive"]
 
 
 def test_without_a_kept_state_a_branch_runs_alone(store, alone):
     branch = trial_spec(in_training())
-    run_trial(branch, store, Setting(fork=Fork("0123456789abcdef", 36)))
+    run_trial(branch, store, Execution(fork=Fork("0123456789abcdef", 36)))
     run_trial(branch, alone)
     record = store.trial(branch.trial_id).result()["record"]
     assert record["forked_from"] is None
@@ -166,9 +166,9 @@ def test_without_a_kept_state_a_branch_runs_alone(store, alone):
 
 def test_a_state_of_other_threads_is_not_gone_on_with(store, monkeypatch):
     trunk, branch = trial_spec({"kind": "full"}), trial_spec(in_training())
-    run_trial(trunk, store, Setting(keep_at=(36,)))
+    run_trial(trunk, store, Execution(keep_at=(36,)))
     monkeypatch.setenv("HARNESS_THREADS", "2")
-    run_trial(branch, store, Setting(fork=Fork(trunk.trial_id, 36)))
+    run_trial(branch, store, Execution(fork=Fork(trunk.trial_id, 36)))
     assert store.trial(branch.trial_id).result()["record"]["forked_from"] is None
 
 
@@ -177,22 +177,22 @@ def test_a_state_of_another_numpy_is_not_gone_on_with(store, monkeypatch):
     trunk, branch = (
         trial_spec(arm, training=training) for arm in ({"kind": "full"}, in_training())
     )
-    run_trial(trunk, store, Setting(keep_at=(3,)))
+    run_trial(trunk, store, Execution(keep_at=(3,)))
     monkeypatch.setattr("numpy.__version__", "1.0.0")
-    run_trial(branch, store, Setting(fork=Fork(trunk.trial_id, 3)))
+    run_trial(branch, store, Execution(fork=Fork(trunk.trial_id, 3)))
     assert store.trial(branch.trial_id).result()["record"]["forked_from"] is None
 
 
 def test_a_state_of_another_run_is_refused(store):
     trunk = trial_spec(in_training(tau=0.3))
-    run_trial(trunk, store, Setting(keep_at=(50,)))
+    run_trial(trunk, store, Execution(keep_at=(50,)))
     with pytest.raises(ValueError, match="is another run by step 50"):
-        run_trial(trial_spec(in_training(tau=0.2)), store, Setting(fork=Fork(trunk.trial_id, 50)))
+        run_trial(trial_spec(in_training(tau=0.2)), store, Execution(fork=Fork(trunk.trial_id, 50)))
 
 
 def test_held_states_stay(store):
     trunk = trial_spec({"kind": "full"})
-    run_trial(trunk, store, Setting(keep_at=(10, 20)))
+    run_trial(trunk, store, Execution(keep_at=(10, 20)))
     trial = store.trial(trunk.trial_id)
     trial.hold_forks("a-study")
     trial.drop_forks()

@@ -13,7 +13,7 @@ from harness.tasks import TaskInfo
 from harness.training import graphs, objective, trial
 from harness.training.graphs import Graphed, plain
 from harness.training.loss import loss_of
-from harness.training.trial import Interrupted, Setting, run_trial
+from harness.training.trial import Execution, Interrupted, run_trial
 
 from .trials import assert_same, trial_spec, weights_of
 
@@ -225,7 +225,7 @@ def test_a_trial_with_static_buffers_ends_with_the_same_bits(
 def test_a_trial_does_not_go_on_in_the_other_way(monkeypatch, store):
     spec = trial_spec({"kind": "full"})
     with pytest.raises(Interrupted):
-        run_trial(spec, store, Setting(stop=lambda: True))
+        run_trial(spec, store, Execution(stop=lambda: True))
     monkeypatch.setattr(trial, "refusal", lambda *_: None)
     with pytest.raises(ValueError, match="cuda_graphs"):
         run_trial(spec, store)

@@ -3,7 +3,7 @@
 import pytest
 
 from harness.records.store import Store
-from harness.training.trial import Interrupted, Setting, run_trial
+from harness.training.trial import Execution, Interrupted, run_trial
 
 from .trials import assert_same, trial_spec, weights_of
 
@@ -53,7 +53,7 @@ def test_bf16_interrupted_ends_bit_identical(ended, store):
     stops = 0
     while not store.trial(spec.trial_id).ended():
         passed = []
-        setting = Setting(passed.append, stop=lambda passed=passed: len(passed) == 3)
+        setting = Execution(passed.append, stop=lambda passed=passed: len(passed) == 3)
         try:
             run_trial(spec, store, setting)
         except Interrupted:

@@ -38,15 +38,17 @@ def test_the_time_it_takes_is_on_the_clock_of_evaluations(store, specs, monkeypa
     measure = latency.step_latency
 
     def spy(*arguments):
-        seen.append(dict(trials[0].clocks.seconds))
+        seen.append(dict(trials[0].spending.clocks.seconds))
         found = measure(*arguments)
-        trials[0].clocks.seconds["evaluate"] += 100.0  # as if it had taken so long
+        trials[0].spending.clocks.seconds["evaluate"] += 100.0  # as if it had taken so long
         return found
 
     seen, trials = [], []
-    made = trial_module.Trial.__init__
+    made = trial_module.RunningTrial.__init__
     monkeypatch.setattr(
-        trial_module.Trial, "__init__", lambda self, *a: trials.append(self) or made(self, *a)
+        trial_module.RunningTrial,
+        "__init__",
+        lambda self, *a: trials.append(self) or made(self, *a),
     )
     monkeypatch.setattr(trial_module, "step_latency", spy)
     record = run_trial(specs["full"], store)["record"]

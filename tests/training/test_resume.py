@@ -12,7 +12,7 @@ import pytest
 
 from harness.training import loop
 from harness.training import trial as trial_module
-from harness.training.trial import Interrupted, Setting, run_trial
+from harness.training.trial import Execution, Interrupted, run_trial
 
 from .trials import assert_same, copy_source, run_in_child, trial_spec, weights_of
 
@@ -80,7 +80,7 @@ def one_boundary_further(spec, store):
     """The result if the trial ends; None if it was stopped at the second boundary from here."""
     calls = iter([False, True])
     try:
-        return run_trial(spec, store, Setting(stop=lambda: next(calls)))
+        return run_trial(spec, store, Execution(stop=lambda: next(calls)))
     except Interrupted:
         return None
 
@@ -116,7 +116,7 @@ def test_a_checkpoint_is_only_written_when_it_is_time(store, specs, monkeypatch)
     monkeypatch.setattr(
         "harness.records.store.TrialDir.save_checkpoint", lambda *_: writes.append(1)
     )
-    run_trial(spec, store, Setting(checkpoint_seconds=1e6))
+    run_trial(spec, store, Execution(checkpoint_seconds=1e6))
     assert not writes
 
 
@@ -131,7 +131,7 @@ def test_checkpoint_seconds_must_be_a_number_of_seconds(text, store, specs, monk
 def test_a_resume_with_another_thread_count_is_refused(store, specs, monkeypatch):
     spec = specs["full"]
     with pytest.raises(Interrupted, match=spec.trial_id):
-        run_trial(spec, store, Setting(stop=lambda: True))
+        run_trial(spec, store, Execution(stop=lambda: True))
     assert not store.trial(spec.trial_id).ended()
     before = (store.trial(spec.trial_id).path / "checkpoint/state.safetensors").read_bytes()
     monkeypatch.setenv("HARNESS_THREADS", "2")
@@ -155,7 +155,7 @@ def test_a_thread_count_must_be_a_whole_number(text, store, specs, monkeypatch):
 def stopped(spec, store):
     """The folder of a trial that was stopped before its first step."""
     with pytest.raises(Interrupted):
-        run_trial(spec, store, Setting(stop=lambda: True))
+        run_trial(spec, store, Execution(stop=lambda: True))
     return store.trial(spec.trial_id)
 
 
@@ -239,7 +239,7 @@ def killed_after(boundaries, spec, store, pause, checkpoint_seconds=1e6):
         return loop_advance(run, state)
 
     loop_advance = loop.advance
-    setting = Setting(checkpoint_seconds=checkpoint_seconds)
+    setting = Execution(checkpoint_seconds=checkpoint_seconds)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "advance", advance)
         patch.setattr(trial_module, "NOTE_EVERY", 0.0)
@@ -253,7 +253,7 @@ def test_work_that_is_done_again_counts_as_lost(store):
     assert not (store.trial(spec.trial_id).path / "checkpoint/state.safetensors").exists()
     calls = iter([False, True])
     with pytest.raises(Interrupted):
-        run_trial(spec, store, Setting(stop=lambda: next(calls)))
+        run_trial(spec, store, Execution(stop=lambda: next(calls)))
     killed_after(2, spec, store, 100.0)  # twice from the same checkpoint
     killed_after(1, spec, store, 100.0)
     record = run_trial(spec, store)["record"]

@@ -10,7 +10,7 @@ import torch
 
 from harness.records.store import Store
 from harness.suite import TrialSpec
-from harness.training.trial import Setting, run_trial
+from harness.training.trial import Execution, run_trial
 
 # Clocks, restarts and memory may differ between a run and its repetition; nothing else may. The
 # commit is no number of ours: whoever commits while the tests run changes it.
@@ -34,7 +34,7 @@ def run_in_child(spec_json, root, passed):
     os.environ["HARNESS_CHECKPOINT_SECONDS"] = "0"
     torch.set_num_threads(1)
     spec = TrialSpec.model_validate_json(spec_json)
-    run_trial(spec, Store.open(root), Setting(progress=lambda _: passed.release()))
+    run_trial(spec, Store.open(root), Execution(progress=lambda _: passed.release()))
 
 
 def copy_source(spec, from_store, to_store):

@@ -10,7 +10,7 @@ from harness.launch import Interrupted, Outcome
 from harness.launch.run_suite import Account, Wishes
 from harness.records.store import Store
 from harness.suite import TrialSpec
-from harness.training.trial import Fork, Setting, run_trial
+from harness.training.trial import Execution, Fork, run_trial
 from harness.tune import Study
 from harness.tune.jobs import StudyJobs
 from harness.tune.ledger import Ledger
@@ -107,7 +107,7 @@ def play(study, store, *, order=None, die_after=None, lose=(), report=False):
 def run(job, store):
     spec = TrialSpec.model_validate_json(json.dumps(job.spec))
     fork = Fork(*job.fork) if job.fork else None
-    result = run_trial(spec, store, Setting(fork=fork, keep_at=job.keep_at))
+    result = run_trial(spec, store, Execution(fork=fork, keep_at=job.keep_at))
     return Outcome(result["status"], result["message"], 0.0)
 
 

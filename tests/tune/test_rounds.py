@@ -12,7 +12,7 @@ from harness.records.sealed import write_sealed
 from harness.records.store import Store
 from harness.suite import FullSpec, InTrainingSpec, LRUSpec, TaskSpec
 from harness.training.flops import step_flops
-from harness.training.trial import Setting, run_trial
+from harness.training.trial import Execution, run_trial
 from harness.tune.frames import candidates_frame, damaged_of
 from harness.tune.judge import check_margin, resolution, weakness
 from harness.tune.outlook import outlook, spent_steps
@@ -150,7 +150,7 @@ def test_a_trunk_that_ended_before_without_keeping_its_states(undisturbed, tmp_p
     store, study = Store.open(tmp_path), tiny_study()
     for seed in study.seeds:
         trunk = study.base.model_copy(update={"arm": FullSpec(kind="full"), "seed": seed})
-        run_trial(trunk, store, Setting())
+        run_trial(trunk, store, Execution())
     ledger = play(study, store)
     assert concluded(store) == concluded(undisturbed)
     assert ledger.spent()["flops"] < 0.9 * ledger.spent()["flops_alone"]

@@ -45,7 +45,8 @@ class Layer(nn.Module, ABC):
     @classmethod
     def of(cls, spec: Any, state_dim: int) -> Self:
         """A freshly initialised layer of this size, as the model's spec has it."""
-        return cls(spec.width, state_dim)
+        options = {name: getattr(spec, name) for name in spec.layer_options}
+        return cls(spec.width, state_dim, **options)
 
     @classmethod
     def backend_of(

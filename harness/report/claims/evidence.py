@@ -19,7 +19,6 @@ from harness.suite import Comparison, Suite, TrialSpec
 # Fields that say how a trial is computed rather than what it is, or that are the row's own.
 HOW = ("seed", "spec_version", "model.backend", "model.remember", "task.path", "task.content.path")
 PARTIAL = {"--set", "--only"}  # options by which a run is not that of the whole suite
-SIZED = ("arm.match", "arm.to", "arm.state_dims")
 
 
 class Absent(Exception):
@@ -126,12 +125,12 @@ def deviations(comparison: Comparison, label: str, seed: int, spec_json: Any) ->
         seed=seed,
     )  # fmt: skip
     left_out = set(HOW)
-    if getattr(arm, "match", None) is None:
+    if arm.sizes_of is None:
         wanted = wanted.resolved()
-    elif arm.kind == "small":
+    elif arm.runs_as_full:
         left_out |= {"model.state_dim", "arm"}
     else:
-        left_out |= set(SIZED)
+        left_out |= {f"arm.{name}" for name in arm.planned}
     ours, theirs = (flatten(one.model_dump(mode="json")) for one in (trial, wanted))
     names = [
         name

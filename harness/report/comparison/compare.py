@@ -73,7 +73,8 @@ SCHEMA = pa.schema(
         ("devices", pa.string()),
         ("versions", pa.string()),
         ("commits", pa.string()),
-        ("mixed", pa.string()),  # which of device, version, commit differ inside the row
+        ("plugins", pa.string()),  # kind, name and SHA-256 of the code of others
+        ("mixed", pa.string()),  # which of device, version, commit, plugin differ inside the row
     ]
 )
 

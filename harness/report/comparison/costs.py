@@ -1,11 +1,19 @@
 """What a row cost: FLOPs, seconds, memory, relative to full, and on which machines."""
 
+import json
+
 import pandas as pd
 
 from harness.report.comparison.rows import Row
 from harness.report.statistics.intervals import Spread, paired_ratio
 
 MARKS = {"device": "device", "version": "torch_version", "commit": "git_commit"}
+
+
+def sources(plugins: object) -> str:
+    """`layer mine 0123456789ab`: the plug-ins of a record, and the SHA-256 of their code."""
+    found = json.loads(str(plugins))
+    return ", ".join(f"{one['what']} {one['name']} {one['sha256'][:12]}" for one in found)
 
 
 def relative_to(row: Row, full: Row | None) -> dict[str, float]:
@@ -37,10 +45,11 @@ def relative_to(row: Row, full: Row | None) -> dict[str, float]:
 
 
 def machine(row: Row) -> dict[str, str]:
-    """Devices, versions and commits of the row, and which of them its trials mix."""
+    """Devices, versions, commits and plug-ins of the row, and which of them its trials mix."""
     found = {
         mark: sorted(set(row.every[column].dropna().astype(str))) for mark, column in MARKS.items()
     }
+    found["plugin"] = sorted(set(row.every["plugins"].dropna().map(sources)))
     listed = {f"{mark}s": ", ".join(values) for mark, values in found.items()}
     return {**listed, "mixed": ", ".join(mark for mark, values in found.items() if len(values) > 1)}
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from harness.arms import of_kind
 from harness.records.sizes import block_sizes
 
 PLACE = ["comparison", "task", "model"]  # rows that share these stand together
-ROLE_ORDER = ("full", "in_training", "post_hoc", "distill", "hankel_regularized", "small")
 
 REQUIRED = (
     "trial_id", "task", "model", "label", "role", "matches", "seed", "protocol", "status",
@@ -40,6 +40,11 @@ class Row:
     failed: int
     damaged: int
     every: pd.DataFrame
+
+    @property
+    def baseline(self) -> str | None:
+        """Which of the rows that others are measured against it is: `full`, `small`, or none."""
+        return of_kind(self.role).baseline
 
     @property
     def size_group(self) -> str:
@@ -94,7 +99,7 @@ def reference_full(row: Row, rows: list[Row]) -> Row | None:
     Where its comparison has several, the one of the size that this row (or the row it matches)
     began with.
     """
-    candidates = [r for r in rows if r.role == "full" and r.setting == row.setting]
+    candidates = [r for r in rows if r.baseline == "full" and r.setting == row.setting]
     if len(candidates) > 1:
         source = next(
             (r for r in rows if r.label == row.size_group and r.setting == row.setting), row
@@ -110,9 +115,9 @@ def reference_small(row: Row, rows: list[Row]) -> Row | None:
     none does and `row` matches no other, its size was given or found by itself: then the small row
     that has the same sizes, seed by seed. A full or a small row has none.
     """
-    if row.role in ("full", "small"):
+    if row.baseline is not None:
         return None
-    smalls = [r for r in rows if r.role == "small" and r.setting == row.setting]
+    smalls = [r for r in rows if r.baseline == "small" and r.setting == row.setting]
     candidates = [r for r in smalls if r.matches == row.size_group]
     if not candidates and row.matches is None:
         equal = [r for r in smalls if _equal_sizes(row, r)]
@@ -123,9 +128,12 @@ def reference_small(row: Row, rows: list[Row]) -> Row | None:
 def _complete(trials: pd.DataFrame) -> pd.DataFrame:
     """Trials that failed before they knew their metric or protocol take those of their place.
 
-    Tables from before comparisons were recorded get a column of nulls.
+    Tables from before comparisons, or plug-ins, were recorded get a column of nulls.
     """
-    trials = trials.assign(comparison=trials.get("comparison")).reset_index(drop=True)
+    trials = trials.assign(
+        comparison=trials.get("comparison"),
+        plugins=trials.get("plugins", pd.Series(None, trials.index, dtype=object)),
+    ).reset_index(drop=True)
     for column, unknown in (("metric", "metric"), ("higher_is_better", True), ("protocol", "?")):
         for _, known in trials.groupby(["comparison", "task"], sort=False, dropna=False)[column]:
             values = known.dropna().unique()
@@ -166,12 +174,11 @@ def _row(group: pd.DataFrame) -> Row:
 
 def _in_reading_order(rows: list[Row]) -> list[Row]:
     places = list(dict.fromkeys((r.comparison, r.task, r.model) for r in rows))
-    sizes = list(dict.fromkeys(r.size_group for r in rows if r.role != "full"))
+    sizes = list(dict.fromkeys(r.size_group for r in rows if r.baseline != "full"))
 
     def place(row: Row) -> tuple[int, int, int, str]:
-        size = -1 if row.role == "full" else sizes.index(row.size_group)
-        known = row.role in ROLE_ORDER
-        role = ROLE_ORDER.index(row.role) if known else len(ROLE_ORDER)
+        size = -1 if row.baseline == "full" else sizes.index(row.size_group)
+        role = of_kind(row.role).table_place
         return places.index((row.comparison, row.task, row.model)), size, role, row.role
 
     return sorted(rows, key=place)

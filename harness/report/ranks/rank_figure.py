@@ -17,11 +17,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from harness.report import presentation as show
-from harness.report.figures import DPI, LOOKS, SOFT, STYLE, WIDTH
+from harness.report.figures import DPI, SOFT, STYLE, WIDTH
 from harness.report.ranks.rank_stability import TOP, by_row, over_blocks
 
 PANEL_HEIGHT = 2.4  # inches
 MOST_ROWS = 4  # in-training rows that are drawn, evenly chosen
+FULL = "#000000"
 SHADES = ("#0072B2", "#56B4E9", "#CC79A7", "#D55E00")
 NAME = "rank_stability"
 CAPTION = (
@@ -43,7 +44,7 @@ def draw(stability: pd.DataFrame, trials: pd.DataFrame, spectra: pa.Table) -> di
     are the same for the same records.
     """
     rows = by_row(stability, trials)
-    rows = rows[rows.role.isin(("full", "in_training"))]
+    rows = rows[show.are_baseline(rows.role, "full") | show.are_subject(rows.role)]
     if rows.empty:
         return {}
     files = {}
@@ -84,11 +85,11 @@ def _figure(rows: pd.DataFrame, trials: pd.DataFrame, spectra: pa.Table) -> Figu
 
 def _measure(axes: Axes, place: pd.DataFrame, measure: str, label: str) -> None:
     """One measure over training: full size with its range over seeds, in-training rows as lines."""
-    shown = _evenly(list(dict.fromkeys(place.label[place.role == "in_training"])))
+    shown = _evenly(list(dict.fromkeys(place.label[show.are_subject(place.role)])))
     colours = dict(zip(shown, SHADES, strict=False))
     for name, row in place.groupby("label", sort=False):
-        if row.role.iloc[0] == "full":
-            _lines(axes, row, measure, str(name), LOOKS["full"].colour, band=True)
+        if show.are_baseline(row.role, "full").iloc[0]:
+            _lines(axes, row, measure, str(name), FULL, band=True)
         elif name in colours:
             _lines(axes, row, measure, str(name), colours[name], band=False)
     axes.set_ylabel(label)
@@ -119,7 +120,9 @@ def _full_trials(trials: pd.DataFrame, comparison: object, task: str) -> set[str
     """The full-size trials of one comparison."""
     keys = trials.get("comparison", pd.Series(None, trials.index, dtype=object))
     here = (keys == comparison) | (keys.isna() & pd.isna(comparison))
-    return set(trials.trial_id[here & (trials.task == task) & (trials.role == "full")])
+    return set(
+        trials.trial_id[here & (trials.task == task) & show.are_baseline(trials.role, "full")]
+    )
 
 
 def _singular_values(axes: Axes, spectra: pa.Table, trials: pd.DataFrame, chosen: set[str]) -> None:

@@ -28,9 +28,9 @@ def relative_to(folder: Path) -> Iterator[None]:
         _folder.reset(token)
 
 
-def located(path: str) -> Path:
+def located(path: str, what: str = "the data") -> Path:
     """The absolute path that a user means. Raises ValueError for a path that is none."""
-    return user_path(path, "the data", _folder.get())
+    return user_path(path, what, _folder.get())
 
 
 def files_of(path: Path, suffixes: Sequence[str] = (), deep: bool = True) -> list[Path]:

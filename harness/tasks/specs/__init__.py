@@ -3,6 +3,8 @@
 A spec also knows what a plan needs before any data exist: family, metric and shapes.
 """
 
+from harness.spec import SpecUnion
+
 from .base import TaskSpecBase
 from .embedded import DigitsSpec, ListopsSpec, PathfinderGeneratedSpec, PylibSpec, VowelsSpec
 from .images import PathfinderSpec, PathxSpec, PsmnistSpec, ScifarSpec, SmnistSpec
@@ -32,9 +34,11 @@ TASK_SPECS: tuple[type[TaskSpecBase], ...] = (
     VowelsSpec,
     Wikitext103Spec,
 )
+TASK_UNION = SpecUnion("name", TASK_SPECS)  # with those of plug-ins
 
 __all__ = [
     "TASK_SPECS",
+    "TASK_UNION",
     "AanSpec",
     "ArraysSpec",
     "AudioFolderSpec",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, ClassVar, get_args
+from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import Field
 
@@ -21,7 +21,8 @@ Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 class TaskSpecBase(Spec):
     """The base of all task specs. `split_seed` draws the data and their split, never the run's.
 
-    `implementation` names the task's class, as MODULE:CLASS, which is imported when it is built.
+    `implementation` names the task's class, as MODULE:CLASS, which is imported when it is built;
+    a plug-in may give the class itself, or a function of the spec and the data folder.
     `origin` says where the data come from; `installed` whether they came with a package that is
     here anyway, rather than being made or fetched into the data folder; `archives` which files
     are fetched for them, and `archive_uses` which option needs one, where not all do; `folder`
@@ -32,7 +33,7 @@ class TaskSpecBase(Spec):
     family: ClassVar[Family]
     metric: ClassVar[Metric]
     origin: ClassVar[str]
-    implementation: ClassVar[str]
+    implementation: ClassVar[Any]
     folder: ClassVar[str | None] = None
     installed: ClassVar[bool] = False
     archives: ClassVar[tuple[str, ...]] = ()

@@ -25,7 +25,7 @@ from harness.suite import (
 )
 from harness.suite.prefix import family
 from harness.suite.read import read_trial
-from harness.training.trial import Setting, run_trial
+from harness.training.trial import Execution, run_trial
 from tests.tune.playing import STUDY, tiny_study
 
 from .conftest import sequences
@@ -75,7 +75,7 @@ def id_of(path, **fields):
 def stopping():
     """What asks a trial to stop behind its second boundary."""
     asked = []
-    return Setting(stop=lambda: asked.append(1) or len(asked) > 2)
+    return Execution(stop=lambda: asked.append(1) or len(asked) > 2)
 
 
 def test_the_path_is_no_part_of_the_id_and_the_content_is(here):

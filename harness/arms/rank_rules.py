@@ -1,0 +1,117 @@
+"""The rank rules of an in_training arm: to which size an event truncates. `RULES` lists them.
+
+A rule is a function `(arm, systems, event) -> ranks`, or a `RankRule` where it does more. One of
+your own takes part as `rule` of an in_training arm once it is registered:
+
+    def halve(arm, systems, event):
+        return [max(1, len(system.hsv) // 2) for system in systems]
+
+    register("halve", halve)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from harness.tools.inputs import shown
+
+from .base import Boundary, Event
+
+Ranks = Callable[[Any, Sequence[Any], Event], list[Any]]
+
+
+class RankRule:
+    """A rule with all that it can be; `RULES` holds one instance of each."""
+
+    takes_final = False  # whether the arm's `final` is for it
+    takes_tau = False  # whether the arm's `tau` is, so that records of truncations show it
+
+    def __init__(self, ranks: Ranks | None = None):
+        self._ranks = ranks
+
+    def ranks(self, arm: Any, systems: Sequence[Any], event: Event) -> list[Any]:
+        """For each block the order to truncate to, from its `harness.reduction.Decomposition`; for
+        a stack of systems one order each, or one for all."""
+        if self._ranks is None:
+            raise NotImplementedError(f"{type(self).__name__} says no ranks")
+        return self._ranks(arm, systems, event)
+
+    def counts_events(self, arm: Any) -> bool:
+        """Whether the ranks depend on which event it is, of how many. Where they do not, two arms
+        share their training up to the first event that differs."""
+        return True
+
+    def before_event(self, arm: Any, here: Boundary) -> bool:
+        """As `Arm.before_event`."""
+        return True
+
+    def before_truncation(self, arm: Any, here: Boundary) -> None:
+        """As `Arm.before_truncation`."""
+
+
+class Energy(RankRule):
+    """The energy rank of `tau`, the fraction of Hankel energy discarded at each event."""
+
+    takes_tau = True
+
+    def ranks(self, arm: Any, systems: Sequence[Any], event: Event) -> list[Any]:
+        return [system.energy_rank(arm.tau) for system in systems]
+
+    def counts_events(self, arm: Any) -> bool:
+        return False
+
+
+class Fixed(RankRule):
+    """`fraction` of the present states goes each time, or equal cuts lead to `final`."""
+
+    takes_final = True
+
+    def ranks(self, arm: Any, systems: Sequence[Any], event: Event) -> list[Any]:
+        from harness.reduction.orders import each
+
+        now = [system.order for system in systems]
+        if arm.final is None:
+            return [each(order, lambda n: max(1, int(n * (1 - arm.fraction)))) for order in now]
+        left = event.of - event.index
+        return [each(order, lambda n: min(n, round(n - (n - arm.final) / left))) for order in now]
+
+    def counts_events(self, arm: Any) -> bool:
+        return arm.final is not None
+
+
+class Pragmatic(Fixed):
+    """As `fixed`, until a cut has cost more than `tolerance` by the next event: then the model
+    from before that cut comes back, and no event follows."""
+
+    takes_final = False
+
+    def before_event(self, arm: Any, here: Boundary) -> bool:
+        value = here.measure()
+        if here.kept is None or here.sign * value >= here.sign * here.kept - arm.tolerance:
+            return True
+        here.end_events()
+        here.restore()
+        return False
+
+    def before_truncation(self, arm: Any, here: Boundary) -> None:
+        here.keep()
+
+
+RULES: dict[str, RankRule] = {"energy": Energy(), "fixed": Fixed(), "pragmatic": Pragmatic()}
+
+
+def register(name: str, rule: Ranks | RankRule | type[RankRule], again: bool = False) -> None:
+    """Let a rule take part under a name, in the place of one that has it if `again`.
+
+    Raises:
+        ValueError: a name that is taken, or something that is no rule.
+    """
+    made: Any = rule() if isinstance(rule, type) and issubclass(rule, RankRule) else rule
+    if not isinstance(made, RankRule):
+        if not callable(made):
+            raise ValueError(f"rank rule {name}: {shown(rule)} is neither a function nor a class")
+        made = RankRule(made)
+    if name in RULES and not again:
+        raise ValueError(f"rank rule {name} is there already")
+    RULES[name] = made

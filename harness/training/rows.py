@@ -1,0 +1,20 @@
+"""The rows by which a trial's tables grow while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .state import RunState
+
+
+def record_truncations(state: RunState, rows: Sequence[dict[str, Any]], **shared: Any) -> None:
+    """One row per block, with what the blocks of an event share."""
+    state.truncations.extend({"step": state.step, **row, **shared} for row in rows)
+
+
+def record_point(state: RunState, split: str, metric: str, value: float, seconds: float) -> None:
+    """One point of a curve."""
+    state.curves.append(
+        {"step": state.step, "split": split, "metric": metric, "value": value, "seconds": seconds}
+    )
