@@ -24,7 +24,7 @@ StoreLike: TypeAlias = "str | PathLike[str] | Store | StoreView | None"
 class StoreView:
     """The records of a store, read and never written.
 
-    Frames have the columns that design and `harness.records.schemas` document. With `suite`, a
+    Frames have the columns that `harness.records.schemas` documents. With `suite`, a
     suite or study or its name, they are those of its trials; without, of all ended trials.
     """
 
