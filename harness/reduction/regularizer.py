@@ -76,7 +76,7 @@ def hankel_nuclear_norm(
     if not found:
         raise ValueError("there is no layer to regularise")
     systems = [_system(i, layer) for i, layer in enumerate(found)]
-    sizes = [total(order_of(layer)) for layer in found]
+    sizes = [_states(*pair) for pair in zip(found, systems, strict=True)]
     means = [
         _norms(method, stack, members) / _sizes([sizes[i] for i in members], stack[0].device)
         for stack, members in _stacks(systems)
@@ -88,6 +88,13 @@ def _system(i: int, layer: Any) -> System:
     if not hasattr(layer, "trainable_system"):
         raise ValueError(f"block {i}: {type(layer).__name__} has no trainable_system()")
     return layer.trainable_system()
+
+
+def _states(layer: Any, system: System) -> int:
+    """The states of a layer, of all the systems of a stack."""
+    if getattr(layer, "orders", None) is None:
+        return system[0].shape[-1]
+    return total(order_of(layer))
 
 
 def _stacks(systems: list[System]) -> list[tuple[System, list[int]]]:
