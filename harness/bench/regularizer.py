@@ -9,7 +9,7 @@ from typing import Any, get_args
 import torch
 from torch import nn
 
-from harness.models.specs import LRUSpec
+from harness.models.specs import BackboneSpec
 from harness.reduction import layers
 from harness.reduction.regularizer import Method, hankel_nuclear_norm, regularizer_flops
 from harness.tasks.base import TaskInfo
@@ -56,7 +56,7 @@ class RegularizedStep(TrainingStep):
     """A training step whose loss has the norm in it."""
 
     def __init__(
-        self, spec: LRUSpec, info: TaskInfo, batch: int, device: torch.device, penalty: Penalty
+        self, spec: BackboneSpec, info: TaskInfo, batch: int, device: torch.device, penalty: Penalty
     ):
         super().__init__(spec, info, batch, device)
         self.penalty = penalty

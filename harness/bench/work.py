@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 
 from harness.models import build
-from harness.models.specs import LRUSpec
+from harness.models.specs import BackboneSpec
 from harness.suite.specs import TrainingSpec
 from harness.tasks.base import TaskInfo
 from harness.training.loss import loss_of
@@ -20,7 +20,7 @@ SHORT = 32  # steps of a sequence that is only there to warm up
 class TrainingStep:
     """A model with its optimizer and one batch of random data; calling it trains one step."""
 
-    def __init__(self, spec: LRUSpec, info: TaskInfo, batch: int, device: torch.device):
+    def __init__(self, spec: BackboneSpec, info: TaskInfo, batch: int, device: torch.device):
         torch.manual_seed(0)
         self.info = info
         self.model = build(spec, info).to(device).train()

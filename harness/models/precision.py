@@ -1,4 +1,4 @@
-"""The precision of products, `LRUSpec.precision`; the recurrence is always in float32.
+"""The precision of products, `BackboneSpec.precision`; the recurrence is always in float32.
 
 fp32: as torch does it. tf32: on a GPU, float32 products take inputs rounded to 10 bits, forward and
 backward, for the whole trial. bf16: products inside the blocks take and give bfloat16; what
@@ -34,4 +34,5 @@ def set_products(precision: str, device: torch.device) -> str:
     """
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+        torch.backends.cudnn.allow_tf32 = precision == "tf32"  # by default it may, in a GRU
     return in_force(precision, device)

@@ -17,7 +17,7 @@ from harness.arms import (
     PostHocSpec,
     SmallSpec,
 )
-from harness.models.specs import AnyModel, LRUSpec, ModelSpec, with_dims
+from harness.models.specs import AnyModel, LRUSpec, with_dims
 from harness.protocols import PROTOCOLS, Name, Protocol
 from harness.spec import MOST_STEPS, Spec
 from harness.tasks.specs import TASK_UNION
@@ -170,13 +170,8 @@ def canonical(spec: TrialSpec) -> str:
 
 
 __all__ = [
-    "FullSpec",
-    "LRUSpec",
-    "ModelSpec",
-    "PostHocSpec",
     "TaskSpec",
     "TrainingSpec",
     "TrialSpec",
     "canonical",
-    "with_dims",
 ]

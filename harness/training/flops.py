@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from harness.models.specs import BackboneSpec
 from harness.tasks.base import TaskInfo
 
 TRAIN_OVER_FORWARD = 3  # forward, and twice that for the backward pass
 
 
-def forward_flops(model: Any, info: TaskInfo, state_dims: Sequence[int], gains: int = 0) -> float:
+def forward_flops(
+    model: BackboneSpec, info: TaskInfo, state_dims: Sequence[int], gains: int = 0
+) -> float:
     """FLOPs of the forward pass of one example (both documents of a pair).
 
     Per token and block those of the layer, and 4 H^2 (GLU; 2 H^2 for a linear mixer), plus encoder
@@ -32,7 +34,7 @@ def forward_flops(model: Any, info: TaskInfo, state_dims: Sequence[int], gains: 
 
 
 def step_flops(
-    model: Any, info: TaskInfo, state_dims: Sequence[int], batch: int, gains: int = 0
+    model: BackboneSpec, info: TaskInfo, state_dims: Sequence[int], batch: int, gains: int = 0
 ) -> float:
     """FLOPs of one training step on `batch` examples."""
     return TRAIN_OVER_FORWARD * batch * forward_flops(model, info, state_dims, gains)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from harness.models.specs import BackboneSpec
 from harness.suite.specs import TrialSpec
 from harness.tasks.base import TaskInfo
 from harness.tasks.room import machine_memory
@@ -55,7 +55,7 @@ def least_memory(trial: TrialSpec) -> Need:
     return Need(4 * FLOAT * numbers, blocks * features * size, data)
 
 
-def parameters(model: Any, info: TaskInfo, dims: Sequence[int]) -> int:
+def parameters(model: BackboneSpec, info: TaskInfo, dims: Sequence[int]) -> int:
     """Real numbers in a model of these state dimensions."""
     H = model.width
     mixer = 2 * H * (H + 1) if model.mixer == "glu" else H * H

@@ -110,6 +110,13 @@ def test_small_is_a_full_one_of_these_sizes(store):
     assert record["state_dims"] == [4, 4]
 
 
+def test_a_small_one_can_learn_from_it(whole):
+    arm = {"kind": "distill", "state_dims": [3]}
+    student = trial_spec(arm, model={**GRU, "dropout": 0.1}, training=SHORT)
+    record = run_trial(student, whole)["record"]
+    assert (record["status"], record["state_dims"]) == ("completed", [3, 3])
+
+
 def test_a_suite_of_it_is_reported(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HARNESS_STORE", str(tmp_path / "store"))
     (tmp_path / "gated.py").write_text(SUITE.replace("ARM", ""))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import Enum
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     import torch
@@ -20,18 +20,21 @@ if TYPE_CHECKING:
 class GivesSystem(Protocol):
     """It holds a diagonal linear system and takes another one in its place.
 
-    Or a stack of S systems, with eigenvalues (S, N), B (S, N, I), C (S, I, N) of I inputs and
-    outputs each, 1 where a system belongs to one channel. A *ragged* stack is padded to its largest
-    order, which is the layer's `state_dim`, and has an attribute `orders`, (S,) integers, the
-    states that each system really keeps.
+    Or a stack of S systems side by side, with an attribute `orders`, (S,) integers, the states that
+    each of them keeps: eigenvalues (S, N), B (S, N, I), C (S, O, N), padded to the largest order N,
+    the layer's `state_dim`. I and O are the inputs and outputs of each, 1 where a system belongs to
+    one channel. `StateSpaceLayer` of `harness.reduction` says all that a truncation asks.
     """
 
     def system(self) -> System:
         """The system as it is now, without gradients."""
 
-    def assign(self, eigenvalues: torch.Tensor, B: torch.Tensor, C: torch.Tensor) -> None:
-        """Take over a system of any order. `system` must then be what was assigned; parameters
-        keep their names, and new ones are frozen where the old were."""
+    def assign(self, *system: torch.Tensor) -> None:
+        """Take over (eigenvalues, B, C) of any order, a stack's new orders (S,) after them.
+
+        `system` must then be what was assigned; parameters keep their names, and new ones are
+        frozen where the old were.
+        """
 
 
 class GivesGradient(Protocol):
@@ -54,15 +57,11 @@ class GivesSurrogate(Protocol):
 
 
 class CarriesMoments(Protocol):
-    """It says what becomes of an optimizer's moments where states change their basis.
+    """It says what becomes of an optimizer's moments where states change their basis: of which
+    parameters they follow, and of which they start again (see `GivesSystem`)."""
 
-    `transports` are the names of those of its parameters B_re, B_im (N, H) and C_re, C_im (H, N)
-    whose moments follow, where B = exp(gamma_log) (B_re + i B_im), or without gamma_log if it has
-    none, and C = C_re + i C_im; `restarts` the names of those whose moments start again.
-    """
-
-    transports: ClassVar[tuple[str, ...]]
-    restarts: ClassVar[tuple[str, ...]]
+    transports: ClassVar[Any]
+    restarts: ClassVar[Any]
 
 
 class TakesGain(Protocol):
@@ -75,8 +74,8 @@ class TakesGain(Protocol):
 class SlicesModes(Protocol):
     """It can drop modes and leave the bits of the others alone."""
 
-    def keep_modes(self, modes: torch.Tensor) -> None:
-        """Keep these states alone, (r,) indices."""
+    def keep_modes(self, *modes: torch.Tensor) -> None:
+        """Keep these states alone, (r,) indices; of a stack (S, r), and its new orders."""
 
 
 class Capability(Enum):

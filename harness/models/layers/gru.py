@@ -33,8 +33,10 @@ class GRU(Layer):
         return self.recurrence.hidden_size
 
     def forward(self, u: torch.Tensor) -> torch.Tensor:
-        """(batch, length, H) to the same, h = 0 before the first step."""
-        hidden, _ = self.recurrence(u)
+        """(batch, length, H) to the same, h = 0 before the first step; the recurrence, its products
+        too, in the precision of the parameters."""
+        with torch.autocast(u.device.type, enabled=False):
+            hidden, _ = self.recurrence(u.to(self.projection.weight.dtype))
         return self.projection(hidden)
 
     def initial_state(self, sequences: int, device: torch.device | str | None = None) -> LayerState:

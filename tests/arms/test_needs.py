@@ -1,0 +1,47 @@
+"""What arms need of a model's layers, and that a trial without it is refused by its spec alone."""
+
+import pytest
+
+from harness.models.layers.capabilities import Capability
+from harness.models.specs import LRUSpec
+from harness.suite import Comparison, FullSpec, InTrainingSpec, TaskSpec, TrialSpec
+
+EVERY = frozenset(Capability)
+
+
+def trial(**arm):
+    return TrialSpec(task={"name": "digits"}, model={"kind": "lru"}, arm=arm)
+
+
+@pytest.mark.parametrize(
+    ("arm", "needs"),
+    [
+        ({"kind": "full"}, set()),
+        ({"kind": "small", "state_dims": [4]}, set()),
+        ({"kind": "distill", "state_dims": [4]}, set()),
+        ({"kind": "in_training"}, {Capability.SYSTEM, Capability.MOMENTS}),
+        ({"kind": "in_training", "moments": "reset"}, {Capability.SYSTEM}),
+        ({"kind": "post_hoc", "tau": 0.1}, {Capability.SYSTEM}),
+        (
+            {"kind": "post_hoc", "tau": 0.1, "method": "singular_perturbation"},
+            {Capability.SYSTEM, Capability.GAIN},
+        ),
+        ({"kind": "hankel_regularized", "tau": 0.1}, {Capability.SYSTEM, Capability.GRADIENT}),
+    ],
+)
+def test_an_arm_needs_this_and_no_more(arm, needs, monkeypatch):
+    assert set(trial(**arm).arm.needs) == needs
+    monkeypatch.setattr(LRUSpec, "capabilities", frozenset(needs))
+    trial(**arm)
+    for one in needs:
+        monkeypatch.setattr(LRUSpec, "capabilities", EVERY - {one})
+        message = f"arm {arm['kind']} needs a layer that {one.does}; lru {one.lacks}"
+        with pytest.raises(ValueError, match=message):
+            trial(**arm)
+
+
+def test_a_comparison_refuses_it_too(monkeypatch):
+    monkeypatch.setattr(LRUSpec, "capabilities", frozenset())
+    arms = {"full": FullSpec(kind="full"), "ours": InTrainingSpec(kind="in_training")}
+    with pytest.raises(ValueError, match="needs a layer that gives its system; lru gives none"):
+        Comparison(task=TaskSpec(name="digits"), arms=arms)
