@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -14,6 +12,7 @@ from harness.records.store import Store
 from harness.suite import TrainingSpec, TrialSpec
 from harness.suite.explain import explain
 from harness.training.trial import run_trial
+from tests.reduction.systems import with_hsv
 from tests.training.trials import table_of, trial_spec
 
 
@@ -31,7 +30,7 @@ def halving():
 def test_a_registered_rule_takes_part_under_its_name(halving, tmp_path, monkeypatch):
     monkeypatch.setenv("HARNESS_DEVICE", "cpu")
     assert halving.rank_rules == ("halve",)
-    systems = [SimpleNamespace(hsv=np.ones(n)) for n in (9, 1)]
+    systems = [with_hsv(*np.ones(n)) for n in (9, 1)]
     assert halving.ranks(systems, Event()) == [4, 1]
     spec = trial_spec(halving.model_dump())
     store = Store.open(tmp_path)
