@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 from typing import Any
 
 from harness.inputs import cut
+from harness.records.sizes import block_sizes
 from harness.records.states import Damaged
 from harness.records.store import Store
 from harness.suite import Role, Suite, TrialSpec
@@ -192,8 +193,9 @@ class Plan:
         results = [self.result(t.trial_id) for t in matched]
         if any(result is None for result in results):
             return
-        dims = [result["record"]["state_dims"] for result in results if result is not None]
-        sized = arm.with_sizes(dims, trial.model.blocks)
+        records = [result["record"] for result in results if result is not None]
+        sizes = [block_sizes(one["state_dims"], one.get("orders")) for one in records]
+        sized = arm.with_sizes(sizes, trial.model.blocks)
         row.spec = trial.model_copy(update={"arm": sized}).resolved()
 
     def _completed(self, trial_id: str) -> bool:

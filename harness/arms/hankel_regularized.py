@@ -62,11 +62,9 @@ class HankelRegularizedSpec(SizedArm):
         size = self.model_dump_json()
         return ((0, how), *((step, size) for step in self.happens(training)))
 
-    def ranks(self, systems: Sequence[Any], event: Event) -> list[int]:
-        from harness.reduction import energy_rank
-
+    def ranks(self, systems: Sequence[Any], event: Event) -> list[Any]:
         if self.tau is not None:
-            return [energy_rank(system.hsv, self.tau) for system in systems]
+            return [system.energy_rank(self.tau) for system in systems]
         return self.dims(len(systems))
 
     @property

@@ -135,10 +135,12 @@ class InTrainingSpec(Arm):
             return keys
         return tuple((at, f"{how} {k} of {len(keys)}") for k, (at, how) in enumerate(keys))
 
-    def ranks(self, systems: Sequence[Any], event: Event) -> list[int]:
-        ranks = self._rank_rule.ranks(self, systems, event)
-        sizes = [len(system.hsv) for system in systems]
-        return [r if r < (1 - self.gate) * n else n for r, n in zip(ranks, sizes, strict=True)]
+    def ranks(self, systems: Sequence[Any], event: Event) -> list[Any]:
+        from harness.reduction.orders import total
+
+        ranks, now = self._rank_rule.ranks(self, systems, event), [one.order for one in systems]
+        both = zip(ranks, now, strict=True)
+        return [r if total(r) < (1 - self.gate) * total(n) else n for r, n in both]
 
     @property
     def truncation_options(self) -> dict[str, Any]:

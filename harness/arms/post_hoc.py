@@ -85,7 +85,7 @@ class PostHocSpec(SizedArm):
     def events(self, steps: int) -> tuple[int, ...]:
         return (0,)
 
-    def ranks(self, systems: Sequence[Any], event: Event) -> list[int]:
+    def ranks(self, systems: Sequence[Any], event: Event) -> list[Any]:
         from harness.reduction import ranks
 
         sizes: dict[str, Any] = {"tau": self.tau, "mean_dim": self.mean_dim}

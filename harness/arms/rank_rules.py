@@ -18,7 +18,7 @@ from harness.inputs import shown
 
 from .base import Boundary, Event
 
-Ranks = Callable[[Any, Sequence[Any], Event], list[int]]
+Ranks = Callable[[Any, Sequence[Any], Event], list[Any]]
 
 
 class RankRule:
@@ -30,8 +30,9 @@ class RankRule:
     def __init__(self, ranks: Ranks | None = None):
         self._ranks = ranks
 
-    def ranks(self, arm: Any, systems: Sequence[Any], event: Event) -> list[int]:
-        """For each block the order to truncate to, from its `harness.reduction.Decomposition`."""
+    def ranks(self, arm: Any, systems: Sequence[Any], event: Event) -> list[Any]:
+        """For each block the order to truncate to, from its `harness.reduction.Decomposition`; for
+        a stack of systems one order each, or one for all."""
         if self._ranks is None:
             raise NotImplementedError(f"{type(self).__name__} says no ranks")
         return self._ranks(arm, systems, event)
@@ -54,10 +55,8 @@ class Energy(RankRule):
 
     takes_tau = True
 
-    def ranks(self, arm: Any, systems: Sequence[Any], event: Event) -> list[int]:
-        from harness.reduction import energy_rank
-
-        return [energy_rank(system.hsv, arm.tau) for system in systems]
+    def ranks(self, arm: Any, systems: Sequence[Any], event: Event) -> list[Any]:
+        return [system.energy_rank(arm.tau) for system in systems]
 
     def counts_events(self, arm: Any) -> bool:
         return False
@@ -68,12 +67,14 @@ class Fixed(RankRule):
 
     takes_final = True
 
-    def ranks(self, arm: Any, systems: Sequence[Any], event: Event) -> list[int]:
-        sizes = [len(system.hsv) for system in systems]
+    def ranks(self, arm: Any, systems: Sequence[Any], event: Event) -> list[Any]:
+        from harness.reduction.orders import each
+
+        now = [system.order for system in systems]
         if arm.final is None:
-            return [max(1, int(n * (1 - arm.fraction))) for n in sizes]
+            return [each(order, lambda n: max(1, int(n * (1 - arm.fraction)))) for order in now]
         left = event.of - event.index
-        return [min(n, round(n - (n - arm.final) / left)) for n in sizes]
+        return [each(order, lambda n: min(n, round(n - (n - arm.final) / left))) for order in now]
 
     def counts_events(self, arm: Any) -> bool:
         return arm.final is not None

@@ -76,8 +76,8 @@ class SizedArm(Arm):
             return None
         return SizesOf(self.to, self.match)
 
-    def with_sizes(self, found: Sequence[Sequence[int]], blocks: int) -> Arm:
-        dims = list(found[0])
+    def with_sizes(self, found: Sequence[Sequence[float]], blocks: int) -> Arm:
+        dims = [round(n) for n in found[0]]
         if self.match == "mean":
             dims = [round(mean(n for one in found for n in one))] * blocks
         sized = {**self.model_dump(), "match": None, "to": None, "state_dims": tuple(dims)}

@@ -26,7 +26,7 @@ _VERSION = re.compile(r"[0-9]{1,9}")
 SPECS_KEY = b"specs"  # a suite's tables: {trial_id: spec} as JSON
 
 _TEXT, _FLAG, _COUNT, _REAL = pa.string(), pa.bool_(), pa.int64(), pa.float64()
-_REALS = pa.list_(pa.float64())
+_REALS, _SIZES = pa.list_(pa.float64()), pa.list_(pa.int32())
 
 _Column = tuple[str, pa.DataType, str, str]  # name, type, unit ("" where there is none), meaning
 
@@ -43,9 +43,21 @@ _TRIALS: list[_Column] = [
     ("val_metric", _REAL, "metric", "validation metric of the selected model"),
     ("test_metric", _REAL, "metric", "test metric of the selected model"),
     ("selected_step", _COUNT, "step", "optimizer steps behind the selected model"),
-    ("state_dims", pa.list_(pa.int32()), "complex states", "N of each block, selected model"),
-    ("state_dim_mean", _REAL, "complex states", "mean of state_dims over blocks"),
-    ("state_dim_total", _COUNT, "complex states", "sum of state_dims over blocks"),
+    ("state_dims", _SIZES, "complex states", "N of each block, selected model; see orders"),
+    (
+        "state_dim_mean",
+        _REAL,
+        "complex states",
+        "mean over blocks of N, or of the mean of its orders",
+    ),
+    ("state_dim_total", _COUNT, "complex states", "sum over blocks of N, or of orders"),
+    (
+        "orders",
+        pa.list_(_SIZES),
+        "complex states",
+        "of each block the N of its systems, the largest of which is in state_dims; null where "
+        "every block is one system",
+    ),
     ("initial_state_dim", _REAL, "complex states", "mean N of the blocks at step 0"),
     ("parameters", _COUNT, "", "real parameters of the selected model"),
     ("train_flops", _REAL, "FLOP", "analytic cost of the training steps (recurrence form)"),
@@ -94,6 +106,7 @@ _TRUNCATIONS: list[_Column] = [
     ("block", pa.int32(), "", "index of the block, from 0"),
     ("dim_before", pa.int32(), "complex states", "N before"),
     ("dim_after", pa.int32(), "complex states", "N after; more than before where a cut was undone"),
+    ("orders_after", _SIZES, "complex states", "N of each system after; null for a single one"),
     ("tau", _REAL, "", "fraction of HSV sum discarded at most; null for given sizes"),
     ("energy_kept", _REAL, "", "kept share of the HSV sum, of mode_shares where modes were chosen"),
     (
@@ -111,8 +124,14 @@ _SPECTRA: list[_Column] = [
     ("trial_id", _TEXT, "", "see trials"),
     ("step", _COUNT, "step", "optimizer steps done"),
     ("block", pa.int32(), "", "index of the block, from 0"),
-    ("hankel_singular_values", _REALS, "gain", "HSVs, descending"),
+    ("hankel_singular_values", _REALS, "gain", "HSVs, descending; of a stack see orders"),
     ("mode_shares", _REALS, "gain", "Re diag (PQ)^(1/2), in parameter order; sums to the HSVs'"),
+    (
+        "orders",
+        _SIZES,
+        "complex states",
+        "N of each system, as many entries of either list, system by system; null for a single one",
+    ),
 ]
 
 _ROLES: list[_Column] = [

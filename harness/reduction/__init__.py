@@ -1,26 +1,36 @@
 """Gramians, Hankel singular values, rank rules and reductions of order, in double precision."""
 
 from .balanced import Truncation, TruncationError, balanced_truncation
+from .blocks import decompositions, layers, spectra
 from .gramians import UnusableSystem, energy_rank, gramians
 from .hankel import Decomposition, hankel_singular_values, spectrum
 from .moments import Moments
-from .ranks import METHODS, Method, Scope, ranks
+from .orders import Order
+from .pieces import BlockTruncation
+from .ranks import METHODS, BlockDecomposition, Method, Scope, given_orders, ranks
 from .regularizer import hankel_nuclear_norm, regularizer_flops
-from .truncate import Keep, decompositions, layers, spectra, truncate
+from .stacks import StackDecomposition, StackTruncation
+from .truncate import Keep, truncate
 
 __all__ = [
     "METHODS",
+    "BlockDecomposition",
+    "BlockTruncation",
     "Decomposition",
     "Keep",
     "Method",
     "Moments",
+    "Order",
     "Scope",
+    "StackDecomposition",
+    "StackTruncation",
     "Truncation",
     "TruncationError",
     "UnusableSystem",
     "balanced_truncation",
     "decompositions",
     "energy_rank",
+    "given_orders",
     "gramians",
     "hankel_nuclear_norm",
     "hankel_singular_values",

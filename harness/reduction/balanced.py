@@ -50,6 +50,11 @@ class Truncation:
     gain: Array | None = None
     modes: Array | None = None
 
+    @property
+    def systems(self) -> tuple[Truncation, ...]:
+        """The systems of the block: this one; see `StackTruncation`."""
+        return (self,)
+
 
 @torch.no_grad()
 def balanced_truncation(

@@ -10,9 +10,11 @@ import torch
 from torch import nn
 
 from .arrays import to_complex128
-from .balanced import Truncation
 from .moments import Changed, Moments, carried, hand_over
+from .orders import order_of
+from .pieces import BlockTruncation
 from .ranks import naming_block
+from .stacks import StackTruncation
 
 ROUNDING = 1024  # units of the parameters' precision that writing a system back may cost
 AT_MOST = 0.1  # of it, however coarse they are
@@ -21,7 +23,7 @@ AT_MOST = 0.1  # of it, however coarse they are
 def change(
     model: nn.Module,
     layers: Sequence[Any],
-    truncations: Mapping[int, Truncation],
+    truncations: Mapping[int, BlockTruncation],
     optimizer: torch.optim.Optimizer | None,
     moments: Moments,
 ) -> None:
@@ -59,6 +61,7 @@ class Before:
         self.parameters: dict[str, nn.Parameter] = dict(layer.named_parameters())
         self.frozen = {name: not p.requires_grad for name, p in self.parameters.items()}
         self.gain = getattr(layer, "gain", None)
+        self.scale = _input_scale(layer)
         tensors = [*layer.parameters(), *layer.buffers()]
         self.values = {id(t): (t, t.data, t.detach().clone()) for t in tensors}
         self.keys = {id(t): _keys(t) for t in tensors}
@@ -134,14 +137,21 @@ def _keys(tensor: torch.Tensor | None) -> set[int]:
         return {id(tensor)}
 
 
-def _assigned(was: Before, truncation: Truncation) -> Changed:
-    """Give a layer its reduced system, and check that it took it."""
+def _input_scale(layer: Any) -> torch.Tensor | None:
+    return layer.input_scale().detach() if hasattr(layer, "input_scale") else None
+
+
+def _assigned(was: Before, truncation: BlockTruncation) -> Changed:
+    """Give a layer its reduced system, or systems, and check that it took them."""
     layer = was.layer
+    orders = []
+    if isinstance(truncation, StackTruncation):
+        orders = [torch.tensor(truncation.orders)]
     sliced = truncation.modes is not None and hasattr(layer, "keep_modes")
     if sliced:
-        layer.keep_modes(truncation.modes)
+        layer.keep_modes(truncation.modes, *orders)
     else:
-        layer.assign(truncation.eigenvalues, truncation.B, truncation.C)
+        layer.assign(truncation.eigenvalues, truncation.B, truncation.C, *orders)
     _check_system(layer, truncation, "keep_modes" if sliced else "assign")
     if truncation.gain is not None:
         layer.add_gain(truncation.gain)
@@ -151,11 +161,12 @@ def _assigned(was: Before, truncation: Truncation) -> Changed:
         if name in new:
             new[name].requires_grad_(not was.frozen[name])
     values = {name: was.value(p) for name, p in old.items()}
-    return Changed(layer, old, values, was.parameters, new, truncation, sliced)
+    scales = (was.scale, _input_scale(layer))
+    return Changed(layer, old, values, was.parameters, new, truncation, sliced, scales)
 
 
 @torch.no_grad()
-def _check_system(layer: Any, wanted: Truncation, call: str) -> None:
+def _check_system(layer: Any, wanted: BlockTruncation, call: str) -> None:
     """Raise `ValueError` unless `system()` is the reduced one, up to rounding to the parameters."""
     named = f"{type(layer).__name__}.{call}"
     if layer.state_dim != wanted.order:
@@ -163,7 +174,12 @@ def _check_system(layer: Any, wanted: Truncation, call: str) -> None:
             f"{named} was given {wanted.order} states, and state_dim is {layer.state_dim} after it"
         )
     given = (wanted.eigenvalues, wanted.B, wanted.C)
-    found, _ = to_complex128(*layer.system())
+    (lam, b, c), _ = to_complex128(*layer.system())
+    found = (lam, b, c)
+    if isinstance(wanted, StackTruncation):
+        if order_of(layer) != wanted.orders:
+            raise ValueError(f"{named} was given orders that the layer does not have after it")
+        given, found = (wanted.without_padding(*arrays) for arrays in (given, found))
     eps = max((torch.finfo(p.dtype).eps for p in _floats(layer)), default=0.0)
     allowed = min(ROUNDING * max(eps, torch.finfo(torch.float64).eps), AT_MOST)
     for name, one, two in zip(("eigenvalues", "B", "C"), given, found, strict=True):

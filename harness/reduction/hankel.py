@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 
 from .arrays import Array, give_back, to_complex128
-from .gramians import square_roots
+from .gramians import energy_rank, square_roots
+from .orders import Order
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,9 @@ class Decomposition:
 
     eigenvalues (..., N), B (..., N, H), C (..., H, N), R, L, U, Vh (..., N, N) are complex128, hsv
     (..., N) is float64, descending; all on one device.
+
+    A block of one system and a block of many (`StackDecomposition`) answer to `systems`,
+    `state_dim`, `order`, `hsv`, `mode_shares` and `energy_rank` alike.
     """
 
     eigenvalues: torch.Tensor
@@ -30,6 +34,25 @@ class Decomposition:
     U: torch.Tensor
     hsv: torch.Tensor
     Vh: torch.Tensor
+
+    @property
+    def systems(self) -> tuple[Decomposition, ...]:
+        """The systems of the block: this one."""
+        return (self,)
+
+    @property
+    def state_dim(self) -> int:
+        """N, the states of the block's largest system."""
+        return self.hsv.shape[-1]
+
+    @property
+    def order(self) -> Order:
+        """What a truncation starts from, in the form that `truncate` takes for the block."""
+        return self.state_dim
+
+    def energy_rank(self, tau: float) -> Order:
+        """The order that discards a fraction tau of the energy; see `energy_rank`."""
+        return energy_rank(self.hsv, tau)
 
     @property
     def mode_shares(self) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -11,11 +11,11 @@ from torch import nn
 
 from harness.inputs import shown
 
-from .balanced import Truncation
+from .pieces import BlockTruncation
+from .stacks import StackTruncation
 
 Moments = Literal["transport", "reset", "slice"]
 ADAM = {"step", "exp_avg", "exp_avg_sq"}
-PAIRED = ("B_re", "B_im", "C_re", "C_im")  # real and imaginary parts, (N, H) and (H, N)
 
 
 def check_moments(optimizer: torch.optim.Optimizer, moments: Moments) -> None:
@@ -64,7 +64,8 @@ class Changed:
 
     `old` are the parameters that it replaced or resized, by name, `values` what they held, `all`
     the layer's parameters from before, `new` those it has now; `sliced` says that the new ones are
-    the entries `truncation.modes` of the old.
+    the entries `truncation.modes` of the old; `scales` are the layer's `input_scale()` before and
+    after, if it has one.
     """
 
     layer: Any
@@ -72,8 +73,9 @@ class Changed:
     values: dict[str, torch.Tensor]
     all: dict[str, nn.Parameter]
     new: dict[str, nn.Parameter]
-    truncation: Truncation
+    truncation: BlockTruncation
     sliced: bool = False
+    scales: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None)
 
 
 States = dict[str, dict[str, Any]]  # the optimizer's, by the name of the parameter
@@ -85,7 +87,8 @@ def carried(optimizer: torch.optim.Optimizer, changed: Changed, moments: Moments
     `transport`: B and C keep their step count; their first moment follows the change of basis
     by the adjoint of the map from reduced to full parameters (B_full = T B, C_full = C W), their
     second moment by its diagonal part, in which the entries of a gradient count as uncorrelated.
-    nu_log, theta_log and gamma_log restart, with their own bias correction. Where the parameters
+    nu_log, theta_log and gamma_log restart, with their own bias correction. In a stack each system
+    has its own T and W, and what is padding has no moments. Where the parameters
     are those of some modes, unchanged, the entries of these modes are taken from every moment: the
     same adjoint, and exact for all of them. `slice` (the published code): the leading entries of
     every moment along the axis of states, whatever basis the parameters are in now, step count and
@@ -100,21 +103,20 @@ def carried(optimizer: torch.optim.Optimizer, changed: Changed, moments: Moments
         return {}
     truncation = changed.truncation
     if moments == "slice" or changed.sliced:
-        modes = truncation.modes
-        if moments == "slice" or modes is None:
-            modes = torch.arange(truncation.order)
+        modes = None if moments == "slice" else truncation.modes
         return {name: _entries(name, held, changed, modes) for name, held in state.items()}
-    state = _transported(changed, state)
+    pairs = _transported(changed, state)
     T, W = truncation.T.to(torch.complex128), truncation.W.to(torch.complex128)
     left, right = T.mH, W.mH
-    if "gamma_log" in changed.values:
-        before = changed.values["gamma_log"].double().exp()
-        after = changed.new["gamma_log"].detach().double().exp()
-        # The gradient by the raw B is gamma times that by the normalised B = gamma B_raw.
-        left = after[:, None] * T.mH / before
+    before, after = changed.scales
+    if before is not None and after is not None:
+        # The gradient by the raw B is conj(scale) times that by B = scale * raw.
+        left = after.conj()[..., :, None] * T.mH / before.conj()[..., None, :]
+        if isinstance(truncation, StackTruncation):
+            left = torch.where(T.mH == 0.0, 0.0, left)  # whatever the scale of the padding is
     return {
-        **_pair(state, changed.new, ("B_re", "B_im"), lambda m: left @ m, left, None),
-        **_pair(state, changed.new, ("C_re", "C_im"), lambda m: m @ right, None, right),
+        **_pair(state, changed.new, pairs.get("B", ()), left, None),
+        **_pair(state, changed.new, pairs.get("C", ()), None, right),
     }
 
 
@@ -145,39 +147,52 @@ def _check_names(changed: Changed) -> None:
         )
 
 
-def _transported(changed: Changed, state: States) -> States:
-    """The states that follow a change of basis, as the layer says.
+def _transported(changed: Changed, state: States) -> dict[str, tuple[str, str]]:
+    """The pairs of parameters, of B and of C, whose moments follow a change of basis.
 
     Raises:
-        ValueError: a parameter of which it says nothing, or what cannot be.
+        ValueError: a parameter of which the layer says nothing, or what cannot be.
     """
     layer, named = changed.layer, type(changed.layer).__name__
-    follow, restart = (set(getattr(layer, kind, ())) for kind in ("transports", "restarts"))
-    unknown = follow - set(PAIRED)
-    if unknown:
+    pairs, restart = getattr(layer, "transports", {}), set(getattr(layer, "restarts", ()))
+    if not isinstance(pairs, Mapping) or not set(pairs) <= {"B", "C"}:
         raise ValueError(
-            f"{named}.transports names {', '.join(sorted(unknown))}: "
-            f"only {', '.join(PAIRED)} can follow a change of basis"
+            f"{named}.transports must map 'B' and 'C' to the names of their real and imaginary "
+            f"parts, not be {shown(pairs, 80)}"
         )
+    follow = {name for pair in pairs.values() for name in pair}
     unsaid = sorted(state.keys() - follow - restart)
     if unsaid:
         raise ValueError(
             f"{named} does not say what becomes of the moments of {', '.join(unsaid)} (in its "
             "attributes `transports` and `restarts`): use moments='reset'"
         )
-    found = {name: held for name, held in state.items() if name in follow}
-    for pair in (PAIRED[:2], PAIRED[2:]):
-        there = [name for name in pair if name in found]
+    for part, pair in pairs.items():
+        there = [name for name in pair if name in state]
         if len(there) == 1:
             raise ValueError(
                 f"{there[0]} has moments and its other half has none, and they mix in a change "
                 "of basis: use moments='reset'"
             )
-    for name in found:
-        shape, n = changed.values[name].shape, len(changed.truncation.T)
-        if len(shape) != 2 or shape[PAIRED.index(name) // 2] != n:
-            raise ValueError(f"{name} must be (N, H) for B and (H, N) for C, not {tuple(shape)}")
-    return found
+        for name in there:
+            _check_layout(part, name, tuple(changed.values[name].shape), changed.truncation)
+    return {part: pair for part, pair in pairs.items() if all(name in state for name in pair)}
+
+
+def _check_layout(
+    part: str, name: str, shape: tuple[int, ...], truncation: BlockTruncation
+) -> None:
+    leading, n = truncation.T.shape[:-2], truncation.T.shape[-2]
+    rank = len(leading) + 2
+    if len(shape) == rank - 1 and leading:  # one input or output
+        fits = shape == (*leading, n)
+    else:
+        fits = len(shape) == rank and shape[:-2] == leading and shape[{"B": -2, "C": -1}[part]] == n
+    if not fits:
+        wanted = "(N, H) for B and (H, N) for C,"
+        if leading:
+            wanted = "(S, N, I) for B and (S, O, N) for C, or (S, N),"
+        raise ValueError(f"{name} must be {wanted} not {shape}")
 
 
 def join(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, beside: nn.Parameter) -> None:
@@ -187,39 +202,79 @@ def join(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, beside: nn.P
             group["params"].append(parameter)
 
 
-def _entries(name: str, held: dict, changed: Changed, modes: torch.Tensor) -> dict:
-    """The moments at these entries of the axis along which the shapes differ; the same step."""
-    before, after = changed.values[name].shape, changed.new[name].shape
-    n, r = len(changed.truncation.T), changed.truncation.order
-    differ = [
-        axis for axis, sizes in enumerate(zip(before, after, strict=False)) if len(set(sizes)) > 1
-    ]
-    if len(before) != len(after) or [(before[a], after[a]) for a in differ] != [(n, r)]:
-        raise ValueError(
-            f"{name} went from shape {tuple(before)} to {tuple(after)}, in which no axis counts "
-            f"{n} states and then {r}: its moments have no entries to take, use moments='reset'"
-        )
+def _entries(name: str, held: dict, changed: Changed, modes: torch.Tensor | None) -> dict:
+    """The moments at these states (None: the leading ones); the same step."""
+    shape = changed.values[name].shape
+    axis = _states_axis(name, changed)
+    truncation = changed.truncation
+    if modes is None:
+        modes = torch.arange(truncation.order)
+
+    def taken(value: torch.Tensor) -> torch.Tensor:
+        at = modes.to(value.device)
+        if not isinstance(truncation, StackTruncation):
+            return value.index_select(axis, at).contiguous()
+        spread = [1] * len(shape)
+        spread[0], spread[axis] = len(truncation.orders), truncation.order
+        kept = truncation.kept.to(value.device).view(spread)
+        at = at.expand(len(truncation.orders), -1).reshape(spread)
+        return torch.where(kept, value.take_along_dim(at, axis), 0.0).contiguous()
+
     return {
-        key: value.index_select(differ[0], modes.to(value.device)).contiguous()
-        if value.ndim == len(before)
-        else value.clone()
+        key: taken(value) if value.ndim == len(shape) else value.clone()
         for key, value in held.items()
     }
 
 
-def _pair(state: States, new: dict, names: tuple[str, ...], carry, left, right) -> States:
-    """Moments of the real and imaginary parts of one complex parameter, if it has them."""
-    if not state.keys() >= set(names):
+def _states_axis(name: str, changed: Changed) -> int:
+    """The axis along which a parameter counts states: where it shrank, or as a stack says."""
+    before, after = changed.values[name].shape, changed.new[name].shape
+    n, r = changed.truncation.T.shape[-2], changed.truncation.order
+    differ = [
+        axis for axis, sizes in enumerate(zip(before, after, strict=False)) if len(set(sizes)) > 1
+    ]
+    if isinstance(changed.truncation, StackTruncation) and hasattr(changed.layer, "state_axis"):
+        axis = changed.layer.state_axis(name)
+        if len(before) == len(after) and (before[axis], after[axis]) == (n, r):
+            return axis
+    elif len(before) == len(after) and [(before[a], after[a]) for a in differ] == [(n, r)]:
+        return differ[0]
+    raise ValueError(
+        f"{name} went from shape {tuple(before)} to {tuple(after)}, in which no axis counts "
+        f"{n} states and then {r}: its moments have no entries to take, use moments='reset'"
+    )
+
+
+def _pair(
+    state: States,
+    new: dict,
+    names: Sequence[str],
+    left: torch.Tensor | None,
+    right: torch.Tensor | None,
+) -> States:
+    """Moments of the real and imaginary parts of one complex parameter, if it has them.
+
+    They are multiplied by `left` from the left, (..., r, N), or by `right` from the right,
+    (..., N, r).
+    """
+    if not names:
         return {}  # frozen, or never stepped
     re, im = (state[name] for name in names)
-    first = carry(torch.complex(re["exp_avg"].double(), im["exp_avg"].double()))
-    v_re, v_im = re["exp_avg_sq"].double(), im["exp_avg_sq"].double()
     matrix = left if left is not None else right
+    assert matrix is not None
+    # What a stack of one input or output leaves out of its shape.
+    axis = -1 if left is not None else -2
+    flat = re["exp_avg"].ndim < matrix.ndim
+
+    def times(of_state: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+        value = of_state.unsqueeze(axis) if flat else of_state
+        found = factor @ value if left is not None else value @ factor
+        return found.squeeze(axis) if flat else found
+
+    first = times(torch.complex(re["exp_avg"].double(), im["exp_avg"].double()), matrix)
+    v_re, v_im = re["exp_avg_sq"].double(), im["exp_avg_sq"].double()
     a, b = matrix.real.square(), matrix.imag.square()
-    if left is not None:
-        second = (a @ v_re + b @ v_im, b @ v_re + a @ v_im)
-    else:
-        second = (v_re @ a + v_im @ b, v_re @ b + v_im @ a)
+    second = (times(v_re, a) + times(v_im, b), times(v_re, b) + times(v_im, a))
     return {
         name: {
             "step": held["step"].clone(),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -15,26 +16,31 @@ from .balanced import TruncationError, is_order
 from .gramians import UnusableSystem, energy_rank
 from .hankel import Decomposition
 from .modes import scores
+from .orders import Order, each, largest, regroup
+from .stacks import StackDecomposition, stack_ranks
 
+BlockDecomposition = Decomposition | StackDecomposition
 Method = Literal["balanced", "singular_perturbation", "last", "aire", "modal", "random"]
 Scope = Literal["layer", "global"]
 METHODS: tuple[str, ...] = get_args(Method)
 OF_STATES = ("balanced", "singular_perturbation")  # whose states are balanced ones, worth an HSV
+Found = TypeVar("Found")
 AIRE_EPS = 1e-12  # the paper adds an eps of unknown size against 0 / 0
 BISECTIONS = 100
 
 
 def ranks(
-    decomposed: Sequence[Decomposition],
+    decomposed: Sequence[BlockDecomposition],
     *,
     method: Method = "balanced",
     scope: Scope = "layer",
     tau: float | None = None,
-    state_dims: int | Sequence[int] | Array | None = None,
+    state_dims: int | Sequence[Any] | Array | None = None,
     mean_dim: float | None = None,
     generator: np.random.Generator | None = None,
-) -> list[int]:
-    """For each layer the order to truncate to, at least 1 and at most its N.
+) -> list[Any]:
+    """For each layer the order to truncate to, at least 1 and at most its N: an int, or of a stack
+    a tuple with one for each of its systems.
 
     Which states those are is the method's own affair (`truncate`): the best by the same worth,
     Hankel singular values for `balanced` and `singular_perturbation`, otherwise the mode scores.
@@ -42,8 +48,9 @@ def ranks(
     Args:
         decomposed: what `decompositions` gave for the model.
         scope: "layer": `tau` is the fraction of a layer's worth to discard, `mean_dim` one rank,
-            its whole part, for all that have so many. "global": worths compete across layers, as
-            `_by_tau` and `_by_budget` say.
+            its whole part, for all that have so many; in a stack both are per system. "global":
+            worths compete across layers, as `_by_tau` and `_by_budget` say; each system of a stack
+            takes part as a layer of its own.
         tau, state_dims, mean_dim: exactly one of them; state_dims are per layer by nature.
         generator: draws for method `random` with scope `global`.
 
@@ -56,20 +63,50 @@ def ranks(
         raise ValueError(f"scope must be one of {', '.join(get_args(Scope))}, not {scope!r}")
     if sum(given is not None for given in (tau, state_dims, mean_dim)) != 1:
         raise ValueError("give exactly one of tau, state_dims and mean_dim")
-    sizes = [len(one.hsv) for one in decomposed]
+    orders = [one.order for one in decomposed]
     if state_dims is not None:
         if scope == "global":
             raise ValueError("state_dims are per layer: scope 'global' shares out tau or mean_dim")
-        return given_orders(sizes, state_dims)
+        return given_orders(orders, state_dims)
     if mean_dim is not None:
-        check_budget(sizes, mean_dim)
+        check_budget([one.state_dim for block in decomposed for one in block.systems], mean_dim)
         if scope == "layer":
-            return [min(n, math.floor(mean_dim)) for n in sizes]
-        return _by_budget(decomposed, method, mean_dim, generator)
-    assert tau is not None
-    if scope == "layer":
+            at_most = math.floor(mean_dim)
+            return [each(order, lambda n: min(n, at_most)) for order in orders]
+    elif scope == "layer":
+        assert tau is not None
         return [rank_by_tau(i, one, tau, method) for i, one in enumerate(decomposed)]
-    return _by_tau(decomposed, method, tau)
+    return _across(decomposed, method, tau, mean_dim, generator)
+
+
+def _across(
+    decomposed: Sequence[BlockDecomposition],
+    method: str,
+    tau: float | None,
+    mean_dim: float | None,
+    generator: np.random.Generator | None,
+) -> list[Order]:
+    """Scope `global`: all systems of all blocks compete.
+
+    Those of a stack that have no energy keep one state each and leave the rest to the others.
+    """
+    places = [
+        (i, s if isinstance(block, StackDecomposition) else None, one)
+        for i, block in enumerate(decomposed)
+        for s, one in enumerate(block.systems)
+    ]
+    takes_part = [place is None or bool(one.hsv.any()) for _, place, one in places]
+    taking_part = list(itertools.compress(places, takes_part))
+    if tau is not None:
+        found = _by_tau(taking_part, method, tau)
+    else:
+        assert mean_dim is not None
+        # 4.35 x 100 is 434.99... in binary
+        total = math.floor(mean_dim * len(places) + 1e-9) - (len(places) - len(taking_part))
+        found = _by_budget(taking_part, method, total, generator)
+    rest = iter(found)
+    counts = [next(rest) if takes else 1 for takes in takes_part]
+    return regroup(counts, [one.order for one in decomposed])
 
 
 def check_method(method: str) -> None:
@@ -90,20 +127,46 @@ def check_budget(sizes: Sequence[int], mean_dim: float) -> None:
         )
 
 
-def given_orders(sizes: Sequence[int], state_dims: int | Sequence[int] | Array) -> list[int]:
-    """One given order per block, checked against the sizes; a single number is every block's."""
-    given: Any = state_dims.tolist() if hasattr(state_dims, "tolist") else state_dims
-    orders = list(given) if isinstance(given, Sequence) else [given] * len(sizes)
-    if len(orders) != len(sizes):
-        raise ValueError(f"{len(orders)} state dimensions for {len(sizes)} blocks")
-    for i, (order, n) in enumerate(zip(orders, sizes, strict=True)):
-        if not is_order(order, n):
-            raise ValueError(f"block {i}: order must be from 1 to {n}, not {order}")
-    return [int(order) for order in orders]
+def given_orders(now: Sequence[Order], state_dims: int | Sequence[Any] | Array) -> list[Order]:
+    """One given order per block, checked against those it has; a single number is every block's.
+
+    For a stack a number n is n states of each system, or all where it has fewer; or its systems'
+    orders are given one by one.
+    """
+    given: Any = _plain(state_dims)
+    orders = list(given) if isinstance(given, Sequence) else [given] * len(now)
+    if len(orders) != len(now):
+        raise ValueError(f"{len(orders)} state dimensions for {len(now)} blocks")
+    found = []
+    for i, (order, of_block) in enumerate(zip(orders, now, strict=True)):
+        with naming_block(i):
+            found.append(_given_order(_plain(order), of_block))
+    return found
+
+
+def _plain(given: Any) -> Any:
+    return given.tolist() if hasattr(given, "tolist") else given
+
+
+def _given_order(order: Any, now: Order) -> Order:
+    if isinstance(now, tuple) and isinstance(order, Sequence):
+        if len(order) != len(now):
+            raise ValueError(f"{len(order)} orders for a stack of {len(now)} systems")
+        for s, (one, n) in enumerate(zip(order, now, strict=True)):
+            with naming_system(s):
+                _check_order(one, n)
+        return tuple(map(int, order))
+    _check_order(order, largest(now))
+    return each(now, lambda n: min(n, int(order)))
+
+
+def _check_order(order: Any, n: int) -> None:
+    if not is_order(order, n):
+        raise ValueError(f"order must be from 1 to {n}, not {order}")
 
 
 @contextlib.contextmanager
-def naming_block(i: int) -> Iterator[None]:
+def naming_block(i: int, what: str = "block") -> Iterator[None]:
     """A `ValueError` from inside says which block it speaks of."""
     try:
         yield
@@ -111,14 +174,21 @@ def naming_block(i: int) -> Iterator[None]:
         # Only our own kinds are known to be made from a message.
         ours = isinstance(error, (UnusableSystem, TruncationError))
         kind = type(error) if ours else ValueError
-        raise kind(f"block {i}: {error}") from error
+        raise kind(f"{what} {i}: {error}") from error
 
 
-def rank_by_tau(i: int, system: Decomposition, tau: float, method: str) -> int:
-    """The energy rank of block i by the method's worths."""
+def naming_system(place: int | None) -> contextlib.AbstractContextManager[None]:
+    """The same for the system of a stack at this place; None for a block of one system."""
+    return contextlib.nullcontext() if place is None else naming_block(place, "system")
+
+
+def rank_by_tau(i: int, block: BlockDecomposition, tau: float, method: str) -> Order:
+    """The energy rank of block i by the method's worths, in a stack that of each system."""
     check_energy(method)
     with naming_block(i):
-        return energy_rank(worths(system, method), tau)
+        if isinstance(block, StackDecomposition):
+            return stack_ranks([worths(one, method) for one in block.systems], tau)
+        return energy_rank(worths(block, method), tau)
 
 
 def check_energy(method: str) -> None:
@@ -132,7 +202,10 @@ def worths(system: Decomposition, method: str) -> torch.Tensor:
     return system.hsv if method in OF_STATES else scores(system, method)
 
 
-def _by_tau(decomposed: Sequence[Decomposition], method: str, tau: float) -> list[int]:
+Place = tuple[int, int | None, Decomposition]  # block, place in a stack if it is one, system
+
+
+def _by_tau(places: Sequence[Place], method: str, tau: float) -> list[int]:
     """Across layers by a threshold.
 
     Balanced states: the HSVs, each divided by its layer's sum, are pooled, and the weakest go as
@@ -141,53 +214,54 @@ def _by_tau(decomposed: Sequence[Decomposition], method: str, tau: float) -> lis
     """
     check_energy(method)
     # Per layer first: its checks, with its name.
-    each = [rank_by_tau(i, one, tau, method) for i, one in enumerate(decomposed)]
+    alone = _named(places, lambda one: energy_rank(worths(one, method), tau))
     if tau == 0.0:
-        return each
+        return alone
+    systems = [one for _, _, one in places]
     if method in OF_STATES:
-        shares = [one.hsv / one.hsv.sum() for one in decomposed]
+        shares = [one.hsv / one.hsv.sum() for one in systems]
         total = energy_rank(torch.cat([share.cpu() for share in shares]), tau)
         return _shared_out(shares, total, at_least_one=False)
-    return [max(1, int((_normalised(one, method) >= tau).sum())) for one in decomposed]
+    return [max(1, int((_normalised(one, method) >= tau).sum())) for one in systems]
 
 
 def _by_budget(
-    decomposed: Sequence[Decomposition],
+    places: Sequence[Place],
     method: str,
-    mean_dim: float,
+    total: int,
     generator: np.random.Generator | None,
 ) -> list[int]:
-    """Across layers, at most floor(mean_dim x layers) states in all.
+    """Across layers, at most `total` states in all, floor(mean_dim x layers).
 
     Balanced states: one common fraction of energy to retain, as high as the budget allows (HSVR,
     arXiv 2510.22951). LAST, AIRE: the best by normalised score. modal: the largest |eigenvalue|.
     random: by lot.
     """
-    total = math.floor(mean_dim * len(decomposed) + 1e-9)  # 4.35 x 100 is 434.99... in binary
     if method in OF_STATES:
-        return _common_fraction([one.hsv for one in decomposed], total)
+        return _common_fraction(places, total)
     if method == "random":
         if generator is None:
             raise ValueError("method 'random' needs a generator (numpy.random.default_rng)")
-        lots = [torch.from_numpy(generator.random(len(one.hsv))) for one in decomposed]
+        lots = [torch.from_numpy(generator.random(one.state_dim)) for _, _, one in places]
         return _shared_out([lot.sort(descending=True).values for lot in lots], total)
     ranked = _descending if method == "modal" else _normalised
-    each = []
-    for i, one in enumerate(decomposed):
-        with naming_block(i):
-            each.append(ranked(one, method))
-    return _shared_out(each, total)
+    return _shared_out(_named(places, lambda one: ranked(one, method)), total)
 
 
-def _common_fraction(spectra: Sequence[torch.Tensor], total: int) -> list[int]:
+def _named(places: Sequence[Place], function: Callable[[Decomposition], Found]) -> list[Found]:
+    """The function of every system; an error names block and system."""
+    found = []
+    for i, place, one in places:
+        with naming_block(i), naming_system(place):
+            found.append(function(one))
+    return found
+
+
+def _common_fraction(places: Sequence[Place], total: int) -> list[int]:
     """Energy ranks at the smallest common tau that needs at most `total` states, by bisection."""
 
     def at(tau: float) -> list[int]:
-        found = []
-        for i, hsv in enumerate(spectra):
-            with naming_block(i):
-                found.append(energy_rank(hsv, tau))
-        return found
+        return _named(places, lambda one: energy_rank(one.hsv, tau))
 
     kept = at(0.0)
     if sum(kept) <= total:

@@ -32,10 +32,12 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
+from .blocks import layers
 from .circle import gaps
 from .gramians import gramians_of, square_root
+from .orders import Order, order_of, total
 from .parallel import side_by_side, workers
-from .truncate import layers, naming_block
+from .ranks import naming_block
 
 Method = Literal["exact", "adjoint", "modal"]
 System = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # eigenvalues, B, C in complex128
@@ -48,10 +50,12 @@ def hankel_nuclear_norm(
 ) -> torch.Tensor:
     """Sum over layers of the mean Hankel singular value of their states (or its bound).
 
+    In a stack of systems the mean is over the states of all of them, without its padding.
+
     Args:
         layers_or_model: a model with state-space layers, or the layers; each offers
             `trainable_system()`, the differentiable (eigenvalues (N,), B (N, H) with gamma,
-            C (H, N)) in complex128.
+            C (H, N)) in complex128, or the same of a stack, (S, N), (S, N, I), (S, O, N).
         method: how; see the module.
 
     Returns:
@@ -72,7 +76,11 @@ def hankel_nuclear_norm(
     if not found:
         raise ValueError("there is no layer to regularise")
     systems = [_system(i, layer) for i, layer in enumerate(found)]
-    means = [_mean_norms(method, stack, members) for stack, members in _stacks(systems)]
+    sizes = [total(order_of(layer)) for layer in found]
+    means = [
+        _norms(method, stack, members) / _sizes([sizes[i] for i in members], stack[0].device)
+        for stack, members in _stacks(systems)
+    ]
     return torch.stack([part.sum() for part in means]).sum()
 
 
@@ -95,20 +103,27 @@ def _stacked(systems: list[System]) -> System:
     return lam, B, C
 
 
-def _mean_norms(method: Method, stack: System, members: list[int]) -> torch.Tensor:
-    """(layers,) float64 of systems of one size; an unusable one is named by its block."""
+def _sizes(sizes: list[int], device: torch.device) -> torch.Tensor | int:
+    """The states of each layer; one number where all have as many."""
+    return sizes[0] if len(set(sizes)) == 1 else torch.tensor(sizes, device=device)
+
+
+def _norms(method: Method, stack: System, members: list[int]) -> torch.Tensor:
+    """(layers,) float64 of layers of one size; an unusable one is named by its block."""
     norms: dict[str, Callable[..., torch.Tensor]] = {
         "exact": nuclear_norms,
         "adjoint": AdjointNuclearNorms.apply,
         "modal": modal_bounds,
     }
+    leading = stack[0].shape[:-1]  # layers, or layers and systems
     try:
-        return norms[method](*stack) / stack[0].shape[-1]
+        found = norms[method](*(part.flatten(0, len(leading) - 1) for part in stack))
     except ValueError:
         for i, system in zip(members, zip(*stack, strict=True), strict=True):
             with naming_block(i), torch.no_grad():
                 gramians_of(*system)
         raise
+    return found.unflatten(0, leading).sum(-1) if len(leading) > 1 else found
 
 
 # --- exact: autograd through the decompositions ------------------------------------------------
@@ -255,8 +270,9 @@ def modal_bounds(eigenvalues: torch.Tensor, B: torch.Tensor, C: torch.Tensor) ->
 # --- what it costs -----------------------------------------------------------------------------
 
 
-def regularizer_flops(n: int, width: int, method: Method) -> float:
-    """FLOPs, to leading order, of one layer's value and gradient in one training step.
+def regularizer_flops(n: Order, width: int, method: Method) -> float:
+    """FLOPs, to leading order, of one layer's value and gradient in one training step; of a stack
+    those of its systems, which share the width.
 
     Counted as in `harness.training.flops.spectrum_flops`: complex arithmetic as four real, a
     Hermitian eigendecomposition 9 n^3, a singular value decomposition 22 n^3; Cholesky n^3 / 3.
@@ -264,6 +280,8 @@ def regularizer_flops(n: int, width: int, method: Method) -> float:
     Raises:
         ValueError: an unknown method.
     """
+    if isinstance(n, tuple):
+        return sum(regularizer_flops(one, width // len(n), method) for one in n)
     gramian, product = 2.0 * n * n * width, 2.0 * n**3
     if method == "exact":
         # L^H R and two roots V s V^H; backward: of the SVD, of L^H R, of two roots, of Gramians

@@ -2,126 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import nn
 
 from .arrays import Array
-from .balanced import Truncation, TruncationError, reduce, reduce_smallest
+from .blocks import decomposed_of, given_of, layers
 from .change import change
-from .gramians import gramians
-from .hankel import Decomposition, decompose
-from .modes import best, drawn, scores, select
 from .moments import Moments, check_moments, check_optimizer
-from .parallel import side_by_side, workers
-from .ranks import Method, check_energy, check_method, given_orders, naming_block, rank_by_tau
-from .singular_perturbation import residualise
+from .orders import Order, order_of
+from .pieces import all_reduced
+from .ranks import (
+    BlockDecomposition,
+    Method,
+    check_energy,
+    check_method,
+    given_orders,
+    rank_by_tau,
+)
 
 Keep = Literal["largest", "smallest", "random"]
-
-
-@runtime_checkable
-class StateSpaceLayer(Protocol):
-    """What a layer must offer to be truncated.
-
-    After `assign`, `system` must be what was assigned. A layer may also offer
-
-    - `keep_modes(modes)`, to slice its parameters where modes are selected, so that they stay what
-      they are to the bit;
-    - `add_gain(gain)`, to add Re(gain) u to its output with a parameter `gain` beside one named D;
-    - `transports`, the names of those of its parameters B_re, B_im (N, H) and C_re, C_im (H, N)
-      whose moments follow a change of basis, where B = exp(gamma_log) (B_re + i B_im), or without
-      gamma_log if it has none, and C = C_re + i C_im; and `restarts`, the names of those whose
-      moments start again.
-    """
-
-    @property
-    def state_dim(self) -> int: ...
-
-    def system(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]: ...
-
-    def assign(self, eigenvalues: torch.Tensor, B: torch.Tensor, C: torch.Tensor) -> None: ...
-
-
-def layers(model: nn.Module) -> list[Any]:
-    """The state-space layers of a model, a user's own too, in order.
-
-    Raises:
-        ValueError: the model has none.
-    """
-    found = [m for m in model.modules() if isinstance(m, StateSpaceLayer)]
-    if not found:
-        raise ValueError(f"{type(model).__name__} has no state-space layer to truncate")
-    return found
-
-
-def decompositions(model: nn.Module) -> list[Decomposition]:
-    """What the spectrum and a truncation of each layer need; layers of one size in one batch.
-
-    Raises:
-        UnusableSystem: a layer's system is not finite or not stable; names the block.
-    """
-    return list(_decomposed(dict(enumerate(layers(model)))).values())
-
-
-def _decomposed(chosen: dict[int, Any]) -> dict[int, Decomposition]:
-    """The decompositions of some layers by the index of their block."""
-    systems = {i: layer.system() for i, layer in chosen.items()}
-    alike: dict[Any, list[int]] = {}
-    for i, system in systems.items():
-        shapes = tuple(tuple(array.shape) for array in system)
-        alike.setdefault((shapes, system[0].device), []).append(i)
-    found: dict[int, Decomposition] = {}
-    for (shapes, device), members in alike.items():
-        stacks = [torch.stack(parts) for parts in zip(*(systems[i] for i in members), strict=True)]
-        try:
-            some = _decomposed_stack(stacks, workers(shapes[0][0], device))
-        except ValueError:
-            for i, system in systems.items():  # one of them: which?
-                with naming_block(i):
-                    gramians(*system)
-            raise
-        found |= dict(zip(members, some, strict=True))
-    return {i: found[i] for i in systems}
-
-
-def _decomposed_stack(stacks: list[torch.Tensor], at_once: int) -> list[Decomposition]:
-    """Systems of one size, in as many batches as are worked on at a time."""
-    parts = min(at_once, len(stacks[0]))
-    split = (stack.detach().to(torch.complex128).tensor_split(parts) for stack in stacks)
-    batches = side_by_side(lambda arrays: decompose(*arrays), list(zip(*split, strict=True)), parts)
-    return [one for batch in batches for one in batch.unstack()]
-
-
-def spectra(model: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """For each layer its Hankel singular values and mode shares, float64, (N,) each.
-
-    Raises:
-        UnusableSystem: a layer's system is not finite or not stable; names the block.
-    """
-    return [(one.hsv, one.mode_shares) for one in decompositions(model)]
 
 
 def truncate(
     model: nn.Module,
     *,
     tau: float | None = None,
-    state_dims: int | Sequence[int] | Array | None = None,
+    state_dims: int | Sequence[Any] | Array | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     moments: Moments = "transport",
-    decomposed: Sequence[Decomposition] | None = None,
+    decomposed: Sequence[BlockDecomposition] | None = None,
     method: Method = "balanced",
     keep: Keep = "largest",
     generator: np.random.Generator | None = None,
-) -> list[Truncation]:
+) -> list[Any]:
     """Truncation of every layer, in place; a block at its rank already stays untouched.
 
+    In a block that is a stack of systems, each is truncated by itself, and those at their rank
+    already keep their basis.
+
     Args:
-        tau: fraction of the method's energy to discard, per block; or
-        state_dims: the order of every block, or one per block, in any sequence or array.
+        tau: fraction of the method's energy to discard, per block, in a stack per system; or
+        state_dims: the order of every block, or one per block, in any sequence or array. To a
+            stack an order n gives each system n states, or what it has where that is fewer; or
+            it takes a sequence of orders, one per system.
         optimizer: follows the new parameters; its moments are carried as `moments` says.
         decomposed: what `decompositions` gave for the model as it is now, to save the work.
         method: `balanced` truncation; balanced `singular_perturbation`, which adds a static gain;
@@ -131,7 +58,8 @@ def truncate(
         generator: draws random modes, one draw per block that changes, in order.
 
     Returns:
-        One `Truncation` per block that changed, in order. A failure leaves the model as it was.
+        One `Truncation` per block that changed, in order, or `StackTruncation` where the block is a
+        stack. A failure leaves the model as it was.
 
     Raises:
         ValueError: not exactly one of tau and state_dims, or, naming the block, an order
@@ -150,48 +78,15 @@ def truncate(
     if optimizer is not None:
         check_moments(optimizer, moments)
         check_optimizer(optimizer, model, found)
-    moving = {i: layer for i, layer in enumerate(found) if wanted[i] != layer.state_dim}
-    systems = _decomposed(moving) if decomposed is None else _given(decomposed, found)
+    moving = {i: layer for i, layer in enumerate(found) if wanted[i] != order_of(layer)}
+    systems = decomposed_of(moving) if decomposed is None else given_of(decomposed, found)
     orders = {i: _rank(i, systems[i], wanted[i], tau, method) for i in moving}
-    orders = {i: order for i, order in orders.items() if order != found[i].state_dim}
+    orders = {i: order for i, order in orders.items() if order != order_of(found[i])}
     if how == "singular_perturbation":
         _check_gains({i: found[i] for i in orders})
-    truncations = _all_reduced(systems, orders, how, generator)
+    truncations = all_reduced(systems, orders, how, generator)
     change(model, found, dict(zip(orders, truncations, strict=True)), optimizer, moments)
     return truncations
-
-
-def _given(decomposed: Sequence[Decomposition], found: list[Any]) -> dict[int, Decomposition]:
-    """The caller's decompositions by block. Raises ValueError where they are of other systems."""
-    if len(decomposed) != len(found) or not all(map(_is_of, decomposed, found)):
-        raise ValueError("the decompositions are not those of the model as it is now")
-    return dict(enumerate(decomposed))
-
-
-def _is_of(one: Decomposition, layer: Any) -> bool:
-    now = (array.detach().to(torch.complex128) for array in layer.system())
-    given = (one.eigenvalues, one.B, one.C)
-    return all(a.device == b.device and torch.equal(a, b) for a, b in zip(given, now, strict=True))
-
-
-def _all_reduced(
-    systems: Mapping[int, Decomposition],
-    orders: Mapping[int, int],
-    how: str,
-    generator: np.random.Generator | None,
-) -> list[Truncation]:
-    """The reductions of the blocks in `orders`, in order; an error names its block."""
-    lots = {}
-    if how == "random":
-        assert generator is not None
-        lots = {i: drawn(len(systems[i].hsv), n, generator) for i, n in orders.items()}
-
-    def reduced(i: int) -> Truncation:
-        with naming_block(i):
-            return _reduced(systems[i], orders[i], how, lots.get(i))
-
-    at_once = min((workers(n, systems[i].hsv.device) for i, n in orders.items()), default=1)
-    return side_by_side(reduced, list(orders), at_once)
 
 
 def _how(method: str, keep: str, generator: np.random.Generator | None) -> str:
@@ -207,16 +102,6 @@ def _how(method: str, keep: str, generator: np.random.Generator | None) -> str:
     return how
 
 
-def _reduced(system: Decomposition, order: int, how: str, lot: torch.Tensor | None) -> Truncation:
-    if how == "balanced":
-        return reduce(system, order)
-    if how == "smallest":
-        return reduce_smallest(system, order)
-    if how == "singular_perturbation":
-        return residualise(system, order)
-    return select(system, best(scores(system, how), order) if lot is None else lot)
-
-
 def _check_gains(changing: dict[int, Any]) -> None:
     for i, layer in changing.items():
         if not hasattr(layer, "add_gain"):
@@ -227,22 +112,21 @@ def _check_gains(changing: dict[int, Any]) -> None:
 
 
 def _wanted(
-    found: list, tau: float | None, state_dims: int | Sequence[int] | Array | None
-) -> Sequence[int | None]:
+    found: list, tau: float | None, state_dims: int | Sequence[Any] | Array | None
+) -> Sequence[Order | None]:
     """The orders asked for, checked; None where only the spectrum can tell."""
     if (tau is None) == (state_dims is None):
         raise ValueError("give exactly one of tau and state_dims")
-    sizes = [layer.state_dim for layer in found]
+    now = [order_of(layer) for layer in found]
     if state_dims is None:
-        return sizes if tau == 0.0 else [None] * len(sizes)
-    return given_orders(sizes, state_dims)
+        return now if tau == 0.0 else [None] * len(now)
+    return given_orders(now, state_dims)
 
 
-def _rank(i: int, system: Decomposition, wanted: int | None, tau: float | None, method: str) -> int:
+def _rank(
+    i: int, block: BlockDecomposition, wanted: Order | None, tau: float | None, method: str
+) -> Order:
     if wanted is not None:
         return wanted
     assert tau is not None
-    return rank_by_tau(i, system, tau, method)
-
-
-__all__ = ["TruncationError", "decompositions", "layers", "spectra", "truncate"]
+    return rank_by_tau(i, block, tau, method)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.records.sizes import block_sizes
 from harness.report import presentation as show
 from harness.report import rank_figure
 from harness.report.sentences import cost_notes, result_notes, says
@@ -172,7 +173,7 @@ def _trials(trials: pd.DataFrame) -> list[dict[str, str]]:
             "status": str(trial.status),
             "test": show.value(trial.test_metric, str(trial.metric)),
             "validation": show.value(trial.val_metric, str(trial.metric)),
-            "states by block": _dims(trial.state_dims),
+            "states by block": _dims(trial.state_dims, getattr(trial, "orders", None)),
             "step": show.count(trial.selected_step),
             "train FLOPs": show.flops(trial.train_flops),
             "seconds": show.seconds(trial.seconds_total),
@@ -200,7 +201,7 @@ def _truncations(trials: pd.DataFrame, truncations: pd.DataFrame) -> list[dict[s
                 "seed": str(trial.seed),
                 "step": show.count(event.step),
                 "block": str(event.block),
-                "states": f"{event.dim_before} → {event.dim_after}",
+                "states": f"{event.dim_before} → {event.dim_after}" + _mean_order(event),
                 "energy kept": show.plain(event.energy_kept * 100, 1) + " %",
                 "validation before": show.value(event.val_before, str(trial.metric)),
                 "after": show.value(event.val_after, str(trial.metric)),
@@ -209,5 +210,20 @@ def _truncations(trials: pd.DataFrame, truncations: pd.DataFrame) -> list[dict[s
     return found
 
 
-def _dims(dims: Any) -> str:
-    return show.DASH if dims is None else ", ".join(str(int(dim)) for dim in dims)
+def _dims(dims: Any, orders: Any) -> str:
+    """The size of every block, and in brackets the mean order of its systems where it has many."""
+    if dims is None:
+        return show.DASH
+    sizes = zip(dims, block_sizes(dims, orders), strict=True)
+    return ", ".join(_size(int(n), mean) for n, mean in sizes)
+
+
+def _mean_order(event: Any) -> str:
+    orders = getattr(event, "orders_after", None)
+    if orders is None or isinstance(orders, float):
+        return ""
+    return _size(event.dim_after, sum(orders) / len(orders)).removeprefix(str(event.dim_after))
+
+
+def _size(largest: int, mean: float) -> str:
+    return str(largest) if mean == largest else f"{largest} (mean {mean:.1f})"

@@ -137,7 +137,8 @@ def _singular_values(axes: Axes, spectra: pa.Table, trials: pd.DataFrame, chosen
     at = known.step / known.trial_id.map(steps).astype(float)
     size = min(map(len, known.hankel_singular_values))
     places = sorted({1, 2, 4, *(max(1, round(size * part)) for part in (0.125, 0.25, 0.5, 1))})
-    values = np.stack([np.asarray(one)[:size] for one in known.hankel_singular_values])
+    # Those of a stack stand system by system.
+    values = np.stack([np.sort(one)[::-1][:size] for one in known.hankel_singular_values])
     for number, place in enumerate(place for place in places if place <= size):
         curve = pd.Series(values[:, place - 1]).groupby(at.to_numpy()).median()
         shade = mpl.colormaps["viridis"](0.9 * number / len(places))

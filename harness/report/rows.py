@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from harness.arms import of_kind
+from harness.records.sizes import block_sizes
 
 PLACE = ["comparison", "task", "model"]  # rows that share these stand together
 
@@ -191,11 +192,17 @@ def _equal_sizes(one: Row, other: Row) -> bool:
 
 
 def _sizes(trials: pd.DataFrame) -> list[list[float]]:
-    """States of each block, trial by trial; where they are not recorded, their mean."""
-    dims = trials.get("state_dims", pd.Series(None, trials.index, dtype=object))
+    """States of each block, trial by trial; where they are not recorded, their mean.
+
+    Of a stack the mean order, rounded: what an arm that matches it has.
+    """
+    nothing = pd.Series(None, trials.index, dtype=object)
+    dims, orders = trials.get("state_dims", nothing), trials.get("orders", nothing)
     return [
-        [float(mean)] if known is None or np.ndim(known) == 0 else [float(dim) for dim in known]
-        for known, mean in zip(dims, trials.state_dim_mean, strict=True)
+        [float(mean)]
+        if known is None or np.ndim(known) == 0
+        else [float(round(size)) for size in block_sizes(known, of_systems)]
+        for known, of_systems, mean in zip(dims, orders, trials.state_dim_mean, strict=True)
     ]
 
 

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from harness.records.sizes import block_sizes
 from harness.report.figures import FULL_LINE
 from harness.report.study_looks import INK, described, finalist_looks, nothing, shown
 from harness.report.study_window import setting
@@ -89,13 +90,24 @@ def _dims(truncations: pd.DataFrame, seeds: pd.DataFrame, last: int) -> pd.DataF
     columns = {}
     for trial in seeds.itertuples():
         events = truncations[truncations.trial_id == trial.trial_id].sort_values("step")
-        change = (events.dim_after - events.dim_before).groupby(events.step).sum()
+        after = _sizes_after(events)
+        before = after.groupby(events.block).shift().fillna(events.dim_before)
+        change = (after - before).groupby(events.step).sum()
         total = float(trial.initial_state_dim) + change.cumsum() / len(trial.state_dims)
         total.loc[0 if 0 not in total.index else -1] = float(trial.initial_state_dim)
         columns[trial.trial_id] = total.sort_index()
     wide = pd.DataFrame(columns).sort_index()
     wide = wide.reindex(wide.index.union([0, last])).ffill()
     return wide[wide.index >= 0]
+
+
+def _sizes_after(events: pd.DataFrame) -> pd.Series:
+    """What each event left of its block: N, or of a stack the mean order of its systems."""
+    if "orders_after" not in events:
+        return events.dim_after
+    sizes = zip(events.dim_after, events.orders_after, strict=True)
+    found = [block_sizes([n], None if orders is None else [orders])[0] for n, orders in sizes]
+    return pd.Series(found, events.index, dtype=float)
 
 
 def _named(trials: pd.DataFrame, label: str) -> str:

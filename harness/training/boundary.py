@@ -12,13 +12,20 @@ import numpy as np
 
 from harness.arms import Event
 from harness.models.layers.capabilities import Capability
-from harness.reduction import Decomposition, UnusableSystem, decompositions, truncate
+from harness.reduction import (
+    BlockDecomposition,
+    Order,
+    UnusableSystem,
+    decompositions,
+    given_orders,
+    truncate,
+)
 
 from .context import TrialContext
 from .evaluate import evaluate
 from .faults import Diverged
-from .flops import spectrum_flops, truncation_flops
-from .rows import record_point, record_truncations
+from .flops import all_spectra_flops, block_truncation_flops
+from .rows import record_point, record_truncations, sizes_row
 from .seeds import stream
 from .selection import consider
 from .state import Kept, RunState, install, snapshot
@@ -93,7 +100,7 @@ class AtBoundary:
         self.state.stopped = True
 
 
-def planned_event(here: AtBoundary) -> list[Decomposition] | None:
+def planned_event(here: AtBoundary) -> list[BlockDecomposition] | None:
     """An event of the arm; what the ranks were made from where they are the present sizes."""
     context, state, arm = here.context, here.state, here.context.arm
     trained = state.step
@@ -125,7 +132,7 @@ def take_best(context: TrialContext, state: RunState) -> int:
 
 def roll_back(context: TrialContext, state: RunState, value: float) -> float:
     """The kept model comes back in place of one whose validation metric is `value`; its own."""
-    kept, before = state.kept, state.model.state_dims
+    kept, before = state.kept, state.orders
     if kept is None:
         raise ValueError(f"the arm restores a model at step {state.step}, but none is kept")
     with context.clocks("truncate"):
@@ -136,15 +143,14 @@ def roll_back(context: TrialContext, state: RunState, value: float) -> float:
     if context.protocol.selects == "best":  # the best of this size is a candidate again
         state.selected, event = kept.selected, None
     val_after = record_evaluation(context, state, validate(context, state), event)
-    rows = [
-        {"block": i, "dim_before": r, "dim_after": n}
-        for i, (r, n) in enumerate(zip(before, kept.state_dims, strict=True))
-    ]
+    rows = [sizes_row(i, r, n) for i, (r, n) in enumerate(zip(before, state.orders, strict=True))]
     record_truncations(state, rows, val_before=value, val_after=val_after, seconds=0.0)
     return val_after
 
 
-def cut(here: AtBoundary, event: Event, trained: int | None = None) -> list[Decomposition] | None:
+def cut(
+    here: AtBoundary, event: Event, trained: int | None = None
+) -> list[BlockDecomposition] | None:
     """Truncate to the arm's ranks, and evaluate; where these are the present sizes, leave the model
     alone, and return what the ranks were made from.
 
@@ -153,7 +159,7 @@ def cut(here: AtBoundary, event: Event, trained: int | None = None) -> list[Deco
     context, state = here.context, here.state
     begun = context.clocks.seconds["truncate"]
     decomposed, ranks = ask_for_ranks(context, state, event)
-    changes = ranks != state.model.state_dims
+    changes = ranks != state.orders
     if not changes and not here.is_evaluated:
         return decomposed
     if not here.spectra_are_recorded:
@@ -172,13 +178,12 @@ def cut(here: AtBoundary, event: Event, trained: int | None = None) -> list[Deco
 
 def ask_for_ranks(
     context: TrialContext, state: RunState, event: Event
-) -> tuple[list[Decomposition], list[int]]:
+) -> tuple[list[BlockDecomposition], list[Order]]:
     """What the arm's ranks are made from, and the ranks; the time is the truncation's."""
     with context.clocks("truncate"):
         decomposed = decompositions_of(state)
-        ranks = context.arm.ranks(decomposed, event)
-    width = context.spec.model.width
-    state.truncation_flops += sum(spectrum_flops(len(one.hsv), width) for one in decomposed)
+        ranks = given_orders(state.orders, context.arm.ranks(decomposed, event))
+    state.truncation_flops += all_spectra_flops(decomposed)
     return decomposed, ranks
 
 
@@ -186,8 +191,8 @@ def truncation_event(
     context: TrialContext,
     state: RunState,
     event: Event,
-    ranks: list[int],
-    decomposed: list[Decomposition],
+    ranks: list[Order],
+    decomposed: list[BlockDecomposition],
     begun: float,
     val_before: float,
 ) -> float:
@@ -195,8 +200,7 @@ def truncation_event(
 
     `begun` is what its clock showed before anything was done for this event.
     """
-    model, arm, H = state.model, context.arm, context.spec.model.width
-    before = model.state_dims
+    model, arm, before = state.model, context.arm, state.orders
     with context.clocks("truncate"):
         done = truncate(
             model,
@@ -211,14 +215,14 @@ def truncation_event(
     val_after = record_evaluation(context, state, validate(context, state), event=val_before)
     changed = iter(done)
     rows: list[dict[str, Any]] = []
-    for i, (n, asked, r) in enumerate(zip(before, ranks, model.state_dims, strict=True)):
+    for i, (n, asked, r) in enumerate(zip(before, ranks, state.orders, strict=True)):
         one = next(changed) if asked != n else None
-        state.truncation_flops += truncation_flops(n, r, H) if one else 0.0
+        state.truncation_flops += block_truncation_flops(decomposed[i], one) if one else 0.0
         kept = {
             "energy_kept": one.energy_kept if one else 1.0,
             "error_bound": one.error_bound if one else 0.0,
         }
-        rows.append({"block": i, "dim_before": n, "dim_after": r, **kept})
+        rows.append({**sizes_row(i, n, r), **kept})
     record_truncations(
         state, rows, tau=arm.recorded_tau, val_before=val_before, val_after=val_after,
         seconds=seconds,
@@ -268,7 +272,7 @@ def record_evaluation(
 
 
 def record_spectra(
-    context: TrialContext, state: RunState, decomposed: list[Decomposition] | None = None
+    context: TrialContext, state: RunState, decomposed: list[BlockDecomposition] | None = None
 ) -> None:
     """Hankel singular values and mode shares of every block, on their own clock; none of layers
     that give no system.
@@ -284,13 +288,14 @@ def record_spectra(
                 "block": i,
                 "hankel_singular_values": one.hsv.tolist(),
                 "mode_shares": one.mode_shares.tolist(),
+                **({"orders": list(one.order)} if isinstance(one.order, tuple) else {}),
             }
             for i, one in enumerate(decomposed or decompositions_of(state))
         ]
     state.spectra.extend(rows)
 
 
-def decompositions_of(state: RunState) -> list[Decomposition]:
+def decompositions_of(state: RunState) -> list[BlockDecomposition]:
     """What the spectra, and a truncation, of the present model need.
 
     Raises:

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from harness.models.specs import BackboneSpec
+from harness.reduction.orders import Order
 from harness.tasks.base import TaskInfo
+
+if TYPE_CHECKING:
+    from harness.reduction import BlockDecomposition, BlockTruncation
 
 TRAIN_OVER_FORWARD = 3  # forward, and twice that for the backward pass
 
 
 def forward_flops(
-    model: BackboneSpec, info: TaskInfo, state_dims: Sequence[int], gains: int = 0
+    model: BackboneSpec, info: TaskInfo, state_dims: Sequence[Order], gains: int = 0
 ) -> float:
     """FLOPs of the forward pass of one example (both documents of a pair).
+
+    `state_dims` has a number for every block, or the orders of its systems: each of the S systems
+    of a stack costs 1/S of what the layer would, were they all of its order.
 
     Per token and block those of the layer, and 4 H^2 (GLU; 2 H^2 for a linear mixer), plus encoder
     and head, and 2 H^2 for each of `gains` static gains. An embedding costs nothing.
     """
     H = model.width
     mixer = (4 if model.mixer == "glu" else 2) * H * H
-    token = sum(model.layer_flops(n) + mixer for n in state_dims)
+    token = sum(_layer_flops(model, n) + mixer for n in state_dims)
     token += 2 * H * H * gains
     token += 2 * H * info.inputs if info.inputs is not None else 0
     tokens = info.length * (2 if info.paired else 1)
@@ -33,8 +41,14 @@ def forward_flops(
     return float(token * tokens + head)
 
 
+def _layer_flops(model: BackboneSpec, order: Order) -> float:
+    if isinstance(order, tuple):
+        return sum(map(model.layer_flops, order)) / len(order)
+    return model.layer_flops(order)
+
+
 def step_flops(
-    model: BackboneSpec, info: TaskInfo, state_dims: Sequence[int], batch: int, gains: int = 0
+    model: BackboneSpec, info: TaskInfo, state_dims: Sequence[Order], batch: int, gains: int = 0
 ) -> float:
     """FLOPs of one training step on `batch` examples."""
     return TRAIN_OVER_FORWARD * batch * forward_flops(model, info, state_dims, gains)
@@ -55,3 +69,16 @@ def truncation_flops(n: int, r: int, width: int) -> float:
     The nonsymmetric eigendecomposition counts 25 r^3 (the same, chapter 7.5).
     """
     return 4.0 * (4 * n * n * r + 25 * r**3 + 4 * n * r * width)
+
+
+def all_spectra_flops(decomposed: Sequence[BlockDecomposition]) -> float:
+    """`spectrum_flops` of every system of these blocks, each at its own order."""
+    systems = (one for block in decomposed for one in block.systems)
+    return sum(spectrum_flops(one.state_dim, one.B.shape[-1]) for one in systems)
+
+
+def block_truncation_flops(before: BlockDecomposition, done: BlockTruncation) -> float:
+    """`truncation_flops` of those systems of a block whose order changed."""
+    together = zip(before.systems, done.systems, strict=True)
+    sizes = ((one.state_dim, new.order, one.B.shape[-1]) for one, new in together)
+    return sum((truncation_flops(n, r, width) for n, r, width in sizes if r != n), 0.0)

@@ -79,7 +79,7 @@ def account(context: TrialContext, state: RunState, losses: list[torch.Tensor]) 
     state.loss_sum += total
     state.loss_count += len(losses)
     batch_size = context.spec.training.batch_size
-    dims, gains = state.model.state_dims, len(gain_blocks(state.model))
+    dims, gains = state.orders, len(gain_blocks(state.model))
     state.train_flops += len(losses) * context.objective.step_flops(dims, batch_size, gains)
     return total
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from harness.arms import StepWork
-from harness.reduction import UnusableSystem
+from harness.reduction import Order, UnusableSystem
 from harness.suite.specs import TrialSpec
 from harness.tasks.base import TaskInfo
 
@@ -56,7 +56,7 @@ class Objective:
             added.backward()  # adds to the gradients of the loss
         return loss
 
-    def step_flops(self, state_dims: Sequence[int], batch: int, gains: int = 0) -> int:
+    def step_flops(self, state_dims: Sequence[Order], batch: int, gains: int = 0) -> int:
         """FLOPs of a training step at these sizes, with so many static gains."""
         forward = partial(forward_flops, self.model, self.info)
         work = StepWork(self.model, state_dims, batch, forward)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.records import schemas
+from harness.reduction.orders import Order, largest, mean, total
 
 from . import machine
 from .facts import TrialFacts, scan_choices
@@ -19,7 +20,7 @@ def record_of(
     compared."""
     task, spec, seconds = facts.task, facts.spec, dict(spending.clocks.seconds)
     initial = spec.built.state_dims
-    dims = state.model.state_dims if state.selected is None else state.selected.state_dims
+    orders = state.orders if state.selected is None else state.selected.orders
     selected = state.selected if status == "completed" else None
     own_flops = state.train_flops + state.truncation_flops
     # Spectra for the record and evaluations cost every arm alike and are no part of a way.
@@ -39,9 +40,10 @@ def record_of(
         "val_metric": selected.value if selected else None,
         "test_metric": None,
         "selected_step": selected.step if selected else None,
-        "state_dims": list(dims),
-        "state_dim_mean": sum(dims) / len(dims),
-        "state_dim_total": sum(dims),
+        "state_dims": [largest(order) for order in orders],
+        "state_dim_mean": sum(map(mean, orders)) / len(orders),
+        "state_dim_total": sum(map(total, orders)),
+        **_of_stacks(orders),
         "initial_state_dim": sum(initial) / len(initial),
         "parameters": sum(p.numel() for p in state.model.parameters()),
         "train_flops": float(state.train_flops),
@@ -75,6 +77,13 @@ def recorded(plugins: list[dict[str, Any]] | None) -> dict[str, str]:
     """The column of plug-ins, as the manifest has them; none where it has none, as in records from
     before there were any."""
     return {"plugins": schemas.canonical(plugins)} if plugins else {}
+
+
+def _of_stacks(orders: list[Order]) -> dict[str, Any]:
+    """The orders of every system, where a block has several; a block of one is a list of one."""
+    if not any(isinstance(order, tuple) for order in orders):
+        return {}
+    return {"orders": [list(o) if isinstance(o, tuple) else [o] for o in orders]}
 
 
 def protocol_seconds(facts: TrialFacts, spending: Spending, state: RunState) -> float:

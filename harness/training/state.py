@@ -10,9 +10,11 @@ import torch
 from harness.models import Backbone
 from harness.models.description import expect
 from harness.reduction.moments import join
+from harness.reduction.orders import Order, order_of
 
 # What `unpack` raises for a checkpoint that is no state of this run.
 MISFITS = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError)
+ORDERS = "blocks.{}.ssm.orders"  # the buffer of a stack (see `harness.models.layers`)
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -24,6 +26,15 @@ class Selected:
     value: float
     weights: dict[str, torch.Tensor]
     state_dims: list[int]
+
+    @property
+    def orders(self) -> list[Order]:
+        """The order of every block, of a stack those of its systems."""
+        found: list[Order] = []
+        for i, n in enumerate(self.state_dims):
+            stack = self.weights.get(ORDERS.format(i))
+            found.append(n if stack is None else tuple(stack.tolist()))
+        return found
 
 
 @dataclass
@@ -66,6 +77,11 @@ class RunState:
             "truncations": self.truncations,
             "spectra": self.spectra,
         }
+
+    @property
+    def orders(self) -> list[Order]:
+        """The order of every block of the model, of a stack those of its systems."""
+        return [order_of(layer) for layer in self.model.layers]
 
 
 _PLAIN = (

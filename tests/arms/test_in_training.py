@@ -1,7 +1,5 @@
 """When and to which ranks an in-training arm truncates."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -9,14 +7,15 @@ from pydantic import ValidationError
 
 from harness.arms import Event, InTrainingSpec
 from harness.suite import TrainingSpec, TrialSpec
+from tests.reduction.systems import with_hsv
 
 
 def arm(**fields):
     return InTrainingSpec(kind="in_training", **fields)
 
 
-def ranks(arm, spectra, turn=None):
-    return arm.ranks([SimpleNamespace(hsv=hsv) for hsv in spectra], turn or Event())
+def ranks(arm, spectra, event=None):
+    return arm.ranks([with_hsv(*hsv) for hsv in spectra], event or Event())
 
 
 @pytest.mark.parametrize(

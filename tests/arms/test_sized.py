@@ -1,10 +1,7 @@
 """The arms that are given a size: post_hoc and small; and full, which has its model's."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
-import torch
 from pydantic import ValidationError
 
 from harness.arms import (
@@ -17,6 +14,7 @@ from harness.arms import (
     SmallSpec,
 )
 from harness.suite import TrialSpec
+from tests.reduction.systems import with_hsv
 
 SPECTRA = [np.array([4.0, 3.0, 2.0, 1.0]), np.array([97.0, 1.0, 1.0, 0.5, 0.5])]
 MATCH = {"match": "seed", "to": {"kind": "in_training", "tau": 0.2}}
@@ -27,7 +25,7 @@ def post_hoc(**fields):
 
 
 def ranks_of(arm, spectra=SPECTRA):
-    return arm.ranks([SimpleNamespace(hsv=torch.as_tensor(hsv)) for hsv in spectra], Event())
+    return arm.ranks([with_hsv(*hsv) for hsv in spectra], Event())
 
 
 def trial(arm, **fields):

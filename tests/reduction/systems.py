@@ -1,6 +1,9 @@
 """Diagonal systems for the tests, the hard ones among them."""
 
 import numpy as np
+import torch
+
+from harness.reduction import Decomposition
 
 
 def random_system(n, h, seed=0, r_min=0.5, r_max=0.99):
@@ -11,6 +14,13 @@ def random_system(n, h, seed=0, r_min=0.5, r_max=0.99):
     B = rng.normal(size=(n, h)) + 1j * rng.normal(size=(n, h))
     C = rng.normal(size=(h, n)) + 1j * rng.normal(size=(h, n))
     return lam, B * np.sqrt(1 - radius**2)[:, None], C
+
+
+def with_hsv(*hsv):
+    """A decomposition of which only the spectrum is looked at."""
+    n = len(hsv)
+    empty = torch.zeros(n, n, dtype=torch.complex128)
+    return Decomposition(*[empty] * 6, torch.tensor(hsv, dtype=torch.float64), empty)
 
 
 def _with(lam=None, B=None, C=None, n=12, h=3):

@@ -19,7 +19,7 @@ from .networks import (
     with_lru,
 )
 
-CARRIED = ("B_re", "B_im", "C_re", "C_im")
+PAIRS = {"B": ("B_re", "B_im"), "C": ("C_re", "C_im")}
 
 
 def test_moments_of_which_a_layer_says_nothing_are_not_dropped():
@@ -77,7 +77,7 @@ def test_a_parameter_that_came_with_a_subclass_is_not_passed_over(method):
 class Plain(nn.Module):
     """B and C in parts, without a normalisation, changed in place."""
 
-    transports = CARRIED
+    transports = PAIRS
     restarts = ("lam_re", "lam_im")
 
     def __init__(self, n=6, width=3):
@@ -141,11 +141,15 @@ def test_a_refusal_takes_back_what_was_changed_in_place():
 @pytest.mark.parametrize(
     ("says", "message"),
     [
-        ({"transports": ("lam_re",)}, "Plain.transports names lam_re: only B_re, B_im, C_re, C_im"),
-        ({"transports": CARRIED[:3]}, "does not say what becomes of the moments of C_im"),
+        ({"transports": ("B_re",)}, "Plain.transports must map 'B' and 'C' to the names"),
+        ({"transports": {"lam": PAIRS["B"]}}, "Plain.transports must map 'B' and 'C' to the names"),
         (
-            {"transports": CARRIED[:3], "restarts": ("lam_re", "lam_im", "C_im")},
-            "C_re has moments and its other half has none",
+            {"transports": {"B": PAIRS["B"]}},
+            "Plain does not say what becomes of the moments of C_im, C_re",
+        ),
+        (
+            {"transports": {"B": PAIRS["C"], "C": PAIRS["B"]}},
+            r"C_re must be \(N, H\) for B and \(H, N\) for C, not \(3, 6\)",
         ),
     ],
 )

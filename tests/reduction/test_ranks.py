@@ -7,18 +7,11 @@ import pytest
 import torch
 
 from harness.reduction import decompositions, energy_rank, ranks, spectra, truncate
-from harness.reduction.hankel import Decomposition, decompose
+from harness.reduction.hankel import decompose
 from harness.reduction.modes import scores
 
 from .networks import dims, nested
-from .systems import random_system
-
-
-def with_hsv(*hsv):
-    """A decomposition of which only the spectrum is looked at."""
-    n = len(hsv)
-    empty = torch.zeros(n, n, dtype=torch.complex128)
-    return Decomposition(*[empty] * 6, torch.tensor(hsv, dtype=torch.float64), empty)
+from .systems import random_system, with_hsv
 
 
 def with_gains(magnitudes, gains):

@@ -23,7 +23,7 @@ from .networks import OwnLayer, assert_untouched, dims, nested, optimizer_of, sn
 EPS32 = torch.finfo(torch.float32).eps
 
 # By its name, since the package gives the function of the same name.
-MODULE = importlib.import_module("harness.reduction.truncate")
+MODULE = importlib.import_module("harness.reduction.pieces")
 
 
 def transfer(system, angles):

@@ -232,6 +232,19 @@ def test_the_state_dimension_is_the_mean_over_blocks_truncated_or_not(finished):
     assert below.lines[1].get_ydata()[-1] == pytest.approx((64 + last) / 2)
 
 
+def test_the_state_dimension_of_a_stack_is_the_mean_order_of_its_systems(finished):
+    """Padded to its largest order, a block of 8, 2 and 2 states has 4 on average."""
+    _, trials, curves, truncations = finished
+    orders = [[int(n), 2, 2] for n in truncations.dim_after]
+    ragged = truncations.assign(orders_after=orders)
+    below = over_time(trials, curves, ragged, ["c2"]).axes[2]
+    last = truncations[truncations.trial_id == "c2/0"].sort_values("step").dim_after.iloc[-1]
+    assert (below.lines[1].get_ydata()[0], below.lines[1].get_ydata()[-1]) == (
+        64,
+        pytest.approx((last + 4) / 3),
+    )
+
+
 def test_of_two_values_at_a_step_the_later_counts(finished):
     _, trials, curves, truncations = finished
     ends = curves[curves.step == 1500]

@@ -14,7 +14,7 @@ from harness.records.store import Store
 from harness.suite import TrialSpec
 from harness.suite import load as load_suite
 from harness.training.latency import step_latency
-from harness.training.trial import Interrupted, Execution, run_trial
+from harness.training.trial import Execution, Interrupted, run_trial
 
 from .trials import record_of, table_of, trial_spec, weights_of
 
@@ -87,7 +87,9 @@ def test_stopped_at_every_boundary_it_ends_bit_identical(whole, store):
     while True:
         boundaries = iter((False, True))
         try:
-            run_trial(FULL, store, Execution(stop=lambda b=boundaries: next(b), checkpoint_seconds=0))
+            run_trial(
+                FULL, store, Execution(stop=lambda b=boundaries: next(b), checkpoint_seconds=0)
+            )
         except Interrupted:
             stops += 1
         except StopIteration:

@@ -5,9 +5,9 @@ Without torch, since a plan compares the two before any model exists.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
     import torch
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 class GivesSystem(Protocol):
     """It holds a diagonal linear system and takes another one in its place.
 
-    Or a stack of S systems side by side, with an attribute `orders`, (S,) integers, the states that
-    each of them keeps: eigenvalues (S, N), B (S, N, I), C (S, O, N), padded to the largest order N,
-    the layer's `state_dim`. I and O are the inputs and outputs of each, 1 where a system belongs to
-    one channel. `StateSpaceLayer` of `harness.reduction` says all that a truncation asks.
+    Or a stack of S systems side by side, with a buffer `orders`, (S,) int64, the states that each
+    of them keeps: eigenvalues (S, N), B (S, N, I), C (S, O, N), padded to the largest order N, the
+    layer's `state_dim`. I and O are the inputs and outputs of each, 1 where a system belongs to one
+    channel. Being a buffer, the orders go where the weights go. `StateSpaceLayer` of
+    `harness.reduction` says all that a truncation asks.
     """
 
     def system(self) -> System:
@@ -60,8 +61,8 @@ class CarriesMoments(Protocol):
     """It says what becomes of an optimizer's moments where states change their basis: of which
     parameters they follow, and of which they start again (see `GivesSystem`)."""
 
-    transports: ClassVar[Any]
-    restarts: ClassVar[Any]
+    transports: ClassVar[Mapping[str, tuple[str, str]]]
+    restarts: ClassVar[tuple[str, ...]]
 
 
 class TakesGain(Protocol):

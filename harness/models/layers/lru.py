@@ -43,7 +43,7 @@ class LRU(Layer):
 
     # The published grouping: C and D train at the plain rate, with weight decay.
     ssm_parameters: ClassVar = ("nu_log", "theta_log", "B_re", "B_im", "gamma_log")
-    transports: ClassVar = ("B_re", "B_im", "C_re", "C_im")
+    transports: ClassVar = {"B": ("B_re", "B_im"), "C": ("C_re", "C_im")}
     restarts: ClassVar = ("nu_log", "theta_log", "gamma_log")
 
     gain: nn.Parameter | None
@@ -156,6 +156,11 @@ class LRU(Layer):
         B = gamma[:, None] * torch.complex(self.B_re.double(), self.B_im.double())
         C = torch.complex(self.C_re.double(), self.C_im.double())
         return torch.polar(torch.exp(-nu), theta), B, C
+
+    @torch.no_grad()
+    def input_scale(self) -> torch.Tensor:
+        """gamma (N,), by which B_re and B_im are multiplied in `system`, float64."""
+        return torch.exp(self.gamma_log.double())
 
     @torch.no_grad()
     def assign(self, eigenvalues: torch.Tensor, B: torch.Tensor, C: torch.Tensor) -> None:

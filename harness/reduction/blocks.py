@@ -1,0 +1,160 @@
+"""A model's blocks as reduction sees them: layers that give a system, or a stack of systems."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import nn
+
+from .gramians import gramians
+from .hankel import Decomposition, decompose
+from .orders import Order, order_of
+from .parallel import side_by_side, workers
+from .ranks import BlockDecomposition, naming_block
+from .stacks import StackDecomposition, System, unpadded
+
+
+@runtime_checkable
+class StateSpaceLayer(Protocol):
+    """What a layer must offer to be truncated.
+
+    After `assign`, `system` must be what was assigned. A layer may also offer
+
+    - `orders`, (S,) integers: the layer is then a stack of S systems side by side, each of inputs
+      and outputs of its own, and `system()` gives (eigenvalues (S, N), B (S, N, I), C (S, O, N)),
+      N = `state_dim` = the largest order. Of system s the first `orders[s]` states are there; the
+      rest is padding, which adds nothing to the output and stays so in training. `assign` and
+      `keep_modes` then take the new orders, (S,) int64 on the CPU, as their last argument;
+    - `keep_modes(modes)`, to slice its parameters where modes are selected, so that they stay what
+      they are to the bit; a stack takes (S, r) indices, padded with 0;
+    - `add_gain(gain)`, to add Re(gain) u to its output with a parameter `gain` beside one named D;
+    - `transports`, {"B": (real part, imaginary part), "C": the same}: the names of the parameters
+      whose moments follow a change of basis, (N, H) and (H, N), in a stack (S, N, I) and (S, O, N),
+      or (S, N) where I or O is 1; and `restarts`, the names of those whose moments start again;
+    - `input_scale()`, (N,) or (S, N) real or complex: what the rows of these parameters are
+      multiplied by to give the B of `system()`; 1 where a layer does not say;
+    - `state_axis(name)`, the axis along which a parameter counts states; a stack must say it where
+      moments are sliced.
+    """
+
+    @property
+    def state_dim(self) -> int: ...
+
+    def system(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]: ...
+
+    def assign(self, *system: torch.Tensor) -> None: ...
+
+
+def layers(model: nn.Module) -> list[Any]:
+    """The state-space layers of a model, a user's own too, in order.
+
+    Raises:
+        ValueError: the model has none.
+    """
+    found = [m for m in model.modules() if isinstance(m, StateSpaceLayer)]
+    if not found:
+        raise ValueError(f"{type(model).__name__} has no state-space layer to truncate")
+    return found
+
+
+def decompositions(model: nn.Module) -> list[BlockDecomposition]:
+    """What the spectrum and a truncation of each layer need; systems of one size in one batch.
+
+    Raises:
+        ValueError: a layer that gives a stack of systems without their `orders`, or the reverse.
+        UnusableSystem: a layer's system is not finite or not stable; names the block.
+    """
+    return list(decomposed_of(dict(enumerate(layers(model)))).values())
+
+
+def decomposed_of(chosen: dict[int, Any]) -> dict[int, BlockDecomposition]:
+    """The decompositions of some layers by the index of their block."""
+    given = {i: layer.system() for i, layer in chosen.items()}
+    orders = {i: order_of(layer) for i, layer in chosen.items()}
+    for i, system in given.items():
+        _check_stack(i, system, orders[i])
+    single = {i: one for i, one in given.items() if not isinstance(orders[i], tuple)}
+    found: dict[int, BlockDecomposition] = {**_all_decomposed(single)}
+    for i, order in orders.items():
+        if isinstance(order, tuple):
+            systems = dict(enumerate(unpadded(given[i], order)))
+            with naming_block(i):
+                found[i] = StackDecomposition(tuple(_all_decomposed(systems, "system").values()))
+    return {i: found[i] for i in chosen}
+
+
+def _check_stack(i: int, system: System, order: Order) -> None:
+    """Raise `ValueError` unless a stack has orders that fit it, and a single system has none."""
+    shape = tuple(system[0].shape)
+    if (len(shape) == 2) != isinstance(order, tuple):
+        says = "`orders`" if isinstance(order, tuple) else "no `orders`"
+        raise ValueError(f"block {i}: system() has eigenvalues of shape {shape}, and {says}")
+    if isinstance(order, tuple):
+        size, n = shape
+        if len(order) != size or min(order, default=0) < 1 or max(order) != n:
+            raise ValueError(
+                f"block {i}: `orders` must be {size} numbers from 1 to {n}, the largest {n}"
+            )
+
+
+def _all_decomposed(systems: dict[int, System], what: str = "block") -> dict[int, Decomposition]:
+    """Decompositions of systems by their keys, those of one size in one batch."""
+    alike: dict[Any, list[int]] = {}
+    for i, system in systems.items():
+        shapes = tuple(tuple(array.shape) for array in system)
+        alike.setdefault((shapes, system[0].device), []).append(i)
+    found: dict[int, Decomposition] = {}
+    for (shapes, device), members in alike.items():
+        stacks = [torch.stack(parts) for parts in zip(*(systems[i] for i in members), strict=True)]
+        try:
+            some = _decomposed_stack(stacks, workers(shapes[0][0], device))
+        except ValueError:
+            for i, system in systems.items():  # one of them: which?
+                with naming_block(i, what):
+                    gramians(*system)
+            raise
+        found |= dict(zip(members, some, strict=True))
+    return {i: found[i] for i in systems}
+
+
+def _decomposed_stack(stacks: list[torch.Tensor], at_once: int) -> list[Decomposition]:
+    """Systems of one size, in as many batches as are worked on at a time."""
+    parts = min(at_once, len(stacks[0]))
+    split = (stack.detach().to(torch.complex128).tensor_split(parts) for stack in stacks)
+    batches = side_by_side(lambda arrays: decompose(*arrays), list(zip(*split, strict=True)), parts)
+    return [one for batch in batches for one in batch.unstack()]
+
+
+def spectra(model: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """For each layer its Hankel singular values and mode shares, float64, (N,) each; of a stack
+    those of its systems one after the other.
+
+    Raises:
+        UnusableSystem: a layer's system is not finite or not stable; names the block.
+    """
+    return [(one.hsv, one.mode_shares) for one in decompositions(model)]
+
+
+def given_of(
+    decomposed: Sequence[BlockDecomposition], found: list[Any]
+) -> dict[int, BlockDecomposition]:
+    """The caller's decompositions by block. Raises ValueError where they are of other systems."""
+    if len(decomposed) != len(found) or not all(map(_is_of, decomposed, found)):
+        raise ValueError("the decompositions are not those of the model as it is now")
+    return dict(enumerate(decomposed))
+
+
+def _is_of(given: BlockDecomposition, layer: Any) -> bool:
+    if given.order != order_of(layer):
+        return False
+    system = layer.system()
+    now = unpadded(system, given.order) if isinstance(given.order, tuple) else [system]
+    return all(map(_is_system, given.systems, now))
+
+
+def _is_system(one: Decomposition, system: System) -> bool:
+    now = (array.detach().to(torch.complex128) for array in system)
+    given = (one.eigenvalues, one.B, one.C)
+    return all(a.device == b.device and torch.equal(a, b) for a, b in zip(given, now, strict=True))

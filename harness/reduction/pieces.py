@@ -1,0 +1,95 @@
+"""The reductions of some blocks, system by system."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from .balanced import Truncation, check_not_zero, reduce, reduce_smallest
+from .hankel import Decomposition
+from .modes import best, drawn, scores, select
+from .orders import Order
+from .parallel import side_by_side, workers
+from .ranks import BlockDecomposition, naming_block, naming_system
+from .singular_perturbation import residualise
+from .stacks import StackTruncation, leading
+
+BlockTruncation = Truncation | StackTruncation
+
+
+def all_reduced(
+    blocks: Mapping[int, BlockDecomposition],
+    orders: Mapping[int, Order],
+    how: str,
+    generator: np.random.Generator | None,
+) -> list[BlockTruncation]:
+    """The reductions of the blocks in `orders`, in order; an error names its block and system."""
+    pieces = [piece for i, order in orders.items() for piece in _pieces(i, blocks[i], order)]
+    if how == "random":
+        assert generator is not None
+        pieces = [replace(one, lot=one.drawn(generator)) for one in pieces]
+    at_once = min((workers(one.order, one.system.hsv.device) for one in pieces), default=1)
+    rest = iter(side_by_side(lambda one: one.reduced(how), pieces, at_once))
+    found: list[BlockTruncation] = []
+    for order in orders.values():
+        if isinstance(order, tuple):
+            found.append(StackTruncation(tuple(next(rest) for _ in order)))
+        else:
+            found.append(next(rest))
+    return found
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One system of a block, and the order that it goes to; `place` is its place in a stack."""
+
+    block: int
+    place: int | None
+    system: Decomposition
+    order: int
+    lot: torch.Tensor | None = None  # the modes that chance keeps
+
+    @property
+    def stays(self) -> bool:
+        """Whether it is a system of a stack that keeps its order, and with it its basis."""
+        return self.place is not None and self.order == self.system.state_dim
+
+    def drawn(self, generator: np.random.Generator) -> torch.Tensor | None:
+        """Modes by lot, one draw of the generator; None, and no draw, where the system stays."""
+        return None if self.stays else drawn(self.system.state_dim, self.order, generator)
+
+    def reduced(self, how: str) -> Truncation:
+        """The system at its order."""
+        with naming_block(self.block), naming_system(self.place):
+            if self.stays:
+                return leading(self.system, self.order)
+            if self.place is not None and not bool(self.system.hsv.any()):
+                return leading(self.system, 1)  # no state connects its input and its output
+            return _reduced(self.system, self.order, how, self.lot)
+
+
+def _pieces(i: int, block: BlockDecomposition, order: Order) -> list[Piece]:
+    """A block's systems with their orders.
+
+    Raises:
+        ValueError: a stack without any energy.
+    """
+    if not isinstance(order, tuple):
+        return [Piece(i, None, block.systems[0], order)]
+    with naming_block(i):
+        check_not_zero(block.hsv.max()[None])
+    together = zip(block.systems, order, strict=True)
+    return [Piece(i, place, one, n) for place, (one, n) in enumerate(together)]
+
+
+def _reduced(system: Decomposition, order: int, how: str, lot: torch.Tensor | None) -> Truncation:
+    if how == "balanced":
+        return reduce(system, order)
+    if how == "smallest":
+        return reduce_smallest(system, order)
+    if how == "singular_perturbation":
+        return residualise(system, order)
+    return select(system, best(scores(system, how), order) if lot is None else lot)
