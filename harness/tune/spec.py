@@ -68,7 +68,6 @@ class Study(Spec):
 
     name: str
     description: str = ""
-    plugins: Plugins = ()
     base: TrialSpec
     space: Space
     seeds: Seeds
@@ -85,6 +84,7 @@ class Study(Spec):
     first_seeds: Natural = 1
     finalists: Natural = 3
     budget: Budget
+    plugins: Plugins = ()
 
     @model_validator(mode="before")
     @classmethod
