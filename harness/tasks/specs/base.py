@@ -40,13 +40,9 @@ class TaskSpecBase(Spec):
     archive_uses: ClassVar[Mapping[str, str]] = MappingProxyType({})
     split_by_run: ClassVar[frozenset[str]] = frozenset()
 
-<<<<<<< HEAD
-    if TYPE_CHECKING:
-        name: Any  # each spec's own, a Literal; a plug-in's too
-=======
     if TYPE_CHECKING:  # each spec's own, a `Literal` by which unions tell them apart
-        name: str
->>>>>>> arms
+        name: Any
+
     split_seed: Seed = 0
 
     @classmethod
