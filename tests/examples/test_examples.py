@@ -81,6 +81,7 @@ def test_a_run_of_it(tmp_path, monkeypatch, capfd, name):
     """As the README has it: on Ray, whose workers start elsewhere."""
     monkeypatch.chdir(tmp_path)
     assert execute(["run", str(HERE / f"{name}.py"), "--store", "store"]) == 0
+    capfd.readouterr()
     assert execute(["table", name, "--store", "store", "--format", "json"]) == 0
-    rows = json.loads(capfd.readouterr().out.splitlines()[-1])
+    rows = json.loads(capfd.readouterr().out)
     assert {row["seeds"] for row in rows} == {2}
