@@ -47,6 +47,7 @@ _HOMES = {
     "load_model": "harness.api.stores",
     "truncate": "harness.reduction",
 }
+_HOMES |= dict.fromkeys(("arm", "layer", "rank_rule", "task"), "harness.plugins")
 _SPECS = (
     "Suite", "Comparison", "TrialSpec", "TaskSpec", "ModelSpec", "TrainingSpec",
     "LRUSpec",
