@@ -22,12 +22,14 @@ from .shapes import Shape
 
 @dataclass(frozen=True)
 class Case:
-    """One training step: a shape at one size, by one backend, and what that is to remember."""
+    """One training step: a shape at one size, by one backend, what that is to remember, and
+    whether forward and backward are launched as a CUDA graph."""
 
     shape: Shape
     state_dim: int
     backend: str
     remember: str = "auto"
+    graph: bool = False
 
 
 def peaks(cases: Sequence[Case], device: str, threads: int) -> list[int | None]:
@@ -103,7 +105,7 @@ def peak(case: dict[str, Any], name: str, threads: int) -> int:
     return_freed_memory()
     prepare(device, threads)  # starts the peak again
     before = 0 if device.type == "cuda" else resident_bytes()
-    step = TrainingStep(spec, shape.info, shape.batch, device)
+    step = TrainingStep(spec, shape.info, shape.batch, device, case["graph"])
     step.warm()  # so that the one long step finds gradients and moments, as all but the first do
     step()
     return max(0, peak_memory_bytes(device) - before)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -112,7 +112,14 @@ def split_cases(
         if why
     ]
     fit = [name for name, why in refused.items() if not why]
-    return [Case(shape, n, name) for n in shape.state_dims for name in fit], left_out
+    ways = (False, True) if device.type == "cuda" else (False,)
+    cases = [
+        Case(shape, n, name, graph=graph)
+        for n in shape.state_dims
+        for name in fit
+        for graph in ways
+    ]
+    return cases, left_out
 
 
 def refusal(shape: Shape, backend: str, wanted: Wishes, device: torch.device) -> str | None:
@@ -137,7 +144,7 @@ def time_cases(
     gemm, copy = Gemm(device), Copy(device)
     steps = {
         key(case): TrainingStep(
-            shape.model(case.state_dim, case.backend), shape.info, shape.batch, device
+            shape.model(case.state_dim, case.backend), shape.info, shape.batch, device, case.graph
         )
         for case in cases
     }
@@ -150,7 +157,7 @@ def time_cases(
 
 def key(case: Case) -> str:
     """A case's name among the rounds of its shape."""
-    return f"{case.backend} {case.state_dim}"
+    return f"{case.backend} {case.state_dim}{' graph' if case.graph else ''}"
 
 
 def summarise(
@@ -195,19 +202,20 @@ def row_of(
     row: dict[str, Any] = {
         "state_dim": n,
         "backend": case.backend,
+        "graph": case.graph,
         "seconds": {**as_json(timed.spread(name)), "rounds": timed.seconds[name]},
         "first_call_seconds": timed.first[name],
         "flops": flops,
         "flops_per_second": as_json(timed.rate(name, flops)),
         "share_of_gemm": as_json(timed.share(name, flops, "gemm", ceilings["gemm"])),
         "ideal_speedup": shape.flops(full) / flops,
-        "measured_speedup": as_json(timed.ratio(key(Case(shape, full, case.backend)), name)),
+        "measured_speedup": as_json(timed.ratio(key(replace(case, state_dim=full)), name)),
         "faster_than_associative": None,
     }
-    baseline = Case(shape, n, BASELINE)
+    baseline = replace(case, backend=BASELINE)
     if baseline in cases:
         row["faster_than_associative"] = as_json(timed.ratio(key(baseline), name))
-    if case.backend == BASELINE:
+    if case == baseline and not case.graph:
         moved = shape.associative_bytes(n)
         row["bytes"] = moved
         row["bytes_per_second"] = as_json(timed.rate(name, moved))

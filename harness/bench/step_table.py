@@ -54,7 +54,7 @@ def cells(row: dict[str, Any]) -> list[str]:
     faster, peak = row["faster_than_associative"], row["peak_bytes"]
     return [
         str(row["state_dim"]),
-        row["backend"] + mark,
+        row["backend"] + mark + (" graph" if row.get("graph") else ""),
         middle(row["seconds"], 1e3),
         span(row["seconds"], 1e3),
         middle(faster),
@@ -104,9 +104,10 @@ def legend(result: dict[str, Any]) -> list[str]:
     return [
         *paragraph(
             f"Medians and ranges of {result['rounds']} interleaved rounds; ratios are paired by "
-            "round. ms: forward, loss, backward and AdamW. x assoc.: times faster than "
-            "`associative` at the same N. GFLOP/s: analytic FLOPs of the recurrence form over "
-            "time, the same for every backend; a method that needs fewer may pass 100 % of GEMM. "
+            "round. ms: forward, loss, backward and AdamW. graph: forward, loss and backward as "
+            "one CUDA graph. x assoc.: times faster than `associative` at the same N, launched the "
+            "same way. GFLOP/s: analytic FLOPs of the recurrence form over time, the same for "
+            "every backend; a method that needs fewer may pass 100 % of GEMM. "
             "ideal: FLOPs at the full N over FLOPs at this N; measured: time over time, of the "
             "same backend. How much smaller models gain is a property of the backend. peak MiB: "
             "of a process of its own, beyond its imports."

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
 from harness.models import build
 from harness.suite.specs import LRUSpec, TrainingSpec
 from harness.tasks.base import TaskInfo
+from harness.training.graphs import Graphed, plain
 from harness.training.loss import loss_of
 from harness.training.optimizer import make_optimizer
 
@@ -17,9 +19,17 @@ SHORT = 32  # steps of a sequence that is only there to warm up
 
 
 class TrainingStep:
-    """A model with its optimizer and one batch of random data; calling it trains one step."""
+    """A model with its optimizer and one batch of random data; calling it trains one step, with
+    forward and backward from a CUDA graph if `graph`."""
 
-    def __init__(self, spec: LRUSpec, info: TaskInfo, batch: int, device: torch.device):
+    def __init__(
+        self,
+        spec: LRUSpec,
+        info: TaskInfo,
+        batch: int,
+        device: torch.device,
+        graph: bool = False,
+    ):
         torch.manual_seed(0)
         self.info = info
         self.model = build(spec, info).to(device).train()
@@ -31,14 +41,12 @@ class TrainingStep:
             x = torch.randn(*shape, info.inputs or 1)
         self.x, self.y = x.to(device), torch.randint(info.outputs, (batch,)).to(device)
         self.loss = torch.zeros(())
+        self.run = Graphed() if graph else plain
 
     def __call__(self) -> None:
         """Forward, loss, backward, AdamW; as in `harness.training.loop`, without a look at it."""
-        loss = loss_of(self.info.kind, self.model(self.x), self.y)
-        self.optimizer.zero_grad()
-        loss.backward()
+        self.loss = self.run(self.model, partial(loss_of, self.info.kind), self.x, self.y)
         self.optimizer.step()
-        self.loss = loss.detach()
 
     def warm(self) -> None:
         """One step on a sliver of the batch, so that gradients and moments exist."""

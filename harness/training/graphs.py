@@ -5,14 +5,17 @@ once; it is captured with static inputs, and anew where the parameters are other
 truncation. The optimizer stays outside: fused it is a launch or two, and so its state, the
 schedule and checkpoints are what they are without a graph.
 
-Nobody has run the capture on a GPU yet: it is off unless `HARNESS_CUDA_GRAPHS` is 1. What surrounds
-it is tested on a CPU, against an imitation, and `tests/training/test_graphs.py` holds the test that
-compares with the plain step where there is a GPU.
+`HARNESS_CUDA_GRAPHS`: `auto` (the default) takes a graph where launching a step outlasts its work,
+and goes on without one where the step cannot be captured; 1 insists on it, 0 never takes one. The
+numbers are those of the plain step, bit for bit: `tests/training/test_graphs.py` compares them on a
+GPU, and on a CPU against an imitation of the capture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
@@ -27,22 +30,23 @@ LossOf = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Body = Callable[[], list[torch.Tensor]]
 Capture = Callable[[Body], tuple[Callable[[], None], list[torch.Tensor]]]
 
-# Assumed, not measured: a launch takes 5 us, in which a GPU does at least 5e7 FLOPs, and a block's
-# forward and backward are about 100 launches.
-FLOPS_PER_LAUNCH, LAUNCHES_PER_BLOCK = 5e7, 100
+# Measured on an H200 (results/bench/step_h200.txt): launching a block's forward and backward takes
+# about 6 ms, in which the GPU does 3e13 FLOPs a second of such work.
+FLOPS_PER_BLOCK = 6e-3 * 3e13
 WARM_UPS = 3  # passes in which libraries choose and set up what a capture cannot
 
 
 def refusal(spec: TrialSpec, info: TaskInfo, device: torch.device) -> str | None:
     """Why this trial's steps, of its first size, are launched plainly; None for a graph."""
-    if environment.CUDA_GRAPHS.get() is not True:
-        return "HARNESS_CUDA_GRAPHS is not 1"
+    asked = environment.CUDA_GRAPHS.get()
+    if asked is False:
+        return "HARNESS_CUDA_GRAPHS is 0"
     if device.type != "cuda":
         return "no CUDA GPU"
     model = spec.model
     flops = step_flops(model, info, model.state_dims, spec.training.batch_size)
-    if flops > FLOPS_PER_LAUNCH * LAUNCHES_PER_BLOCK * model.blocks:
-        return f"a step of {flops:.1e} FLOPs is work enough for its launches"
+    if asked is None and flops > FLOPS_PER_BLOCK * model.blocks:
+        return f"a step of {flops:.1e} FLOPs outlasts its launches"
     return None
 
 
@@ -56,21 +60,42 @@ def plain(model: nn.Module, loss_of: LossOf, x: torch.Tensor, y: torch.Tensor) -
 
 
 class Graphed:
-    """`plain` from a graph, captured when first called and whenever it no longer fits."""
+    """`plain` from a graph, captured when first called and whenever it no longer fits.
 
-    def __init__(self, capture: Capture | None = None):
+    `may_fail`: a step that cannot be captured (one that waits for the GPU, say) is run plainly
+    from then on, with a warning; otherwise the capture's error is raised.
+    """
+
+    def __init__(self, capture: Capture | None = None, may_fail: bool | None = None):
         self.capture = capture or capture_on_gpu
+        insisted = environment.CUDA_GRAPHS.get() is True
+        self.may_fail = not insisted if may_fail is None else may_fail
         self.captures = 0
+        self.failed = False
         self._step: Captured | None = None
 
     def __call__(
         self, model: nn.Module, loss_of: LossOf, x: torch.Tensor, y: torch.Tensor
     ) -> torch.Tensor:
-        if self._step is None or not self._step.fits(model, x, y):
+        if not self.failed and (self._step is None or not self._step.fits(model, x, y)):
             self._step = None  # its memory is free before the next is captured
-            self._step = Captured(model, loss_of, x, y, self.capture)
-            self.captures += 1
+            try:
+                self._step = Captured(model, loss_of, x, y, self.capture)
+            except RuntimeError as error:
+                if not self.may_fail or isinstance(error, torch.OutOfMemoryError):
+                    raise
+                self.failed = True
+                warnings.warn(f"no CUDA graph of this step: {first_line(error)}", stacklevel=2)
+            else:
+                self.captures += 1
+        if self._step is None:
+            return plain(model, loss_of, x, y)
         return self._step.replay(x, y)
+
+
+def first_line(error: BaseException) -> str:
+    """What went wrong, without the advice that torch adds."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 class Captured:
@@ -90,10 +115,12 @@ class Captured:
 
         # Warming up moves running statistics and draws random numbers: neither is a step of ours.
         buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-        with torch.random.fork_rng([x.device] if x.is_cuda else []):
-            self._replay, outputs = capture(body)
-        for buffer, before in buffers:
-            buffer.copy_(before)
+        try:
+            with torch.random.fork_rng([x.device] if x.is_cuda else []):
+                self._replay, outputs = capture(body)
+        finally:
+            for buffer, before in buffers:
+                buffer.copy_(before)
         self.loss, self.gradients = outputs[0], outputs[1:]
         if len(self.gradients) != len(self.parameters):
             raise ValueError("a graph needs a gradient for every parameter that is not frozen")
@@ -121,14 +148,45 @@ class Captured:
 
 
 def capture_on_gpu(body: Body) -> tuple[Callable[[], None], list[torch.Tensor]]:
-    """(replay, the tensors that it writes anew each time), as torch prescribes: never run yet."""
+    """(replay, the tensors that it writes anew each time), as torch prescribes.
+
+    Raises:
+        RuntimeError: the step cannot be captured; it can still be run.
+    """
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(WARM_UPS):
             body()
     torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        outputs = body()
+    with nothing_waits():
+        body()
+    graph, generator = torch.cuda.CUDAGraph(), torch.cuda.default_generators[side.device.index]
+    before = generator.get_state()
+    try:
+        with torch.cuda.graph(graph):
+            outputs = body()
+    except RuntimeError:
+        revive(generator, before)
+        raise
     return graph.replay, outputs
+
+
+@contextlib.contextmanager
+def nothing_waits() -> Iterator[None]:
+    """An operation that waits for the GPU raises RuntimeError here, where it does no harm."""
+    before = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings():  # that this mode is a prototype
+        warnings.simplefilter("ignore")
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
+def revive(generator: torch.Generator, state: torch.Tensor) -> None:
+    """A capture that breaks off leaves torch's generator believing in it (pytorch #171263)."""
+    fresh = torch.Generator(generator.device)
+    fresh.set_state(state)
+    generator.graphsafe_set_state(fresh.graphsafe_get_state())

@@ -35,6 +35,25 @@ def row(found, n, backend):
     return one
 
 
+def test_a_graph_is_compared_with_a_graph_and_has_a_row_of_its_own(toy):
+    cases = [
+        Case(toy, 8, name, graph=g) for name in ("triton", "associative") for g in (False, True)
+    ]
+    seconds = {"triton 8": 2.0, "triton 8 graph": 0.5, "associative 8": 4.0}
+    seconds |= {"associative 8 graph": 3.0, "gemm": 1.0, "copy": 1.0}
+    timed = Rounds({k: [v] for k, v in seconds.items()}, dict.fromkeys(seconds, 9.0))
+    found = step.summarise(toy, cases, timed, {"gemm": 1.0, "copy": 1.0}, [None] * 4, {8: "triton"})
+    said = [
+        (r["backend"], r["graph"], r["faster_than_associative"]["median"]) for r in found["rows"]
+    ]
+    assert said == [
+        ("triton", False, 2.0), ("triton", True, 6.0),
+        ("associative", False, 1.0), ("associative", True, 1.0),
+    ]  # fmt: skip
+    assert ["bytes" in r for r in found["rows"]] == [False, False, True, False]
+    assert any("triton* graph" in line for line in step_table.shape_lines(found))
+
+
 def test_flops_and_bytes_counted_by_hand(toy):
     # 3 x batch 2 x (16 tokens x (8 N H + 8 N + 4 H^2 + 2 H) + the head's 2 H x 3 outputs)
     assert toy.flops(8) == 3 * 2 * (16 * (8 * 8 * 4 + 8 * 8 + 4 * 16 + 2 * 4) + 2 * 4 * 3)

@@ -117,11 +117,17 @@ def test_asked_for_by_name_it_says_why_not(monkeypatch):
 
 def test_auto_takes_it_on_a_gpu_and_says_why_not(monkeypatch):
     monkeypatch.setattr(choice, "triton_refusal", lambda device: None)
+    narrow = {**SHAPE, "width": 8}
     assert choose("auto", device="cuda", **SHAPE).name == "triton"
+    assert choose("auto", device="cuda", **narrow).name == "triton"
     assert choose("auto", device="cpu", **SHAPE).name == "scan"
+    assert choose("auto", device="cpu", **narrow).name == "toeplitz"
     monkeypatch.setattr(choice, "triton_refusal", lambda device: "triton is not installed")
     chosen = choose("auto", device="cuda", **SHAPE)
     assert chosen.name == "scan"
+    assert "triton is not installed" in chosen.reason
+    chosen = choose("auto", device="cuda", **narrow)
+    assert chosen.name == "toeplitz"
     assert "triton is not installed" in chosen.reason
 
 

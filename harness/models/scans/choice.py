@@ -50,14 +50,15 @@ def choose(
             raise ValueError(f"backend triton cannot run here: {reason}")
     if backend != "auto":
         return Choice(backend, "asked for by name")
-    if width <= TOEPLITZ_WIDEST:
-        return Choice("toeplitz", f"width {width} is small: no state need exist")
+    without = ""
     if device.type == "cuda":
         reason = triton_refusal(device)
         if reason is None:
-            return Choice("triton", "a GPU, and a width whose projections are the cost")
-        return Choice("scan", f"triton cannot run here: {reason}")
-    return Choice("scan", f"width {width} is large: the projections are the cost")
+            return Choice("triton", "a GPU, where launches are the cost: it needs the fewest")
+        without = f"triton cannot run here: {reason}; "
+    if width <= TOEPLITZ_WIDEST:
+        return Choice("toeplitz", f"{without}width {width} is small: no state need exist")
+    return Choice("scan", f"{without}width {width} is large: the projections are the cost")
 
 
 def triton_refusal(device: torch.device) -> str | None:

@@ -54,7 +54,7 @@ def retreat(
         arrays = (x.numpy() for x in (g, lam, state, h, before, out))
         compiled.retreat(*arrays)
         return out
-    conjugate = lam * lam.new_tensor([[1.0], [-1.0]])
+    conjugate = torch.stack([lam[0], -lam[1]])
     _blocks(g, conjugate, state, reverse=True)
     return _products(g[:, :1], before[:, None]) + _products(g[:, 1:], h[:, :-1])
 

@@ -2,8 +2,8 @@
 
 Real and imaginary parts are the halves of one real matrix (see `triton_kernels`), so each side is
 one product, and the scan runs in place on what the product wrote. The backward is the reverse-time
-scan, in place too, which sums the gradient of Lambda on its way. Nothing here has been measured on
-a GPU yet; Triton's interpreter (TRITON_INTERPRET=1) runs the same kernels on a CPU.
+scan, in place too, which sums the gradient of Lambda on its way. Triton's interpreter
+(TRITON_INTERPRET=1) runs the same kernels on a CPU.
 """
 
 from __future__ import annotations
