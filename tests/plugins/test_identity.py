@@ -7,7 +7,7 @@ import re
 import pytest
 
 from harness import plugins
-from harness.cli import execute
+from harness.cli.app import execute
 from harness.planning.plan import Plan
 from harness.planning.plan_file import write_plan
 from harness.records.schemas import read_table
