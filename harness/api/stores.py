@@ -82,7 +82,7 @@ class StoreView:
         Raises:
             ValueError: no such trial, one without a model, or a damaged one.
         """
-        from harness.models.build import rebuild
+        from harness.models.description import rebuild
 
         trial = self.store.trial(trial_id)
         if trial.spec() is None:
