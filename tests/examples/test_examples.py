@@ -83,5 +83,5 @@ def test_a_run_of_it(tmp_path, monkeypatch, capfd, name):
     assert execute(["run", str(HERE / f"{name}.py"), "--store", "store"]) == 0
     capfd.readouterr()
     assert execute(["table", name, "--store", "store", "--format", "json"]) == 0
-    rows = json.loads(capfd.readouterr().out)
+    rows = json.loads(capfd.readouterr().out)["rows"]
     assert {row["seeds"] for row in rows} == {2}
