@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Comparison,
         DistillSpec,
         FullSpec,
+        GRUSpec,
         HankelRegularizedSpec,
         InTrainingSpec,
         LRUSpec,
@@ -55,7 +56,7 @@ _HOMES = {
 _HOMES |= dict.fromkeys(("arm", "layer", "rank_rule", "task"), "harness.plugins")
 _SPECS = (
     "Suite", "Comparison", "TrialSpec", "TaskSpec", "ModelSpec", "TrainingSpec",
-    "LRUSpec",
+    "LRUSpec", "GRUSpec",
     "FullSpec", "InTrainingSpec", "PostHocSpec", "SmallSpec", "DistillSpec",
     "HankelRegularizedSpec",
 )  # fmt: skip
@@ -65,6 +66,7 @@ __all__ = [
     "Comparison",
     "DistillSpec",
     "FullSpec",
+    "GRUSpec",
     "HankelRegularizedSpec",
     "InTrainingSpec",
     "LRUSpec",

@@ -13,9 +13,12 @@ from typing import Any
 from pydantic import ValidationError
 
 import suites
+from harness.arms import ARM_UNION
+from harness.models.specs import MODEL_UNION
 from harness.plugins.source import listed
 from harness.spec import Spec
 from harness.tasks.own.content import relative_to
+from harness.tasks.specs import TASK_UNION
 from harness.tools.inputs import cut, read_bounded, shown
 
 from .bring import bring
@@ -193,6 +196,7 @@ def _assign(comparison: dict[str, Any], path: str, value: Any) -> None:
     *parents, last = _split(comparison, path)
     for key in parents:
         node = node[key]
+    _drop_what_is_gone(node, parents, last, value)
     node[last] = value
     if not isinstance(comparison["arms"], dict):
         return  # which validation refuses
@@ -204,6 +208,23 @@ def _assign(comparison: dict[str, Any], path: str, value: Any) -> None:
             for name, value in other.items() if isinstance(other, dict) else ():
                 if value == arm:
                     other[name] = changed
+
+
+UNIONS = {"model": MODEL_UNION, "task": TASK_UNION, "arms": ARM_UNION}
+
+
+def _drop_what_is_gone(node: dict[str, Any], parents: list[str], last: str, value: Any) -> None:
+    """Where a spec becomes one of another kind, keep the fields that both have and that were set."""
+    union = UNIONS.get(parents[0]) if parents else None
+    if union is None or last != union.field or node.get(last) == value:
+        return
+    old, new = union.find(node.get(last, union.default)), union.find(value)
+    if old is None or new is None:
+        return  # which validation refuses
+    blank = {name: field.default for name, field in old.model_fields.items()}
+    for name in [*node]:
+        if name not in new.model_fields or node[name] == blank.get(name):
+            del node[name]
 
 
 def _split(comparison: dict[str, Any], path: str) -> list[str]:

@@ -2,7 +2,14 @@
 
 import pytest
 
-from harness.suite import Suite, override
+from harness.suite import (
+    Comparison,
+    FullSpec,
+    InTrainingSpec,
+    LRUSpec,
+    Suite,
+    override,
+)
 from harness.tools.inputs import cut
 
 
@@ -128,3 +135,14 @@ def test_what_an_earlier_setting_replaced_is_said(suite, first):
     second = "arms.full.kind=full" if first.startswith("arms") else "training.steps=3"
     message = refusal_of(suite, first, second)
     assert message.endswith("an earlier --set replaced what it is in")
+
+
+def test_another_kind_keeps_what_both_have_and_was_set():
+    arms = {"full": FullSpec(), "other": InTrainingSpec(tau=0.2, end=0.5)}
+    one = Comparison(task={"name": "digits"}, model=LRUSpec(width=12, r_min=0.5), arms=arms)
+    suite = Suite(name="one", comparisons=(one,))
+    gru = 'model.kind="gru"'
+    assert "in_training needs a layer that gives its system" in refusal_of(suite, gru)
+    (changed,) = set_to(suite, gru, 'arms.other.kind="full"').comparisons
+    assert (changed.model.kind, changed.model.width, changed.model.state_dim) == ("gru", 12, 64)
+    assert changed.arms["other"] == FullSpec()
