@@ -214,7 +214,7 @@ UNIONS = {"model": MODEL_UNION, "task": TASK_UNION, "arms": ARM_UNION}
 
 
 def _drop_what_is_gone(node: dict[str, Any], parents: list[str], last: str, value: Any) -> None:
-    """Where a spec becomes one of another kind, keep the fields that both have and that were set."""
+    """Where a spec changes its kind, keep the fields that were set and that both kinds have."""
     union = UNIONS.get(parents[0]) if parents else None
     if union is None or last != union.field or node.get(last) == value:
         return
