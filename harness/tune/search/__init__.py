@@ -1,0 +1,1 @@
+"""The search itself: all of a study that imports optuna."""
