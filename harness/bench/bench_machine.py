@@ -13,7 +13,7 @@ from harness.environment import MOST_THREADS
 from harness.tools.inputs import shown
 from harness.training.machine import manifest, prepare
 
-from .text import paragraph
+from .text_table import paragraph
 
 
 def open_device(name: str, threads: int) -> torch.device:

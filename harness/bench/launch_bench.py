@@ -17,8 +17,8 @@ from harness.suite import Comparison, FullSpec, LRUSpec, Suite, TaskSpec, Traini
 from harness.suite.suite import MOST_SEEDS
 from harness.training.machine import pick_device, thread_count
 
-from .machine import describe, machine_lines
-from .text import number, paragraph, table
+from .bench_machine import describe, machine_lines
+from .text_table import number, paragraph, table
 
 TRIALS, QUICK_TRIALS = 200, 40
 FEWEST = 2  # trials that have a rate

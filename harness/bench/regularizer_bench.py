@@ -15,11 +15,11 @@ from harness.reduction.regularizer import Method, hankel_nuclear_norm, regulariz
 from harness.tasks.base import TaskInfo
 from harness.training.loss import loss_of
 
-from .machine import describe, machine_lines, open_device
-from .rounds import Rounds, check_rounds, interleave
+from .bench_machine import describe, machine_lines, open_device
+from .interleaved import Rounds, check_rounds, interleave
 from .shapes import Shape
-from .text import middle, number, paragraph, span, table
-from .work import TrainingStep, waiter
+from .text_table import middle, number, paragraph, span, table
+from .timed_work import TrainingStep, waiter
 
 Penalty = Callable[[nn.Module], torch.Tensor]
 

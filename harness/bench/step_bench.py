@@ -10,11 +10,11 @@ import torch
 
 from harness.models.scans import BACKENDS, choose
 
-from .machine import describe, open_device
-from .memory import Case, peaks
-from .rounds import Call, Rounds, Spread, check_rounds, interleave
+from .bench_machine import describe, open_device
+from .interleaved import Call, Rounds, Spread, check_rounds, interleave
 from .shapes import OFFICIAL_MS, OFFICIAL_SOURCE, Shape, pick_shapes, picked
-from .work import Copy, Gemm, TrainingStep, waiter
+from .step_memory import Case, peaks
+from .timed_work import Copy, Gemm, TrainingStep, waiter
 
 ROUNDS, QUICK_ROUNDS = 9, 3
 TURN, QUICK_TURN = 0.25, 0.05  # seconds that a turn lasts at least

@@ -1,7 +1,7 @@
 """Peak memory of a training step, each case in a process of its own.
 
-`python -m harness.bench.memory` reads cases as JSON, forks a child for each (so that the libraries
-are imported once) and prints the peaks as JSON.
+`python -m harness.bench.step_memory` reads cases as JSON, forks a child for each
+(so that the libraries are imported once) and prints the peaks as JSON.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def peaks(cases: Sequence[Case], device: str, threads: int) -> list[int | None]:
     """
     asked = {"cases": [asdict(case) for case in cases], "device": device, "threads": threads}
     done = subprocess.run(
-        [sys.executable, "-m", "harness.bench.memory"],
+        [sys.executable, "-m", "harness.bench.step_memory"],
         input=json.dumps(asked),
         stdout=subprocess.PIPE,
         text=True,
@@ -63,7 +63,7 @@ def import_all(backends: set[str]) -> None:
     """
     import torch
 
-    from harness.bench.work import TrainingStep
+    from harness.bench.timed_work import TrainingStep
     from harness.models.scans.choice import load_backend
 
     smallest = Shape("smallest", "", 1, 1, 1, (1,), inputs=1)
@@ -94,7 +94,7 @@ def peak(case: dict[str, Any], name: str, threads: int) -> int:
     """Bytes; in this process, which should have done nothing else."""
     import torch
 
-    from harness.bench.work import SHORT, TrainingStep
+    from harness.bench.timed_work import SHORT, TrainingStep
     from harness.training.machine import peak_memory_bytes, prepare
 
     shape = Shape(**{**case["shape"], "state_dims": tuple(case["shape"]["state_dims"])})

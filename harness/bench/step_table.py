@@ -1,11 +1,11 @@
-"""The table of `harness bench step`, from what `step.measure` found."""
+"""The table of `harness bench step`, from what `step_bench.measure` found."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from .machine import machine_lines
-from .text import middle, number, paragraph, percent, span, table
+from .bench_machine import machine_lines
+from .text_table import middle, number, paragraph, percent, span, table
 
 HEADER = (
     "N",

@@ -15,9 +15,9 @@ from harness.reduction import decompositions, truncate
 from harness.tasks.base import TaskInfo
 from harness.training.flops import step_flops
 
-from .machine import describe, open_device
-from .rounds import Rounds, check_rounds, interleave, seconds_of
-from .work import TrainingStep, waiter
+from .bench_machine import describe, open_device
+from .interleaved import Rounds, check_rounds, interleave, seconds_of
+from .timed_work import TrainingStep, waiter
 
 ROUNDS, QUICK_ROUNDS = 5, 3
 BATCH = 50  # sequences of the step that a truncation is compared to

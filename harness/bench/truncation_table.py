@@ -1,11 +1,11 @@
-"""The table of `harness bench truncation`, from what `truncation.measure` found."""
+"""The table of `harness bench truncation`, from what `truncation_bench.measure` found."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from .machine import machine_lines
-from .text import middle, paragraph, span, table
+from .bench_machine import machine_lines
+from .text_table import middle, paragraph, span, table
 
 HEADER = (
     "blocks",

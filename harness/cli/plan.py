@@ -24,7 +24,7 @@ def plan(
     found, is_study = planned(suite, store)
     place = open_store(store, create=False)
     if is_study:
-        from harness.tune.outlook import outlook, outlook_lines
+        from harness.tune.cost_estimate import outlook, outlook_lines
 
         if settings:
             raise ValueError("--set is for suites; a study is changed in its file")

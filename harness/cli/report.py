@@ -42,7 +42,7 @@ def table(
     place = open_store(store, create=False)
     name, is_study = recorded_name(suite, place)
     if is_study:
-        from harness.tune.rebuild import newest_comparison
+        from harness.tune.rebuild_study import newest_comparison
 
         name = newest_comparison(name, place)
     print(render(comparison_of(name, place), format))
@@ -71,7 +71,7 @@ def report_anew(name: str, is_study: bool, store: Store, verify: bool) -> int:
         ValueError: no record of the suite or study in this store.
     """
     if is_study:
-        from harness.tune.rebuild import rebuild_study, trials_of_study
+        from harness.tune.rebuild_study import rebuild_study, trials_of_study
 
         damaged = rebuild_study(name, store)
     else:

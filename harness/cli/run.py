@@ -103,7 +103,7 @@ def tune(
     """Search truncation timing, confirm on fresh seeds, recommend. Run it again to go on."""
     from harness.launch.preflight import check_launch, default_cpus
     from harness.launch.run_suite import Wishes
-    from harness.tune.run import load_study, run_study
+    from harness.tune.run_study import load_study, run_study
 
     wanted = load_study(study)
     place = open_store(store, create=True)

@@ -17,7 +17,7 @@ from .address import check_address
 from .jobs import Interrupted, Job, Jobs, Outcome
 from .pool import Pool, Slot
 from .progress import Ended, ProgressSink, Snapshot
-from .progress_estimate import running_trial, time_left
+from .progress.time_left import running_trial, time_left
 from .worker import usable_cores
 
 TICK = 0.25  # seconds between looks at signals

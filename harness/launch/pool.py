@@ -11,7 +11,7 @@ from harness.environment import DEVICE, THREADS
 
 from . import cluster
 from .jobs import Job
-from .words import told
+from .ray_errors import told
 from .worker import TrialWorker
 
 POLL_EVERY = 1.0  # seconds

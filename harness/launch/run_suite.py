@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.launch import Interrupted, Job, Outcome, launch
 from harness.launch.jobs import Jobs
-from harness.launch.memory import PeakMemory
+from harness.launch.peak_memory import PeakMemory
 from harness.launch.plan_jobs import SuiteJobs
 from harness.launch.preflight import check_launch, check_resources, default_cpus
 from harness.launch.progress import make_progress

@@ -11,8 +11,8 @@ from harness.planning.plan_lines import duration_text
 from harness.records.store import Store
 from harness.suite import FullSpec, TrialSpec
 
-from .spec import Study
-from .suggest import sobol
+from .search.suggest import sobol
+from .study_spec import Study
 
 
 def outlook(study: Study, store: Store) -> dict[str, Any]:

@@ -16,10 +16,10 @@ from harness.records.store import Store
 from harness.suite import FullSpec, TrialSpec
 from harness.tasks.metrics import METRICS
 
-from .spec import Study
+from .study_spec import Study
 
 if TYPE_CHECKING:
-    from .search import Asked
+    from .search.ask_and_tell import Asked
 
 OBJECTIVES = {"train_flops": "flops_method", "state_dim_mean": "state_dim_mean"}
 
@@ -241,7 +241,7 @@ class Ledger:
         """Choose the finalists from what the search found, by validation alone."""
         from harness.report.study.answer import finalists, summarise
 
-        from .frames import candidates_frame
+        from .candidates import candidates_frame
 
         study = self.study
         self.release()

@@ -10,7 +10,7 @@ from scipy import stats
 
 from harness.tasks.metrics import METRICS
 
-from .spec import Study
+from .study_spec import Study
 
 SURE = 0.95  # one-sided
 SPREADS = 2.0  # how many standard deviations beyond the margin the first seeds may fall

@@ -7,8 +7,8 @@ from typing import Any
 from harness.records.store import Store
 from harness.report.rebuild import rebuild, trials_of
 
-from .frames import candidates_frame, damaged_of
-from .rounds import confirmation_name
+from .candidates import candidates_frame, damaged_of
+from .study_stages import confirmation_name
 
 
 def rebuild_study(name: str, store: Store) -> list[str]:

@@ -15,12 +15,12 @@ from harness.suite import FullSpec
 from harness.suite.explain import renamed, validated
 from harness.suite.load import find
 
-from .jobs import StudyJobs
 from .ledger import Ledger
-from .rebuild import report_study
-from .rounds import Halted, Rounds, competing, confirmation, confirmation_name, suite_of
-from .spec import Study
-from .standing import standing
+from .rebuild_study import report_study
+from .study_jobs import StudyJobs
+from .study_progress import standing
+from .study_spec import Study
+from .study_stages import Halted, Rounds, competing, confirmation, confirmation_name, suite_of
 
 
 def load_study(name_or_path: str) -> Study:
@@ -47,7 +47,7 @@ def run_study(
         ValueError: bad input, a storage that cannot be used, a margin that cannot be resolved.
         Busy: another driver runs this study.
     """
-    from .search import open_search
+    from .search.ask_and_tell import open_search
 
     wishes = wishes or Wishes()
     study = renamed(validated(study, Study), wishes.name)

@@ -10,7 +10,7 @@ from harness.launch.run_suite import Wishes
 from harness.planning.plan import Plan
 from harness.records.store import Store
 
-from .rounds import Stage
+from .study_stages import Stage
 
 
 class StudyJobs:

@@ -21,10 +21,10 @@ from harness.suite import (
     TrialSpec,
 )
 
-from .judge import check_margin, weakness
 from .ledger import Candidate, Ledger
-from .search import Search
-from .spec import Study
+from .margins import check_margin, weakness
+from .search.ask_and_tell import Search
+from .study_spec import Study
 
 PAPER_WINDOW = {"start": 0.0, "end": 0.1}
 

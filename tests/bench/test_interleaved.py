@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.bench.rounds import Rounds, Spread, interleave
+from harness.bench.interleaved import Rounds, Spread, interleave
 
 
 class FakeTime:

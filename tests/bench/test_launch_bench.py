@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from harness.bench import launch
+from harness.bench import launch_bench as launch
 from harness.cli.app import execute
 from harness.launch.run_suite import Account
 

@@ -5,11 +5,11 @@ import json
 import pytest
 import torch
 
-from harness.bench import regularizer
-from harness.bench.regularizer import RegularizedStep, penalties, published
-from harness.bench.rounds import Rounds
+from harness.bench import regularizer_bench as regularizer
+from harness.bench.interleaved import Rounds
+from harness.bench.regularizer_bench import RegularizedStep, penalties, published
 from harness.bench.shapes import Shape
-from harness.bench.work import TrainingStep
+from harness.bench.timed_work import TrainingStep
 from harness.cli.app import execute
 from harness.reduction.regularizer import hankel_nuclear_norm, regularizer_flops
 

@@ -5,9 +5,10 @@ import json
 import pytest
 import torch
 
-from harness.bench import shapes, step, step_table
-from harness.bench.memory import Case
-from harness.bench.rounds import Rounds
+from harness.bench import shapes, step_table
+from harness.bench import step_bench as step
+from harness.bench.interleaved import Rounds
+from harness.bench.step_memory import Case
 from harness.cli.app import execute
 
 SECONDS = {

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from harness.bench.memory import Case, peaks
 from harness.bench.shapes import SHAPES, Shape
+from harness.bench.step_memory import Case, peaks
 
 SHAPE = Shape("m", "", 16, 2048, 8, (64,), inputs=1)
 

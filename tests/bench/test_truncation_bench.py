@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from harness.bench import truncation, truncation_table
-from harness.bench.rounds import Rounds
-from harness.bench.truncation import Copies, Setup
-from harness.bench.work import TrainingStep
+from harness.bench import truncation_bench as truncation
+from harness.bench import truncation_table
+from harness.bench.interleaved import Rounds
+from harness.bench.timed_work import TrainingStep
+from harness.bench.truncation_bench import Copies, Setup
 from harness.cli.app import execute
 
 TOY = Setup(2, 4, 8, 16, (3,))

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from harness.launch.pool import Pool
-from harness.launch.words import last_words, told
+from harness.launch.ray_errors import last_words, told
 from tests.launch.test_pool import FakeRay, job, started
 
 KILLED = """The actor died unexpectedly before finishing this task.

@@ -12,11 +12,11 @@ from harness.records.store import Store
 from harness.suite import TrialSpec
 from harness.training.trial import Execution, Fork, run_trial
 from harness.tune import Study
-from harness.tune.jobs import StudyJobs
 from harness.tune.ledger import Ledger
-from harness.tune.rounds import Rounds
-from harness.tune.run import conclude
-from harness.tune.search import open_search
+from harness.tune.run_study import conclude
+from harness.tune.search.ask_and_tell import open_search
+from harness.tune.study_jobs import StudyJobs
+from harness.tune.study_stages import Rounds
 
 STUDY = {
     "name": "tiny",

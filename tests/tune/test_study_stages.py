@@ -13,13 +13,13 @@ from harness.records.store import Store
 from harness.suite import FullSpec, InTrainingSpec, LRUSpec, TaskSpec
 from harness.training.flops import step_flops
 from harness.training.trial import Execution, run_trial
-from harness.tune.frames import candidates_frame, damaged_of
-from harness.tune.judge import check_margin, resolution, weakness
-from harness.tune.outlook import outlook, spent_steps
-from harness.tune.rebuild import rebuild_study
-from harness.tune.rounds import Halted, confirmation
-from harness.tune.run import check_name
-from harness.tune.suggest import sobol
+from harness.tune.candidates import candidates_frame, damaged_of
+from harness.tune.cost_estimate import outlook, spent_steps
+from harness.tune.margins import check_margin, resolution, weakness
+from harness.tune.rebuild_study import rebuild_study
+from harness.tune.run_study import check_name
+from harness.tune.search.suggest import sobol
+from harness.tune.study_stages import Halted, confirmation
 
 from .playing import STUDY, Killed, concluded, play, tiny_study
 

@@ -18,7 +18,7 @@ from typing import Any
 from ray._private import node
 from ray._private.parameter import RayParams
 
-from ..words import last_words
+from ..ray_errors import last_words
 
 LOOK_EVERY = 0.1  # seconds
 ANSWER = 5.0  # seconds that one question may take

@@ -3,93 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from harness.tools.notes import mute_what_is_closed
 
-from .jobs import Outcome
+from .snapshot import Running, Snapshot, duration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 LINES_EVERY = 15.0  # seconds between the notes of LineProgress
-
-
-@dataclass(frozen=True)
-class Running:
-    """A trial under way, as far as it has told. `metric` is the newest validation value."""
-
-    trial_id: str
-    label: str
-    seed: int
-    seconds: float
-    attempt: int = 1
-    step: int | None = None
-    steps: int | None = None
-    metric: float | None = None
-    state_dims: tuple[int, ...] = ()
-    left: float | None = None
-
-    def describe(self) -> str:
-        """Step, metric and state dimensions in a few words."""
-        if self.step is None or not self.steps:
-            return "starting"
-        parts = [f"step {self.step}/{self.steps}"]
-        if self.metric is not None:
-            parts.append(f"metric {self.metric:.4g}")
-        parts.append(f"states {list(self.state_dims)}")
-        return ", ".join(parts)
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A trial that has ended."""
-
-    trial_id: str
-    label: str
-    seed: int
-    outcome: Outcome
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """Where the launch stands. `ended` holds every ended trial, oldest first; `eta` is seconds;
-    `note` is what the jobs say of the whole; `reason` is what a trial that could run waits for."""
-
-    ended: tuple[Ended, ...]
-    running: tuple[Running, ...]
-    waiting: int
-    elapsed: float
-    eta: float | None
-    note: str = ""
-    reason: str = ""
-    counts: Counter[str] = field(init=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "counts", Counter(e.outcome.status for e in self.ended))
-
-    @property
-    def done(self) -> int:
-        """Trials that ended with a result of their own, diverged ones included."""
-        return self.counts["completed"] + self.counts["diverged"]
-
-    @property
-    def failed(self) -> int:
-        """Trials that failed, and those whose machines did."""
-        return self.counts["failed"] + self.counts["faulted"]
-
-    def summary(self) -> str:
-        """Counts by state, and the time left."""
-        states = {"completed": self.counts["completed"], "running": len(self.running)}
-        states["waiting"] = self.waiting
-        for name in ("diverged", "failed", "faulted"):
-            if self.counts[name]:
-                states[name] = self.counts[name]
-        text = ", ".join(f"{count} {name}" for name, count in states.items())
-        return text + (f"; about {duration(self.eta)} left" if self.eta is not None else "")
 
 
 class ProgressSink(Protocol):
@@ -223,14 +147,6 @@ def _cells(trial: Running) -> list[str]:
     ]
 
 
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    if seconds < 100:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
-
-
 class Unbroken:
     """A sink that falls silent where its stream breaks: a closed terminal ends no launch."""
 
@@ -279,14 +195,4 @@ def make_progress(stream: TextIO | None) -> ProgressSink:
     return Unbroken(LiveProgress(stream) if stream.isatty() else LineProgress(stream))
 
 
-__all__ = [
-    "Ended",
-    "LineProgress",
-    "LiveProgress",
-    "ProgressSink",
-    "Running",
-    "Snapshot",
-    "Unbroken",
-    "duration",
-    "make_progress",
-]
+__all__ = ["LineProgress", "LiveProgress", "ProgressSink", "Unbroken", "make_progress"]

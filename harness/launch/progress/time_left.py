@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .pool import Slot
-from .progress import Ended, Running
+from ..pool import Slot
+from .snapshot import Ended, Running
 
 EARLIEST = 0.02  # below this fraction of the steps a projection says nothing
 

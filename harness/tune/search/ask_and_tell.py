@@ -20,8 +20,8 @@ from sqlalchemy.engine import URL, Connection
 
 from harness.records.store import Store
 
-from .spec import DECIDING, Study
-from .storage import faults, held, locate, shown, storage
+from ..study_spec import DECIDING, Study
+from .optuna_storage import faults, held, locate, shown, storage
 from .suggest import Origin, frozen, suggest
 
 STATES = {

@@ -25,8 +25,8 @@ from optuna.distributions import (
 from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from .space import Floats, Ints
-from .spec import Study
+from ..space import Floats, Ints
+from ..study_spec import Study
 
 Origin = Literal["enqueued", "sobol", "sampler"]
 Knob = Floats | Ints | tuple[Any, ...]
