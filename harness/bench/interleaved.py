@@ -100,14 +100,14 @@ def seconds_of(
     One call, then two, then four, and a look at the clock after each lot: on a GPU a look waits
     for the device, which training does not do after every step.
     """
-    calls, lot = 0, 1
+    calls, burst = 0, 1
     begin = clock()
     while True:
-        for _ in range(lot):
+        for _ in range(burst):
             call()
         wait()
-        calls += lot
-        lot *= 2
+        calls += burst
+        burst *= 2
         elapsed = clock() - begin
         if elapsed >= turn:
             return elapsed / calls

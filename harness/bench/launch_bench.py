@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from harness.launch.run_suite import Account, Wishes, run_suite
+from harness.launch.run_suite import RunOptions, RunSummary, run_suite
 from harness.records.store import Store
 from harness.suite import Comparison, FullSpec, LRUSpec, Suite, TaskSpec, TrainingSpec
 from harness.suite.suite import MOST_SEEDS
@@ -61,16 +61,16 @@ def measure(trials: int, concurrency: int | None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="harness-bench-") as folder:
         store = Store.open(Path(folder) / "store")
         with quiet():
-            account = run_suite(
-                tiny(trials), store, "harness bench launch", Wishes(concurrency=concurrency)
+            summary = run_suite(
+                tiny(trials), store, "harness bench launch", RunOptions(concurrency=concurrency)
             )
-        if account.interrupted:
+        if summary.interrupted:
             raise KeyboardInterrupt
-        if account.unfinished:
-            raise RuntimeError(f"{len(account.unfinished)} unfinished: {account.unfinished[0]}")
+        if summary.unfinished:
+            raise RuntimeError(f"{len(summary.unfinished)} unfinished: {summary.unfinished[0]}")
         own, ends = read_trials(store)
     result = {"bench": "launch", "machine": machine, "concurrency": concurrency}
-    return {**result, **summarise(account, own, ends)}
+    return {**result, **summarise(summary, own, ends)}
 
 
 @contextlib.contextmanager
@@ -90,25 +90,25 @@ def read_trials(store: Store) -> tuple[list[float], list[float]]:
     return own, [folder.ended_at() for folder in folders]
 
 
-def summarise(account: Account, own: list[float], ends: list[float]) -> dict[str, Any]:
+def summarise(summary: RunSummary, own: list[float], ends: list[float]) -> dict[str, Any]:
     """Seconds a trial and trials a second.
 
     Args:
         own: each trial's own seconds. ends: when each ended; the first end, before which Ray and
             the workers start, opens the warm rate's interval, and does not count in it.
     """
-    report, launch = account.seconds_report / account.launched, account.seconds_launch
+    report, launch = summary.seconds_report / summary.launched, summary.seconds_launch
     return {
-        "trials": account.launched,
-        "seconds": account.seconds,
+        "trials": summary.launched,
+        "seconds": summary.seconds,
         "launch_seconds_per_trial": launch,
-        "report_seconds": account.seconds_report,
+        "report_seconds": summary.seconds_report,
         "report_seconds_per_trial": report,
-        "overhead_seconds_per_trial": account.overhead,
+        "overhead_seconds_per_trial": summary.overhead,
         "own_seconds_per_trial": statistics.median(own),
         "warm_trials_per_second": (len(ends) - 1) / (max(ends) - min(ends)),
-        "trials_per_second": account.launched / account.seconds,
-        "peak_memory_bytes": account.peak_memory_bytes,
+        "trials_per_second": summary.launched / summary.seconds,
+        "peak_memory_bytes": summary.peak_memory_bytes,
     }
 
 

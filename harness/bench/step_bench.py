@@ -24,7 +24,7 @@ WIDEST_TOEPLITZ = 64  # channels; beyond, its (T H)^2 matrices take many times t
 
 
 @dataclass(frozen=True)
-class Wishes:
+class StepBenchOptions:
     """What to measure and how. `named`: the user named the backends, so none is left out."""
 
     shapes: tuple[Shape, ...]
@@ -36,7 +36,7 @@ class Wishes:
     threads: int = 2
 
 
-def wishes(
+def step_bench_options(
     *,
     quick: bool = False,
     backends: str | None = None,
@@ -44,7 +44,7 @@ def wishes(
     threads: int = 2,
     device: str = "cpu",
     rounds: int | None = None,
-) -> Wishes:
+) -> StepBenchOptions:
     """From the command line's words.
 
     Raises:
@@ -55,34 +55,36 @@ def wishes(
     names = picked(backends, tuple(BACKENDS), "backend")
     turn = QUICK_TURN if quick else TURN
     wanted = tuple(pick_shapes(shapes))
-    return Wishes(wanted, tuple(names), backends is not None, given, turn, device, threads)
+    return StepBenchOptions(
+        wanted, tuple(names), backends is not None, given, turn, device, threads
+    )
 
 
-def measure(wanted: Wishes) -> dict[str, Any]:
+def measure(options: StepBenchOptions) -> dict[str, Any]:
     """Measure all shapes, one after the other; JSON.
 
     Raises:
         ValueError: a device that is not there, or nothing that can run on it.
     """
-    device = open_device(wanted.device, wanted.threads)
+    device = open_device(options.device, options.threads)
     result = {
         "bench": "step",
-        "machine": describe(device, wanted.threads),
-        "rounds": wanted.rounds,
+        "machine": describe(device, options.threads),
+        "rounds": options.rounds,
         "official": OFFICIAL_SOURCE,
     }
-    split = [(shape, *split_cases(shape, wanted, device)) for shape in wanted.shapes]
+    split = [(shape, *split_cases(shape, options, device)) for shape in options.shapes]
     left_out = [entry for _, _, refused in split for entry in refused]
     if not any(cases for _, cases, _ in split):
         raise ValueError("; ".join(dict.fromkeys(entry["reason"] for entry in left_out)))
     # First, while little else is resident; all at once, since starting it takes seconds.
     every = [case for _, cases, _ in split for case in cases]
-    memory = iter(peaks(every, wanted.device, wanted.threads))
+    memory = iter(peaks(every, options.device, options.threads))
     shapes = []
     for shape, cases, _ in split:
         if not cases:
             continue
-        timed, ceilings = time_cases(shape, cases, wanted, device)
+        timed, ceilings = time_cases(shape, cases, options, device)
         peak = [next(memory) for _ in cases]
         auto = {n: choose_for(shape, n, "auto", device).name for n in shape.state_dims}
         shapes.append(summarise(shape, cases, timed, ceilings, peak, auto))
@@ -102,33 +104,35 @@ def choose_for(shape: Shape, n: int, backend: str, device: torch.device) -> Any:
 
 
 def split_cases(
-    shape: Shape, wanted: Wishes, device: torch.device
+    shape: Shape, options: StepBenchOptions, device: torch.device
 ) -> tuple[list[Case], list[dict[str, str]]]:
     """The cases to measure, by size and then backend; and the backends left out, and why."""
-    refused = {name: refusal(shape, name, wanted, device) for name in wanted.backends}
+    refused = {name: refusal(shape, name, options, device) for name in options.backends}
     left_out = [
         {"shape": shape.name, "backend": name, "reason": why}
         for name, why in refused.items()
         if why
     ]
     fit = [name for name, why in refused.items() if not why]
-    ways = (False, True) if device.type == "cuda" else (False,)
+    graphs = (False, True) if device.type == "cuda" else (False,)
     cases = [
         Case(shape, n, name, graph=graph)
         for n in shape.state_dims
         for name in fit
-        for graph in ways
+        for graph in graphs
     ]
     return cases, left_out
 
 
-def refusal(shape: Shape, backend: str, wanted: Wishes, device: torch.device) -> str | None:
+def refusal(
+    shape: Shape, backend: str, options: StepBenchOptions, device: torch.device
+) -> str | None:
     """Why a backend is left out at this shape; None where it is measured."""
     try:
         choose_for(shape, shape.state_dims[0], backend, device)
     except ValueError as error:
         return str(error)
-    if wanted.named:
+    if options.named:
         return None
     if backend == "reference" and shape.length > LONGEST_REFERENCE:
         return f"a Python loop over {shape.length} steps; name it in --backends to wait for it"
@@ -138,7 +142,7 @@ def refusal(shape: Shape, backend: str, wanted: Wishes, device: torch.device) ->
 
 
 def time_cases(
-    shape: Shape, cases: Sequence[Case], wanted: Wishes, device: torch.device
+    shape: Shape, cases: Sequence[Case], options: StepBenchOptions, device: torch.device
 ) -> tuple[Rounds, dict[str, float]]:
     """Timed rounds of a shape's cases and of the machine's ceilings; and the ceilings' work."""
     gemm, copy = Gemm(device), Copy(device)
@@ -149,7 +153,7 @@ def time_cases(
         for case in cases
     }
     calls: dict[str, Call] = {"gemm": gemm, "copy": copy, **steps}
-    timed = interleave(calls, wanted.rounds, turn=wanted.turn, wait=waiter(device))
+    timed = interleave(calls, options.rounds, turn=options.turn, wait=waiter(device))
     for name, step in steps.items():
         step.check(f"{shape.name} {name}")
     return timed, {"gemm": gemm.work, "copy": copy.work}

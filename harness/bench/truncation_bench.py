@@ -76,7 +76,7 @@ QUICK_SETUPS = (
 
 
 @dataclass(frozen=True)
-class Wishes:
+class TruncationBenchOptions:
     """What to measure and how."""
 
     setups: tuple[Setup, ...]
@@ -85,9 +85,9 @@ class Wishes:
     threads: int = 2
 
 
-def wishes(
+def truncation_bench_options(
     *, quick: bool = False, threads: int = 2, device: str = "cpu", rounds: int | None = None
-) -> Wishes:
+) -> TruncationBenchOptions:
     """From the command line's words.
 
     Raises:
@@ -95,25 +95,25 @@ def wishes(
     """
     given = rounds if rounds is not None else QUICK_ROUNDS if quick else ROUNDS
     check_rounds(given)
-    return Wishes(QUICK_SETUPS if quick else SETUPS, given, device, threads)
+    return TruncationBenchOptions(QUICK_SETUPS if quick else SETUPS, given, device, threads)
 
 
-def measure(wanted: Wishes) -> dict[str, Any]:
+def measure(options: TruncationBenchOptions) -> dict[str, Any]:
     """Measure all setups, one after the other; JSON.
 
     Raises:
         ValueError: a device that is not there.
     """
-    device = open_device(wanted.device, wanted.threads)
+    device = open_device(options.device, options.threads)
     result = {
         "bench": "truncation",
-        "machine": describe(device, wanted.threads),
-        "rounds": wanted.rounds,
+        "machine": describe(device, options.threads),
+        "rounds": options.rounds,
         "batch": BATCH,
     }
     return {
         **result,
-        "setups": [measure_setup(one, wanted.rounds, device) for one in wanted.setups],
+        "setups": [measure_setup(one, options.rounds, device) for one in options.setups],
     }
 
 
@@ -166,10 +166,10 @@ class Copies:
 
     def __call__(self) -> None:
         model, optimizer = self.waiting.pop()
-        cut(model, optimizer, self.rank)
+        truncate_once(model, optimizer, self.rank)
 
 
-def cut(model: Any, optimizer: Any, rank: int) -> None:
+def truncate_once(model: Any, optimizer: Any, rank: int) -> None:
     """Spectra and truncation, as the training loop does them."""
     found = decompositions(model)
     truncate(model, state_dims=rank, optimizer=optimizer, decomposed=found)
@@ -183,17 +183,17 @@ def steps_after(setup: Setup, rank: int, rounds: int, device: torch.device) -> R
     full = TrainingStep(setup.model, setup.info, setup.steady_batch, device)
     full.warm()
     steady = copy.deepcopy(full)
-    cut(steady.model, steady.optimizer, rank)
+    truncate_once(steady.model, steady.optimizer, rank)
     steady()
     seconds: dict[str, list[float]] = {"first": [], "second": [], "steady": []}
     for _ in range(rounds):
         fresh = copy.deepcopy(full)
         fresh()
-        cut(fresh.model, fresh.optimizer, rank)
+        truncate_once(fresh.model, fresh.optimizer, rank)
         wait()
         for name, step in (("first", fresh), ("second", fresh), ("steady", steady)):
             seconds[name].append(seconds_of(step, wait))
-        fresh.check(f"{setup} cut to {rank}")
+        fresh.check(f"{setup} truncated to {rank}")
     return Rounds(seconds, {})
 
 
@@ -201,7 +201,7 @@ def summarise(setup: Setup, batch: int, timed: Rounds, after: dict[int, Rounds])
     """A setup's rows. The step at batch 50 is that of `batch` times 50 / `batch`."""
     factor = BATCH / batch
     rows = []
-    for rank, behind in after.items():
+    for rank, later in after.items():
         rows.append(
             {
                 "rank": rank,
@@ -209,9 +209,9 @@ def summarise(setup: Setup, batch: int, timed: Rounds, after: dict[int, Rounds])
                 "steps": {
                     k: v / factor for k, v in asdict(timed.ratio(f"to {rank}", "step")).items()
                 },
-                "steady_step_seconds": as_json(behind, "steady"),
-                "first_over_steady": asdict(behind.ratio("first", "steady")),
-                "second_over_steady": asdict(behind.ratio("second", "steady")),
+                "steady_step_seconds": as_json(later, "steady"),
+                "first_over_steady": asdict(later.ratio("first", "steady")),
+                "second_over_steady": asdict(later.ratio("second", "steady")),
             }
         )
     return {

@@ -32,7 +32,7 @@ def step(
     from harness.bench import step_bench as bench
     from harness.bench import step_table
 
-    wanted = bench.wishes(
+    options = bench.step_bench_options(
         quick=quick,
         backends=backends,
         shapes=shapes,
@@ -40,7 +40,7 @@ def step(
         device=device,
         rounds=rounds,
     )
-    _print(bench.measure(wanted), step_table.lines, as_json)
+    _print(bench.measure(options), step_table.lines, as_json)
 
 
 @app.command()
@@ -55,8 +55,10 @@ def truncation(
     from harness.bench import truncation_bench as bench
     from harness.bench import truncation_table
 
-    wanted = bench.wishes(quick=quick, threads=threads, device=device, rounds=rounds)
-    _print(bench.measure(wanted), truncation_table.lines, as_json)
+    options = bench.truncation_bench_options(
+        quick=quick, threads=threads, device=device, rounds=rounds
+    )
+    _print(bench.measure(options), truncation_table.lines, as_json)
 
 
 @app.command()

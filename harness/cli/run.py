@@ -47,21 +47,21 @@ def run(
     wanted = suite_of(suite, settings)
     place = open_store(store, create=True)
     from harness.launch.preflight import default_cpus
-    from harness.launch.run_suite import Wishes, run_suite
+    from harness.launch.run_suite import RunOptions, run_suite
     from harness.report.rebuild import comparison_of
     from harness.report.tables import render
 
     command = redacted_command(["harness", *sys.argv[1:]])
     cpus = cpus or default_cpus()
-    wishes = Wishes(address, only, retry or (), cpus, gpus, concurrency, fork, name)
+    options = RunOptions(address, only, retry or (), cpus, gpus, concurrency, fork, name)
     with _going_on(command):
-        account = run_suite(wanted, place, command, wishes)
+        summary = run_suite(wanted, place, command, options)
     try:
-        if account.published:
+        if summary.published:
             print(render(comparison_of(name or wanted.name, place), "text"))
-            print(f"Tables, figures and page: {account.page}", file=sys.stderr)
+            print(f"Tables, figures and page: {summary.page}", file=sys.stderr)
     finally:  # nobody may be reading, or the tables be damaged
-        code = _ended(account, command)
+        code = _ended(summary, command)
     return code
 
 
@@ -102,23 +102,23 @@ def tune(
 ) -> int:
     """Search truncation timing, confirm on fresh seeds, recommend. Run it again to go on."""
     from harness.launch.preflight import check_launch, default_cpus
-    from harness.launch.run_suite import Wishes
+    from harness.launch.run_suite import RunOptions
     from harness.tune.run_study import load_study, run_study
 
     wanted = load_study(study)
     place = open_store(store, create=True)
     command = redacted_command(["harness", *sys.argv[1:]])
     cpus = cpus or default_cpus()
-    wishes = Wishes(address, None, (), cpus, gpus, concurrency, fork, name)
+    options = RunOptions(address, None, (), cpus, gpus, concurrency, fork, name)
     check_launch([wanted.base], address, cpus, gpus)
     with _going_on(command):
-        account = run_study(wanted, place, command, wishes, storage)
+        summary = run_study(wanted, place, command, options, storage)
     try:
-        if account.published:
-            print(account.records.read("answer.md").decode(), end="")
-            print(f"Figures, candidates and page: {account.page}", file=sys.stderr)
+        if summary.published:
+            print(summary.records.read("answer.md").decode(), end="")
+            print(f"Figures, candidates and page: {summary.page}", file=sys.stderr)
     finally:
-        code = _ended(account, command)
+        code = _ended(summary, command)
     return code
 
 
@@ -132,13 +132,13 @@ def _going_on(command: str) -> Iterator[None]:
         raise
 
 
-def _ended(account: Any, command: str) -> int:
+def _ended(summary: Any, command: str) -> int:
     """Say what a run took and what is left; the exit code."""
-    for line in (*account.lines(), *account.unfinished):
+    for line in (*summary.lines(), *summary.unfinished):
         print(line, file=sys.stderr)
-    said = "\n".join(account.unfinished)
-    code = left_out(line for line in account.damaged if line not in said)
-    if account.interrupted:
+    said = "\n".join(summary.unfinished)
+    code = left_out(line for line in summary.damaged if line not in said)
+    if summary.interrupted:
         print(f"What was done is kept. {going_on(command)}", file=sys.stderr)
         raise KeyboardInterrupt
-    return 3 if account.unfinished else code
+    return 3 if summary.unfinished else code

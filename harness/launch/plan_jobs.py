@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.launch import Job, Outcome
-from harness.planning.forks import arrange
+from harness.planning.forks import arrange_forks
 from harness.planning.plan import Plan, Planned
-from harness.planning.plan_file import can_show, shown, write_plan
+from harness.planning.plan_file import can_show, shown_trials, write_plan
 from harness.plugins import sources_of
 from harness.suite import TrialSpec
 
@@ -22,15 +22,15 @@ class PlanJobs:
         only: str | None = None,
         cpus: int = 1,
         gpus: float = 0.0,
-        share: bool = True,
+        fork: bool = True,
         keep_at: Mapping[str, Iterable[int]] | None = None,
         parents: Iterable[TrialSpec] = (),
     ):
         self.plan, self.cpus, self.gpus = plan, cpus, gpus
         self.rows = plan.select(only)
         specs = [row.spec for row in self.rows if row.spec is not None] + list(parents)
-        specs = specs if share else []
-        self.sharing = arrange(specs, plan.store, plan.ended, keep_at)
+        specs = specs if fork else []
+        self.fork_plan = arrange_forks(specs, plan.store, plan.ended, keep_at)
         self.given: set[str] = set()
         self.faulted: dict[str, str] = {}
         for row in self.rows:
@@ -48,7 +48,7 @@ class PlanJobs:
     def done(self, trial_id: str, outcome: Outcome) -> None:
         """A trial has ended, or its machines gave up on it."""
         if outcome.status != "faulted" and self.plan.result(trial_id) is not None:
-            self.sharing.ended(trial_id)
+            self.fork_plan.ended(trial_id)
             return
         self.faulted[trial_id] = outcome.message or outcome.status
         for row in self.plan.rows:
@@ -88,10 +88,10 @@ class PlanJobs:
         assert row.spec is not None
         if not self.plan.ready(row):
             return False
-        fork = self.sharing.forks.get(row.spec.trial_id)
-        if fork is None or self.sharing.is_there(row.spec.trial_id):
+        begins = self.fork_plan.forks.get(row.spec.trial_id)
+        if begins is None or self.fork_plan.is_there(row.spec.trial_id):
             return True
-        return self.plan.ended(fork[0]) or fork[0] in self.faulted
+        return self.plan.ended(begins[0]) or begins[0] in self.faulted
 
     def _job(self, row: Planned) -> Job:
         assert row.spec is not None
@@ -102,8 +102,8 @@ class PlanJobs:
             row.name,
             cpus=self.cpus,
             gpus=self.gpus,
-            fork=self.sharing.forks.get(trial_id),
-            keep_at=tuple(sorted(self.sharing.keep_at.get(trial_id, ()))),
+            fork=self.fork_plan.forks.get(trial_id),
+            keep_at=tuple(sorted(self.fork_plan.keep_at.get(trial_id, ()))),
             plugins=sources_of(row.spec),
         )
 
@@ -111,15 +111,17 @@ class PlanJobs:
 class SuiteJobs(PlanJobs):
     """The plan of a suite; its tables show this one as soon as it has something to show."""
 
-    def __init__(self, plan: Plan, command: str, **wishes: Any):
-        super().__init__(plan, **wishes)
+    def __init__(self, plan: Plan, command: str, **options: Any):
+        super().__init__(plan, **options)
         self.command, self.written = command, False
 
     def begin(self) -> None:
         """Nothing can be refused any more: write."""
         self.plan.wipe()
-        self.sharing.sweep()
-        if can_show(self.plan, self.rows) or not shown(self.plan.store, self.plan.suite.name):
+        self.fork_plan.sweep()
+        if can_show(self.plan, self.rows) or not shown_trials(
+            self.plan.store, self.plan.suite.name
+        ):
             self._write()
 
     def done(self, trial_id: str, outcome: Outcome) -> None:

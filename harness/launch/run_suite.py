@@ -17,7 +17,7 @@ from harness.launch.plan_jobs import SuiteJobs
 from harness.launch.preflight import check_launch, check_resources, default_cpus
 from harness.launch.progress import make_progress
 from harness.planning.plan import Plan, Planned
-from harness.planning.plan_file import can_show, hidden, write_plan
+from harness.planning.plan_file import can_show, hidden_trials, write_plan
 from harness.records.states import Damaged
 from harness.records.store import Store
 from harness.records.suite_records import PAGE, SuiteRecords
@@ -27,7 +27,7 @@ from harness.tools.inputs import shown
 
 
 @dataclass(frozen=True)
-class Wishes:
+class RunOptions:
     """How to run a suite; nothing that changes its numbers."""
 
     address: str = "local"
@@ -36,7 +36,7 @@ class Wishes:
     cpus: int = field(default_factory=default_cpus)
     gpus: float = 0.0
     concurrency: int | None = None
-    share: bool = True  # begin trials where they part from others
+    fork: bool = True  # begin trials where they fork from others
     name: str | None = None  # to record it under, instead of its own
     quiet: bool = False  # no progress
 
@@ -48,7 +48,7 @@ class Wishes:
 
 
 @dataclass
-class Account:
+class RunSummary:
     """What a run did and what it took."""
 
     records: SuiteRecords  # of the suite or study
@@ -102,72 +102,74 @@ class Account:
         return [f"{self.page} and its tables show what they showed before this run"]
 
 
-def run_suite(suite: Suite, store: Store, command: str, wishes: Wishes | None = None) -> Account:
+def run_suite(
+    suite: Suite, store: Store, command: str, options: RunOptions | None = None
+) -> RunSummary:
     """Launch what is missing, then collect, report and mirror.
 
-    An interrupted run is collected and reported too, and its account says so.
+    An interrupted run is collected and reported too, and its summary says so.
 
     Raises:
         ValueError: bad input, before anything starts or is written.
     """
-    wishes = wishes or Wishes()
-    plan = Plan(renamed(suite, wishes.name), store, of=suite.name)
+    options = options or RunOptions()
+    plan = Plan(renamed(suite, options.name), store, of=suite.name)
     if store.kind_of(plan.suite.name) == "study":
         raise ValueError(f"{store.root} holds a study {plan.suite.name}: give the run a --name")
-    plan.forget(wishes.retry, plan.select(wishes.only))
+    plan.forget(options.retry, plan.select(options.only))
     jobs = SuiteJobs(
         plan,
         command,
-        only=wishes.only,
-        cpus=wishes.cpus,
-        gpus=wishes.gpus,
-        share=wishes.share,
+        only=options.only,
+        cpus=options.cpus,
+        gpus=options.gpus,
+        fork=options.fork,
     )
-    account = Account(store.suite(plan.suite.name))
-    before = hidden(plan)
+    summary = RunSummary(store.suite(plan.suite.name))
+    before = hidden_trials(plan)
     begun, start = time.time(), time.perf_counter()
     if jobs.pending():
         # What has ended may have needed more than this machine has.
         todo = (row for row in jobs.rows if plan.state(row) in ("missing", "waiting"))
         trials = (row.spec or row.role.trial for row in todo)
-        check_launch(trials, wishes.address, wishes.cpus, wishes.gpus)
-        launch_and_account(jobs, store, wishes, account, jobs.begin)
-    account.seconds_report = publish_run(plan, command, begun, account, jobs.rows)
-    account.seconds = time.perf_counter() - start
-    account.hidden = before if account.published else None
-    account.unfinished = jobs.unfinished()
-    return account
+        check_launch(trials, options.address, options.cpus, options.gpus)
+        launch_and_summarise(jobs, store, options, summary, jobs.begin)
+    summary.seconds_report = publish_run(plan, command, begun, summary, jobs.rows)
+    summary.seconds = time.perf_counter() - start
+    summary.hidden = before if summary.published else None
+    summary.unfinished = jobs.unfinished()
+    return summary
 
 
-def launch_and_account(
+def launch_and_summarise(
     jobs: Jobs,
     store: Store,
-    wishes: Wishes,
-    account: Account,
+    options: RunOptions,
+    summary: RunSummary,
     begin: Callable[[], None] = lambda: None,
 ) -> None:
-    """Launch jobs and note in the account what that took, interrupted or not."""
+    """Launch jobs and note in the summary what that took, interrupted or not."""
     with PeakMemory() as memory:
         try:
             ended = launch(
                 jobs,
                 store.root,
-                address=wishes.address,
-                concurrency=wishes.concurrency,
-                progress=make_progress(None if wishes.quiet else sys.stderr),
+                address=options.address,
+                concurrency=options.concurrency,
+                progress=make_progress(None if options.quiet else sys.stderr),
                 begin=begin,
             )
         except Interrupted as interrupted:
             ended = interrupted.outcomes
-            account.interrupted = True
+            summary.interrupted = True
     results = {job.trial_id: _result(store, job.trial_id) for job, _ in ended}
     records = {trial_id: one["record"] for trial_id, one in results.items() if one is not None}
-    account.launched = len(ended)
-    account.flops = sum(record["train_flops"] for record in records.values())
-    account.flops_spent = sum(record["flops_spent"] for record in records.values())
-    account.seconds_launch = _launch_seconds(records, ended)
-    if wishes.address == "local":
-        account.peak_memory_bytes = memory.bytes
+    summary.launched = len(ended)
+    summary.flops = sum(record["train_flops"] for record in records.values())
+    summary.flops_spent = sum(record["flops_spent"] for record in records.values())
+    summary.seconds_launch = _launch_seconds(records, ended)
+    if options.address == "local":
+        summary.peak_memory_bytes = memory.bytes
 
 
 def _result(store: Store, trial_id: str) -> dict[str, Any] | None:
@@ -194,11 +196,11 @@ def _launch_seconds(
 
 
 def publish_run(
-    plan: Plan, command: str, begun: float, account: Account, rows: Sequence[Planned]
+    plan: Plan, command: str, begun: float, summary: RunSummary, rows: Sequence[Planned]
 ) -> float:
     """Write the suite's tables, report and mirror from what has ended; returns the seconds.
 
-    Nothing is written, and `account.published` stays as it is, while the stored plan has more to
+    Nothing is written, and `summary.published` stays as it is, while the stored plan has more to
     show; `rows` are those that were asked for.
     """
     from harness.report.publish import publish
@@ -210,13 +212,13 @@ def publish_run(
         return 0.0
     record = write_plan(plan, command)
     facts = {
-        "trials_launched": account.launched,
-        "peak_memory_bytes": account.peak_memory_bytes,
-        "seconds_launch_median": account.seconds_launch,
+        "trials_launched": summary.launched,
+        "peak_memory_bytes": summary.peak_memory_bytes,
+        "seconds_launch_median": summary.seconds_launch,
     }
     launched = {"id": secrets.token_hex(8), "command": command, "begun": begun, **facts}
     published = publish(store, name, record, command, launched)
-    account.published = True
-    account.damaged += [one for one in published.damaged if one not in account.damaged]
-    account.interrupted |= published.interrupted
+    summary.published = True
+    summary.damaged += [one for one in published.damaged if one not in summary.damaged]
+    summary.interrupted |= published.interrupted
     return time.perf_counter() - start

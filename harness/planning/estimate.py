@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from harness.arms import StepWork
-from harness.planning.forks import arrange
+from harness.planning.forks import arrange_forks
 from harness.planning.plan import Plan, Planned
 from harness.records.states import Damaged
 from harness.records.store import Store
@@ -23,7 +23,7 @@ GPU_FLOPS_PER_SECOND, GPU_SECONDS_PER_BLOCK = 2.8e13, 1e-3
 Rates = Mapping[str, Mapping[str, float]]  # by device, by task; "" for all tasks together
 
 
-def summary(plan: Plan) -> dict[str, Any]:
+def plan_summary(plan: Plan) -> dict[str, Any]:
     """A plan as JSON: its rows, and what each stage still costs.
 
     Seconds are those of one worker, by device, from the rate of the finished trials in the store.
@@ -39,7 +39,7 @@ def summary(plan: Plan) -> dict[str, Any]:
         "store": str(plan.store.root),
         "flops_per_second": {device: tasks[""] for device, tasks in rates.items()},
         "stages": stages,
-        "sharing": shared(plan),
+        "sharing": fork_savings(plan),
         "trials": [
             {
                 "row": row.name,
@@ -79,21 +79,21 @@ def _cost(plan: Plan, rows: Iterable[Planned], rates: Rates) -> dict[str, Any]:
     }
 
 
-def shared(plan: Plan) -> dict[str, Any]:
+def fork_savings(plan: Plan) -> dict[str, Any]:
     """What the missing trials save by beginning where they part from others, and its price.
 
     FLOPs are counted up to a trial's first truncation, and so are at least these. The bytes are
     those of all states that are kept for it, as if all were there at one time.
     """
     trials = {row.spec.trial_id: row.spec for row in plan.rows if row.spec is not None}
-    sharing = arrange(trials.values(), plan.store, plan.ended)
+    fork_plan = arrange_forks(trials.values(), plan.store, plan.ended)
     saved = 0.0
-    for trial_id, (_, step) in sharing.forks.items():
+    for trial_id, (_, step) in fork_plan.forks.items():
         trial = trials[trial_id]
         before = min((at for at, _ in trial.arm.event_keys(trial.training)), default=step)
         saved += estimated_flops(trial) / trial.training.steps * min(step, before)
-    kept = sum(len(steps) * state_bytes(trials[i]) for i, steps in sharing.keep_at.items())
-    return {"trials": len(sharing.forks), "saved_flops": saved, "kept_bytes": kept}
+    kept = sum(len(steps) * state_bytes(trials[i]) for i, steps in fork_plan.keep_at.items())
+    return {"trials": len(fork_plan.forks), "saved_flops": saved, "kept_bytes": kept}
 
 
 def state_bytes(trial: TrialSpec) -> int:
@@ -150,4 +150,4 @@ def trial_bytes(trial: TrialSpec) -> int:
     return 20_000 + state_bytes(trial) // 4 + looks * states * 2 * 8
 
 
-__all__ = ["estimated_flops", "measured_rates", "summary", "trial_bytes"]
+__all__ = ["estimated_flops", "measured_rates", "plan_summary", "trial_bytes"]

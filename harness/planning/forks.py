@@ -20,7 +20,7 @@ Fork = tuple[str, int]  # the trial that is parted from, and the step behind whi
 
 
 @dataclass
-class Sharing:
+class ForkPlan:
     """Who parts from whom, and which states are kept for it.
 
     `forks` maps a trial that has not ended to where it begins; `keep_at` a trial to the steps
@@ -53,31 +53,31 @@ class Sharing:
         return {step for parent, step in self.forks.values() if parent == trial_id}
 
 
-def arrange(
+def arrange_forks(
     trials: Iterable[TrialSpec],
     store: Store,
     ended: Callable[[str], bool],
     keep_at: Mapping[str, Iterable[int]] | None = None,
-) -> Sharing:
+) -> ForkPlan:
     """Find out what resolved trials share. `keep_at` names further states that are to be kept."""
-    sharing = Sharing(store)
+    fork_plan = ForkPlan(store)
     for trial_id, steps in (keep_at or {}).items():
-        sharing.keep_at[trial_id] |= set(steps)
+        fork_plan.keep_at[trial_id] |= set(steps)
     families: dict[str, dict[str, TrialSpec]] = defaultdict(dict)
     for trial in trials:
         key = family(trial)
         if key is not None:
             families[key][trial.trial_id] = trial
     for relatives in families.values():
-        sharing.members |= relatives.keys()
-        _arrange_family(relatives, sharing, ended)
-    return sharing
+        fork_plan.members |= relatives.keys()
+        _fork_family(relatives, fork_plan, ended)
+    return fork_plan
 
 
-def _arrange_family(
-    relatives: Mapping[str, TrialSpec], sharing: Sharing, ended: Callable[[str], bool]
+def _fork_family(
+    relatives: Mapping[str, TrialSpec], fork_plan: ForkPlan, ended: Callable[[str], bool]
 ) -> None:
-    over = {i: sharing.store.trial(i).forks() for i in relatives if ended(i)}
+    over = {i: fork_plan.store.trial(i).forks() for i in relatives if ended(i)}
     earlier: list[str] = []
     open_ones = (i for i in relatives if i not in over)
     for trial_id in sorted(open_ones, key=lambda i: -_first_event(relatives[i])):
@@ -89,9 +89,9 @@ def _arrange_family(
             if step > (best[1] if best else 0):
                 best = other, step
         if best is not None:
-            sharing.forks[trial_id] = best
+            fork_plan.forks[trial_id] = best
             if best[0] not in over:
-                sharing.keep_at[best[0]].add(best[1])
+                fork_plan.keep_at[best[0]].add(best[1])
         earlier.append(trial_id)
 
 

@@ -20,7 +20,7 @@ def write_plan(plan: Plan, command: str) -> dict[str, Any]:
     return record
 
 
-def shown(store: Store, name: str) -> list[Mapping[str, Any]]:
+def shown_trials(store: Store, name: str) -> list[Mapping[str, Any]]:
     """The entries of the stored plan whose trials have ended."""
     entries = store.suite(name).plan_or_empty().get("trials", [])
     return [entry for entry in entries if store.trial(entry["trial_id"]).ended()]
@@ -36,14 +36,14 @@ def stored_suite(store: Store, name: str) -> Suite | None:
         return None
 
 
-def hidden(plan: Plan) -> str | None:
+def hidden_trials(plan: Plan) -> str | None:
     """What the stored plan shows and this one will not, and how to see both, in one line.
 
     A row whose size follows from other trials (`match`) is another one when those are others, as
     in a suite that has grown by a seed: that hides nothing.
     """
     store, name = plan.store, plan.suite.name
-    entries = shown(store, name)
+    entries = shown_trials(store, name)
     before = stored_suite(store, name)
     if before is None:
         here = {row.spec.trial_id for row in plan.rows if row.spec is not None}
@@ -75,7 +75,7 @@ def can_show(plan: Plan, rows: Iterable[Planned]) -> bool:
     """
     states = {row.spec.trial_id: plan.state(row) for row in plan.rows if row.spec is not None}
     ended = {trial_id for trial_id in states if plan.ended(trial_id)}
-    before = {entry["trial_id"] for entry in shown(plan.store, plan.suite.name)}
+    before = {entry["trial_id"] for entry in shown_trials(plan.store, plan.suite.name)}
     if before <= ended:
         return bool(ended)
     results = {trial_id for trial_id in ended if states[trial_id] in RESULTS}

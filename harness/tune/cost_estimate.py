@@ -15,7 +15,7 @@ from .search.suggest import sobol
 from .study_spec import Study
 
 
-def outlook(study: Study, store: Store) -> dict[str, Any]:
+def cost_estimate(study: Study, store: Store) -> dict[str, Any]:
     """A study's cost as JSON, for as many candidates as its budget allows, spread by Sobol.
 
     FLOPs are upper bounds: what a truncation saves afterwards is not known, and a candidate that
@@ -79,7 +79,7 @@ def spent_steps(base: TrialSpec, arms: Sequence[Arm], kept: float) -> tuple[floa
     return alone, shared
 
 
-def outlook_lines(expected: dict[str, Any]) -> list[str]:
+def cost_lines(expected: dict[str, Any]) -> list[str]:
     """For a person."""
     done = expected["done"]
     lines = [
@@ -98,4 +98,4 @@ def outlook_lines(expected: dict[str, Any]) -> list[str]:
     return lines
 
 
-__all__ = ["outlook", "outlook_lines", "spent_steps"]
+__all__ = ["cost_estimate", "cost_lines", "spent_steps"]

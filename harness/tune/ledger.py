@@ -156,9 +156,9 @@ class Ledger:
             return False
         if k == 0:
             return True  # `check_budget` has said so
-        spent, trunk = self.spent(), self.trunk()
+        spent, full = self.spent(), self.full_spent()
         return all(
-            limit is None or spent[name] + (spent[name] - trunk[name]) / k <= limit
+            limit is None or spent[name] + (spent[name] - full[name]) / k <= limit
             for name, limit in (("flops", budget.flops), ("gpu_hours", budget.gpu_hours))
         )
 
@@ -170,7 +170,7 @@ class Ledger:
         Raises:
             ValueError: with the numbers.
         """
-        hours, limit = self.trunk()["gpu_hours"], self.study.budget.gpu_hours
+        hours, limit = self.full_spent()["gpu_hours"], self.study.budget.gpu_hours
         least = hours * (1 + self.study.batch)
         if limit is not None and limit < least:
             raise ValueError(
@@ -178,7 +178,7 @@ class Ledger:
                 f"candidates may need: {hours:.3g} hours and {self.study.batch} times as much"
             )
 
-    def trunk(self) -> dict[str, float]:
+    def full_spent(self) -> dict[str, float]:
         """FLOPs and hours of the full model on the search seeds."""
         found = (self.record(self.full(seed)) for seed in self.study.seeds)
         records = [record for record in found if record is not None]
@@ -200,11 +200,11 @@ class Ledger:
         wanted: dict[str, tuple[int, ...]] = {}
         steps = self.study.first_event_steps()
         for seed in seeds:
-            trunk = self.full(seed)
-            folder = self.store.trial(trunk.trial_id)
+            full = self.full(seed)
+            folder = self.store.trial(full.trial_id)
             if not folder.ended():
                 folder.hold_forks(self.study.name)
-                wanted[trunk.trial_id] = steps
+                wanted[full.trial_id] = steps
                 continue
             there = set(folder.forks())
             for keeper in self.keepers((seed,)):

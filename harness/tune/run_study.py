@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from harness.launch.address import check_address
-from harness.launch.run_suite import Account, Wishes, launch_and_account, publish_run
+from harness.launch.run_suite import RunOptions, RunSummary, launch_and_summarise, publish_run
 from harness.planning.plan import Plan
 from harness.records.store import Store
 from harness.report.publish import publish
@@ -18,9 +18,9 @@ from harness.suite.load import find
 from .ledger import Ledger
 from .rebuild_study import report_study
 from .study_jobs import StudyJobs
-from .study_progress import standing
+from .study_progress import study_progress
 from .study_spec import Study
-from .study_stages import Halted, Rounds, competing, confirmation, confirmation_name, suite_of
+from .study_stages import Halted, StudyStages, competing, confirmation, confirmation_name, suite_of
 
 
 def load_study(name_or_path: str) -> Study:
@@ -36,9 +36,9 @@ def run_study(
     study: Study,
     store: Store,
     command: str,
-    wishes: Wishes | None = None,
+    options: RunOptions | None = None,
     storage_url: str | None = None,
-) -> Account:
+) -> RunSummary:
     """Go through a study from where it stands, and report on what there is at the end.
 
     `storage_url` None is optuna.db in the store.
@@ -49,28 +49,30 @@ def run_study(
     """
     from .search.ask_and_tell import open_search
 
-    wishes = wishes or Wishes()
-    study = renamed(validated(study, Study), wishes.name)
-    check_address(wishes.address)
+    options = options or RunOptions()
+    study = renamed(validated(study, Study), options.name)
+    check_address(options.address)
     before = check_name(study, store)
-    account = Account(store.suite(study.name))
+    summary = RunSummary(store.suite(study.name))
     ledger = Ledger(study, store, command)
     ledger.known = len(before.get("candidates", []))
     if before.get("recommendation"):  # it stands until another takes its place
         ledger.finalists, ledger.recommendation = before["finalists"], before["recommendation"]
     begun, start = time.time(), time.perf_counter()
     with open_search(study, storage_url, store) as search:
-        rounds = Rounds(study, search, ledger)
-        jobs = StudyJobs(rounds.stages(), store, wishes, rounds.ahead, lambda: standing(ledger))
+        course = StudyStages(study, search, ledger)
+        jobs = StudyJobs(
+            course.stages(), store, options, course.ahead, lambda: study_progress(ledger)
+        )
         try:
-            launch_and_account(jobs, store, wishes, account)
+            launch_and_summarise(jobs, store, options, summary)
         except Halted as halted:
-            account.unfinished = [str(halted)]
+            summary.unfinished = [str(halted)]
         if ledger.has_less():
-            return account
-        account.seconds_report = conclude(ledger, begun, account)
-    account.seconds = time.perf_counter() - start
-    return account
+            return summary
+        summary.seconds_report = conclude(ledger, begun, summary)
+    summary.seconds = time.perf_counter() - start
+    return summary
 
 
 def check_name(study: Study, store: Store) -> dict[str, Any]:
@@ -112,7 +114,7 @@ def _is_of_study(store: Store, name: str) -> bool:
     return str(plan.get("command", "")).split()[1:2] == ["tune"]
 
 
-def conclude(ledger: Ledger, begun: float, account: Account) -> float:
+def conclude(ledger: Ledger, begun: float, summary: RunSummary) -> float:
     """Tables, mirror and report of what has ended; returns the seconds."""
     start = time.perf_counter()
     study, store = ledger.study, ledger.store
@@ -120,19 +122,19 @@ def conclude(ledger: Ledger, begun: float, account: Account) -> float:
     arms |= {c.label: c.arm for c in ledger.candidates.values() if c.state == "complete"}
     searched = suite_of(study, study.name, arms, study.seeds)
     plan = Plan(searched, store)
-    publish_run(plan, ledger.command, begun, account, plan.rows)
+    publish_run(plan, ledger.command, begun, summary, plan.rows)
     mirror_stopped(ledger)
     if ledger.finalists and set(ledger.finalists) <= set(ledger.candidates):
         fresh = Plan(confirmation(study, ledger.finalists, ledger.arms()), store)
-        account.published = False
-        publish_run(fresh, ledger.command, begun, account, fresh.rows)
-        if account.published:
+        summary.published = False
+        publish_run(fresh, ledger.command, begun, summary, fresh.rows)
+        if summary.published:
             ledger.earlier = None
         if ledger.state == "done":
             ledger.recommendation = recommendation(ledger)
     ledger.write()
     report_study(study.name, store)
-    account.published = True
+    summary.published = True
     return time.perf_counter() - start
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from harness.launch import Job, Outcome
 from harness.launch.plan_jobs import PlanJobs
-from harness.launch.run_suite import Wishes
+from harness.launch.run_suite import RunOptions
 from harness.planning.plan import Plan
 from harness.records.store import Store
 
@@ -23,12 +23,12 @@ class StudyJobs:
         self,
         stages: Iterator[Stage],
         store: Store,
-        wishes: Wishes,
+        options: RunOptions,
         ahead: Callable[[], int],
-        say: Callable[[], str],
+        progress: Callable[[], str],
     ):
-        self.stages, self.store, self.wishes = stages, store, wishes
-        self.ahead, self.say = ahead, say
+        self.stages, self.store, self.options = stages, store, options
+        self.ahead, self.progress = ahead, progress
         self.current: PlanJobs | None = None
         self.open: set[str] = set()
         self.said = ""
@@ -41,7 +41,7 @@ class StudyJobs:
                 if stage is None:
                     return []
                 self.current = self._jobs_of(stage)
-                self.said = self.say()
+                self.said = self.progress()
             jobs = self.current.ready()
             self.open |= {job.trial_id for job in jobs}
             if jobs or self.open:
@@ -53,7 +53,7 @@ class StudyJobs:
         assert self.current is not None
         self.open.discard(trial_id)
         self.current.done(trial_id, outcome)
-        self.said = self.say()
+        self.said = self.progress()
 
     def pending(self) -> int:
         """What this stage has not handed out yet, and what is expected of the later ones."""
@@ -66,9 +66,9 @@ class StudyJobs:
     def _jobs_of(self, stage: Stage) -> PlanJobs:
         return PlanJobs(
             Plan(stage.suite, self.store),
-            cpus=self.wishes.cpus,
-            gpus=self.wishes.gpus,
-            share=self.wishes.share,
+            cpus=self.options.cpus,
+            gpus=self.options.gpus,
+            fork=self.options.fork,
             keep_at=stage.keep_at,
             parents=stage.parents,
         )

@@ -10,7 +10,7 @@ from harness.launch.progress import duration
 from .ledger import Ledger
 
 
-def standing(ledger: Ledger) -> str:
+def study_progress(ledger: Ledger) -> str:
     """Candidates by state, the best so far, what was spent of the budget, what sharing saved."""
     counts = Counter(c.state for c in ledger.candidates.values())
     spent, budget = ledger.spent(), ledger.study.budget
@@ -34,12 +34,14 @@ def best(ledger: Ledger) -> str:
     if not scores:
         return ""
     if ledger.study.goal == "pareto":
-        signs = [1 if way == "minimize" else -1 for way in ledger.study.objectives.values()]
+        signs = [
+            1 if direction == "minimize" else -1 for direction in ledger.study.objectives.values()
+        ]
         points = {
             label: [sign * value for sign, value in zip(signs, values, strict=True)]
             for label, (values, _) in scores.items()
         }
-        front = [label for label in points if not _beaten(points[label], list(points.values()))]
+        front = [label for label in points if not _dominated(points[label], list(points.values()))]
         return f"a front of {len(front)}: {', '.join(front)}"
     within = {label: cost[0] for label, (cost, over) in scores.items() if (over or 0.0) <= 0.0}
     if not within:
@@ -50,7 +52,7 @@ def best(ledger: Ledger) -> str:
     return f"{label} is the best within the margin, {within[label] / flops:.2f}x of full's FLOPs"
 
 
-def _beaten(point: Sequence[float], others: Sequence[Sequence[float]]) -> bool:
+def _dominated(point: Sequence[float], others: Sequence[Sequence[float]]) -> bool:
     """Whether another is as good in all objectives, all minimised, and better in one."""
     return any(
         other != point and all(a <= b for a, b in zip(other, point, strict=True))

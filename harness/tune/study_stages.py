@@ -1,7 +1,7 @@
 """The course of a study: which trials run when, and what is concluded in between.
 
-`Rounds.stages` is the whole story. Each stage is a suite; once its trials have ended, what they
-say is told to the search, in the order of the candidates, and the next stage follows from that
+`StudyStages.stages` is the whole story. Each stage is a suite. When its trials have ended, the
+search is told how, in the order of the candidates, and the next stage follows from that
 alone. So neither the timing of workers nor a kill can change what a study does.
 """
 
@@ -42,7 +42,7 @@ class Stage:
     parents: tuple[TrialSpec, ...] = ()  # ended trials of earlier stages to part from
 
 
-class Rounds:
+class StudyStages:
     """One study against its search and its records."""
 
     def __init__(self, study: Study, search: Search, ledger: Ledger):
@@ -193,8 +193,8 @@ def confirmation_name(name: str) -> str:
 
 __all__ = [
     "Halted",
-    "Rounds",
     "Stage",
+    "StudyStages",
     "competing",
     "confirmation",
     "confirmation_name",

@@ -1,4 +1,4 @@
-"""Overhead per trial: right from a made-up account, and whole from a run of a few trials."""
+"""Overhead per trial: right from a made-up summary, and whole from a run of a few trials."""
 
 import json
 
@@ -6,12 +6,12 @@ import pytest
 
 from harness.bench import launch_bench as launch
 from harness.cli.app import execute
-from harness.launch.run_suite import Account
+from harness.launch.run_suite import RunSummary
 
 
 def test_rates_and_overhead(tmp_path, machine):
-    account = Account(tmp_path, seconds=20.0, launched=4, seconds_launch=0.5, seconds_report=2.0)
-    found = launch.summarise(account, own=[1.0, 2.0, 9.0, 2.0], ends=[13.0, 10.0, 12.0, 16.0])
+    summary = RunSummary(tmp_path, seconds=20.0, launched=4, seconds_launch=0.5, seconds_report=2.0)
+    found = launch.summarise(summary, own=[1.0, 2.0, 9.0, 2.0], ends=[13.0, 10.0, 12.0, 16.0])
     assert found["overhead_seconds_per_trial"] == pytest.approx(0.5 + 2.0 / 4)
     assert found["report_seconds_per_trial"] == pytest.approx(0.5)
     assert found["own_seconds_per_trial"] == 2.0

@@ -121,7 +121,7 @@ def test_the_official_code_stands_beside_with_its_own_speedup(found):
 
 
 def test_what_cannot_run_or_is_too_slow_is_listed_with_its_reason():
-    wanted = step.wishes(shapes="smnist,listops")
+    wanted = step.step_bench_options(shapes="smnist,listops")
     cpu = torch.device("cpu")
     for shape, slow in zip(wanted.shapes, ({"reference"}, {"reference", "toeplitz"}), strict=True):
         cases, left_out = step.split_cases(shape, wanted, cpu)
@@ -130,7 +130,7 @@ def test_what_cannot_run_or_is_too_slow_is_listed_with_its_reason():
         measured = {case.backend for case in cases}
         assert measured | {"triton"} | slow == set(step.BACKENDS)
         assert len(cases) == len(measured) * len(shape.state_dims)
-    named = step.wishes(shapes="listops", backends="reference")
+    named = step.step_bench_options(shapes="listops", backends="reference")
     cases, left_out = step.split_cases(named.shapes[0], named, cpu)
     assert [case.backend for case in cases] == ["reference"]
     assert left_out == []

@@ -7,7 +7,7 @@ import random
 import time
 
 from harness.launch import Interrupted, Outcome
-from harness.launch.run_suite import Account, Wishes
+from harness.launch.run_suite import RunOptions, RunSummary
 from harness.records.store import Store
 from harness.suite import TrialSpec
 from harness.training.trial import Execution, Fork, run_trial
@@ -16,7 +16,7 @@ from harness.tune.ledger import Ledger
 from harness.tune.run_study import conclude
 from harness.tune.search.ask_and_tell import open_search
 from harness.tune.study_jobs import StudyJobs
-from harness.tune.study_stages import Rounds
+from harness.tune.study_stages import StudyStages
 
 STUDY = {
     "name": "tiny",
@@ -85,8 +85,8 @@ def play(study, store, *, order=None, die_after=None, lose=(), report=False):
     ledger = Ledger(study, store, "harness tune tiny")
     ended = 0
     with open_search(study, None, store) as search:
-        rounds = Rounds(study, search, ledger)
-        jobs = StudyJobs(rounds.stages(), store, Wishes(), rounds.ahead, lambda: "")
+        course = StudyStages(study, search, ledger)
+        jobs = StudyJobs(course.stages(), store, RunOptions(), course.ahead, lambda: "")
         waiting = []
         while True:
             waiting += jobs.ready()
@@ -100,7 +100,7 @@ def play(study, store, *, order=None, die_after=None, lose=(), report=False):
                 raise Killed
         ledger.write()
         if report:
-            conclude(ledger, time.time(), Account(store.suite(study.name)))
+            conclude(ledger, time.time(), RunSummary(store.suite(study.name)))
     return ledger
 
 

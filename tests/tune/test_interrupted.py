@@ -55,8 +55,8 @@ def test_an_answer_stands_until_there_is_another(tune):
     with pytest.raises(Killed):
         tune(MORE, kill=0)
     assert shown(tune.store)[1] == answer
-    account = tune(MORE, stop=0)
-    assert account.interrupted
+    summary = tune(MORE, stop=0)
+    assert summary.interrupted
     after, _ = shown(tune.store)
     assert after["recommendation"] == before["recommendation"]
 

@@ -14,7 +14,7 @@ from harness.suite import FullSpec, InTrainingSpec, LRUSpec, TaskSpec
 from harness.training.flops import step_flops
 from harness.training.trial import Execution, run_trial
 from harness.tune.candidates import candidates_frame, damaged_of
-from harness.tune.cost_estimate import outlook, spent_steps
+from harness.tune.cost_estimate import cost_estimate, spent_steps
 from harness.tune.margins import check_margin, resolution, weakness
 from harness.tune.rebuild_study import rebuild_study
 from harness.tune.run_study import check_name
@@ -79,7 +79,7 @@ def test_the_winners_curse_is_left_behind(undisturbed):
         assert {f"c{n}", f"window c{n}", f"small c{n}", f"post_hoc c{n}"} <= set(fresh.label)
 
 
-def test_sharing_is_counted(undisturbed):
+def test_what_forks_save_is_counted(undisturbed):
     spent = json.loads((undisturbed.suite("tiny").folder / "study.json").read_text())["spent"]
     trials = pd.read_parquet(undisturbed.suite("tiny").folder / "trials.parquet")
     unique = trials.drop_duplicates("trial_id")
@@ -146,11 +146,11 @@ def test_weak_candidates_are_stopped_and_are_no_results(tmp_path):
     assert set(listed[listed.state == "stopped"].seed) == {1}
 
 
-def test_a_trunk_that_ended_before_without_keeping_its_states(undisturbed, tmp_path):
+def test_a_full_trial_that_ended_before_without_keeping_its_states(undisturbed, tmp_path):
     store, study = Store.open(tmp_path), tiny_study()
     for seed in study.seeds:
-        trunk = study.base.model_copy(update={"arm": FullSpec(kind="full"), "seed": seed})
-        run_trial(trunk, store, Execution())
+        full = study.base.model_copy(update={"arm": FullSpec(kind="full"), "seed": seed})
+        run_trial(full, store, Execution())
     ledger = play(study, store)
     assert concluded(store) == concluded(undisturbed)
     assert ledger.spent()["flops"] < 0.9 * ledger.spent()["flops_alone"]
@@ -213,8 +213,8 @@ def test_steps_spent_alone_and_shared():
     assert shared == pytest.approx(1 + 0.4 + 0.2)
 
 
-def test_the_outlook_bounds_what_was_spent(undisturbed):
-    expected = outlook(tiny_study(), undisturbed)
+def test_the_cost_estimate_bounds_what_was_spent(undisturbed):
+    expected = cost_estimate(tiny_study(), undisturbed)
     spent = json.loads((undisturbed.suite("tiny").folder / "study.json").read_text())["spent"]
     assert expected["candidates"] == 8
     assert expected["done"] == {"state": "done", "candidates": 8}

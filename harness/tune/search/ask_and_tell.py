@@ -157,9 +157,9 @@ class Search:
     def _ask(self, number: int, first: int) -> None:
         """Draw a candidate and store it, running, with all that belongs to it."""
         trials = self._trials()
-        behind = [t.number for t in trials[:first] if not t.state.is_finished()]
-        if behind or len(trials) < first:
-            last = behind[0] if behind else len(trials)
+        unfinished = [t.number for t in trials[:first] if not t.state.is_finished()]
+        if unfinished or len(trials) < first:
+            last = unfinished[0] if unfinished else len(trials)
             raise ValueError(f"candidate {last} has not ended: {number} cannot be asked yet")
         drawn = suggest(self.study, trials, number, first)
         setting = self.study.setting(drawn.params).model_dump(mode="json")
