@@ -1,4 +1,4 @@
-"""Peak memory of this process and all of its descendants together."""
+"""Peak memory of this process and all its descendants together."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import threading
 import time
 from types import TracebackType
 
-EVERY = 2.0  # seconds between samples, or more:
-SHARE = 0.005  # of a core is what they may take
+EVERY = 2.0  # seconds between samples, at least
+SHARE = 0.005  # of a core, spent on samples at most
 
 
 class PeakMemory:
-    """Samples in a thread, while entered. `bytes` is the largest sum of proportional set sizes.
+    """Samples in a thread inside its context. `bytes` is the largest sum of proportional set sizes.
 
     The proportional set size counts a page that k processes share as 1/k in each, so the sum
-    counts every page once. A peak between two samples goes unseen.
+    counts every page once. A peak between two samples is missed.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What Ray says of a death, in one line: what happened, where, and what one can do about it."""
+"""Ray's errors in one line: what happened, on which node, and what to do about it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.tools.inputs import cut
 
 LONGEST = 500
 FEWER = "fewer trials at a time (--concurrency) need less memory"
-# What is the same on every attempt, where a worker does not even start.
+# Errors that would recur on every attempt of a worker that does not start.
 LASTING = re.compile(
     r"(ModuleNotFound|Import|Value|Type|Attribute|Name|Syntax|Key|NotImplemented)Error\b"
 )
@@ -18,10 +18,10 @@ STACK = re.compile(r"@ +0x|\*\*\* SIG|Stack trace")
 
 
 def told(error: BaseException) -> tuple[Literal["fault", "refused"], str]:
-    """Whose fault an error of Ray's is, and what to say of it.
+    """Whether one of Ray's errors is the machine's fault, and a message for it.
 
-    `refused` is what another attempt would end in, too. Ray's classes are known by name, so that
-    none need be imported.
+    `refused` means that another attempt would end in the same way. Ray's classes are matched by
+    name, so that none need be imported.
     """
     name, text = type(error).__name__, str(error)
     lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no message"]
@@ -41,7 +41,7 @@ def told(error: BaseException) -> tuple[Literal["fault", "refused"], str]:
     elif name in ("ActorDiedError", "WorkerCrashedError"):
         detail = re.search(r"exit detail: (.*?)(?: There are some potential|$)", text, re.M)
         how = f" ({detail[1].strip()})" if detail else ""
-        said = f"the worker{where} died{how}: killed, by the system for want of memory perhaps, "
+        said = f"the worker{where} died{how}: killed, perhaps by the system for lack of memory, "
         said += f"or crashed; {FEWER}"
     elif name.startswith("RayTaskError"):
         said = f"in the worker{where}: {_raised(lines)}"
@@ -51,13 +51,13 @@ def told(error: BaseException) -> tuple[Literal["fault", "refused"], str]:
 
 
 def _raised(lines: list[str]) -> str:
-    """The last line that names an exception: what a traceback ends with."""
+    """The last line that names an exception, as at the end of a traceback."""
     named = [line for line in lines if RAISED.match(line)]
     return (named or lines)[-1]
 
 
 def last_words(log: str) -> str:
-    """The reason that one of Ray's processes left in its log, or its last error; may be empty."""
+    """The fatal error in the log of one of Ray's processes, or its last error; may be empty."""
     lines = [line for line in log.splitlines() if not STACK.search(line)]
     fatal = [line for line in lines if " C " in line]
     errors = [line for line in lines if " E " in line]

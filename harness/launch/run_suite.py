@@ -28,7 +28,7 @@ from harness.tools.inputs import shown
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How to run a suite; nothing that changes its numbers."""
+    """How to run a suite. None of these options changes its results."""
 
     address: str = "local"
     only: str | None = None
@@ -36,8 +36,8 @@ class RunOptions:
     cpus: int = field(default_factory=default_cpus)
     gpus: float = 0.0
     concurrency: int | None = None
-    fork: bool = True  # begin trials where they fork from others
-    name: str | None = None  # to record it under, instead of its own
+    fork: bool = True  # begin a trial from the state of another where both agree until then
+    name: str | None = None  # record it under this name instead of its own
     quiet: bool = False  # no progress
 
     def __post_init__(self) -> None:
@@ -49,36 +49,36 @@ class RunOptions:
 
 @dataclass
 class RunSummary:
-    """What a run did and what it took."""
+    """What a run did, and what it cost."""
 
     records: SuiteRecords  # of the suite or study
-    published: bool = False  # whether tables and page are of this run
+    published: bool = False  # whether tables and page show this run
     seconds: float = 0.0
     launched: int = 0
-    seconds_launch: float | None = None  # a trial's, beyond its own seconds; the median
+    seconds_launch: float | None = None  # per trial, beyond its own seconds; the median
     seconds_report: float = 0.0
-    peak_memory_bytes: int | None = None  # all processes; None on a cluster of others
-    flops: float = 0.0  # training FLOPs that the ended trials stand for
-    flops_spent: float = 0.0  # those that were done here: less where beginnings were shared
+    peak_memory_bytes: int | None = None  # all processes; None on a cluster
+    flops: float = 0.0  # training FLOPs of the ended trials, each as if run alone
+    flops_spent: float = 0.0  # FLOPs actually spent: fewer where trials forked
     unfinished: list[str] = field(default_factory=list)
-    hidden: str | None = None  # what the tables showed before and do not now
-    damaged: list[str] = field(default_factory=list)  # records that are left out, and what to do
+    hidden: str | None = None  # a line on what the tables showed before and no longer show
+    damaged: list[str] = field(default_factory=list)  # a line for each damaged record
     interrupted: bool = False
 
     @property
     def page(self) -> str:
-        """Where the page stands."""
+        """Path of the page."""
         return self.records.page
 
     @property
     def overhead(self) -> float | None:
-        """Seconds per trial that went to launching, recording, reporting and mirroring it."""
+        """Seconds per trial spent on launching, recording, reporting and mirroring."""
         if self.seconds_launch is None:
             return None
         return self.seconds_launch + self.seconds_report / self.launched
 
     def lines(self) -> list[str]:
-        """For a person to read."""
+        """The summary as text."""
         if not self.launched and self.interrupted:
             return ["interrupted before a trial had ended", *self._older()]
         if not self.launched:
@@ -90,11 +90,11 @@ class RunSummary:
         if self.peak_memory_bytes:
             said += f"; peak memory of all processes {self.peak_memory_bytes / 2**30:.2f} GiB"
         if self.flops_spent < self.flops:
-            said += f"; sharing saved {1 - self.flops_spent / self.flops:.0%} of the training FLOPs"
+            said += f"; forks saved {1 - self.flops_spent / self.flops:.0%} of the training FLOPs"
         return [said, *self._older()]
 
     def _older(self) -> list[str]:
-        """How what is shown now and what was shown before this run go together."""
+        """Whether tables and page changed, and what they no longer show."""
         if self.hidden is not None:
             return [self.hidden]
         if self.published or not self.records.has(PAGE):
@@ -105,9 +105,9 @@ class RunSummary:
 def run_suite(
     suite: Suite, store: Store, command: str, options: RunOptions | None = None
 ) -> RunSummary:
-    """Launch what is missing, then collect, report and mirror.
+    """Launch the missing trials, then collect, report and mirror.
 
-    An interrupted run is collected and reported too, and its summary says so.
+    An interrupted run is also collected and reported, and its summary says so.
 
     Raises:
         ValueError: bad input, before anything starts or is written.
@@ -129,7 +129,7 @@ def run_suite(
     before = hidden_trials(plan)
     begun, start = time.time(), time.perf_counter()
     if jobs.pending():
-        # What has ended may have needed more than this machine has.
+        # Only missing trials: those that have ended may have needed a larger machine.
         todo = (row for row in jobs.rows if plan.state(row) in ("missing", "waiting"))
         trials = (row.spec or row.role.trial for row in todo)
         check_launch(trials, options.address, options.cpus, options.gpus)
@@ -148,7 +148,7 @@ def launch_and_summarise(
     summary: RunSummary,
     begin: Callable[[], None] = lambda: None,
 ) -> None:
-    """Launch jobs and note in the summary what that took, interrupted or not."""
+    """Launch jobs and record the cost in the summary, interrupted or not."""
     with PeakMemory() as memory:
         try:
             ended = launch(
@@ -173,7 +173,7 @@ def launch_and_summarise(
 
 
 def _result(store: Store, trial_id: str) -> dict[str, Any] | None:
-    """A trial's result; None for one that has not ended, or whose record is damaged."""
+    """A trial's result; None if it has not ended or its record is damaged."""
     try:
         return store.trial(trial_id).result()
     except Damaged:
@@ -183,9 +183,9 @@ def _result(store: Store, trial_id: str) -> dict[str, Any] | None:
 def _launch_seconds(
     records: Mapping[str, Mapping[str, Any]], ended: Sequence[tuple[Job, Outcome]]
 ) -> float | None:
-    """Median seconds from handing out a trial to seeing its end, beyond the trial's own.
+    """Median seconds from handing out a trial to seeing its end, less the trial's own seconds.
 
-    The median, since the first trial of every worker waits for its process to start.
+    The median, because the first trial of every worker waits for its process to start.
     """
     beyond = [
         outcome.seconds - records[job.trial_id]["seconds_spent"]
@@ -198,10 +198,11 @@ def _launch_seconds(
 def publish_run(
     plan: Plan, command: str, begun: float, summary: RunSummary, rows: Sequence[Planned]
 ) -> float:
-    """Write the suite's tables, report and mirror from what has ended; returns the seconds.
+    """Write the suite's tables, report and mirror from the trials that have ended; returns the
+    seconds it took.
 
-    Nothing is written, and `summary.published` stays as it is, while the stored plan has more to
-    show; `rows` are those that were asked for.
+    `rows` are the rows of this run. If the stored plan has more to show, nothing is written and
+    `summary.published` stays as it is.
     """
     from harness.report.publish import publish
 

@@ -1,4 +1,4 @@
-"""Studies over the timing of truncations. `search`, which needs optuna, is not imported here."""
+"""Studies of truncation timing. `search`, which needs optuna, is not imported here."""
 
 from .study_spec import Budget, Floats, Ints, Setting, Space, Study
 

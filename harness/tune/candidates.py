@@ -23,10 +23,10 @@ COLUMNS = (
 
 
 def candidates_frame(content: Mapping[str, Any], store: Store) -> pd.DataFrame:
-    """One row per candidate and seed that has ended; `content` is that of study.json.
+    """One row per candidate and seed that has ended. `content` is the content of study.json.
 
-    `train_flops` and `seconds` are those of the whole way, compressing included; `val_full` and
-    `flops_full` those of the full-size trial of the seed.
+    `train_flops` and `seconds` cover the whole trial, compression included. `val_full` and
+    `flops_full` come from the full-size trial of the same seed.
     """
     import pandas as pd
 
@@ -58,7 +58,7 @@ def _rows(content: Mapping[str, Any], store: Store) -> Iterator[dict[str, Any]]:
 
 
 def damaged_of(content: Mapping[str, Any], store: Store) -> list[str]:
-    """A line for each of a study's trials whose result is damaged; the table leaves them out."""
+    """One line for each trial of the study with a damaged result. The table omits them."""
     trials = [*content["full"].values()]
     trials += [trial_id for c in content["candidates"] for trial_id in c["trials"].values()]
     found = []
@@ -73,6 +73,6 @@ def damaged_of(content: Mapping[str, Any], store: Store) -> list[str]:
 def _record(store: Store, trial_id: str) -> dict[str, Any] | None:
     try:
         result = store.trial(trial_id).result()
-    except Damaged:  # `damaged_of` names it
+    except Damaged:  # `damaged_of` reports it
         return None
     return None if result is None else result["record"]

@@ -1,4 +1,4 @@
-"""What a study will cost: its search alone and with shared beginnings, before anything runs."""
+"""A study's estimated cost, with and without forks, before anything runs."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from .study_spec import Study
 
 
 def cost_estimate(study: Study, store: Store) -> dict[str, Any]:
-    """A study's cost as JSON, for as many candidates as its budget allows, spread by Sobol.
+    """A study's estimated cost as JSON, for as many Sobol-spread candidates as its budget allows.
 
-    FLOPs are upper bounds: what a truncation saves afterwards is not known, and a candidate that
-    is stopped early, or repeats another's beginning after its first truncation, costs less.
+    FLOPs are upper bounds. What a truncation saves is not known beforehand, and a candidate costs
+    less if it is stopped early or shares more than its first truncation with another.
     """
     count = study.budget.candidates
     one = estimated_flops(study.base)
     if count is None:
         assert study.budget.flops is not None or study.budget.gpu_hours is not None
         rounds = int((study.budget.flops or 0.0) // (one * len(study.seeds) * study.batch))
-        count = max(1, rounds) * study.batch  # at least: they may cost less
+        count = max(1, rounds) * study.batch  # or more, since they may cost less
     spread = study.model_copy(update={"startup": max(0, count - len(study.enqueue))})
     params = [*study.enqueued(), *sobol(spread)][:count]
     arms = [study.arm(values) for values in params]
@@ -45,7 +45,7 @@ def cost_estimate(study: Study, store: Store) -> dict[str, Any]:
         "flops_shared": shares[0][1] * one * seeds,
         "share": shares[0][1] / shares[0][0],
         "share_if_half": shares[1][1] / shares[1][0],
-        # full; the paper's setting and its small; of each finalist itself, its twin and its small
+        # full; the paper's setting and its small; each finalist, its twin in that window, its small
         "confirmation_flops": (3 + 3 * study.finalists) * one * len(study.confirm_seeds),
         "kept_states": kept,
         "kept_bytes": kept * state_bytes(full),
@@ -57,7 +57,7 @@ def cost_estimate(study: Study, store: Store) -> dict[str, Any]:
 
 
 def _done(study: Study, store: Store) -> dict[str, Any]:
-    """How far the study has come in this store: its state, and how many candidates have ended."""
+    """The study's progress in this store: its state, and how many candidates have ended."""
     begun: dict[str, Any] = {"state": "not begun", "candidates": []}
     content = store.suite(study.name).study() if store.suite(study.name).has_study() else begun
     ended = sum(candidate["state"] != "running" for candidate in content["candidates"])
@@ -67,9 +67,10 @@ def _done(study: Study, store: Store) -> dict[str, Any]:
 def spent_steps(base: TrialSpec, arms: Sequence[Arm], kept: float) -> tuple[float, float]:
     """(alone, shared): a search's training FLOPs in units of one full training.
 
-    A step after a trial's first truncation costs `kept` of a full step, 1 or less. With T steps
-    and a first truncation after step f, a candidate alone costs (f + kept (T - f)) / T; with
-    shared beginnings the trunk costs 1, and each different candidate kept (T - f) / T.
+    A step after a trial's first truncation costs the fraction `kept` of a full step, at most 1.
+    With T steps and a first truncation after step f, a candidate alone costs
+    (f + kept (T - f)) / T. With forks, the full model costs 1, and each distinct candidate costs
+    kept (T - f) / T.
     """
     T = base.training.steps
     keys = {arm.event_keys(base.training) for arm in arms}
@@ -80,7 +81,7 @@ def spent_steps(base: TrialSpec, arms: Sequence[Arm], kept: float) -> tuple[floa
 
 
 def cost_lines(expected: dict[str, Any]) -> list[str]:
-    """For a person."""
+    """The estimate as text."""
     done = expected["done"]
     lines = [
         f"study {expected['study']} in {expected['store']}: {expected['candidates']} candidates on "
@@ -89,8 +90,8 @@ def cost_lines(expected: dict[str, Any]) -> list[str]:
         f"search: at most {expected['flops_shared']:.2g} FLOPs, against "
         f"{expected['flops_alone']:.2g} with every trial run alone ({expected['share']:.2f}; "
         f"{expected['share_if_half']:.2f} if a truncated step costs half)",
-        f"confirmation: at most {expected['confirmation_flops']:.2g} FLOPs more",
-        f"kept for sharing: at most {expected['kept_states']} states, "
+        f"confirmation: at most another {expected['confirmation_flops']:.2g} FLOPs",
+        f"kept for forks: at most {expected['kept_states']} states, "
         f"{expected['kept_bytes'] / 1e6:.1f} MB, until the search ends",
     ]
     for device, seconds in expected["estimated_seconds"].items():

@@ -1,4 +1,4 @@
-"""When a margin is too fine for a study's seeds, and when a candidate is too weak to go on."""
+"""Whether a study's seeds can resolve its margin, and when to stop a weak candidate."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from harness.tasks.metrics import METRICS
 from .study_spec import Study
 
 SURE = 0.95  # one-sided
-SPREADS = 2.0  # how many standard deviations beyond the margin the first seeds may fall
+SPREADS = 2.0  # standard deviations by which the first seeds may exceed the margin
 MOST_SEEDS = 1000
 
 
 def check_margin(study: Study, full: Mapping[int, float]) -> None:
     """Refuse a margin that the study's seeds cannot resolve.
 
-    `full` holds the full model's validation metric by seed. Its spread stands for that of a
-    paired difference, which is not known before candidates have run: a mean over n seeds is known
-    to t(n - 1) x spread / sqrt(n) only.
+    `full` holds the full model's validation metric by seed. Its spread stands in for that of a
+    paired difference, which is unknown until candidates have run. A mean over n seeds is known
+    only to within t(n - 1) x spread / sqrt(n).
 
     Raises:
-        ValueError: with the numbers, and how many seeds would do.
+        ValueError: with the numbers, and how many seeds would be enough.
     """
     if study.margin is None or len(full) < 2:
         return
@@ -50,10 +50,10 @@ def resolution(spread: float, seeds: int) -> float:
 def weakness(
     study: Study, seen: Mapping[int, float], full: Mapping[int, float]
 ) -> tuple[float, str] | None:
-    """(deficit beyond the margin, why) of a candidate that its first seeds rule out; or None.
+    """(deficit beyond the margin, reason) if the first seeds rule a candidate out, else None.
 
-    It is ruled out where its mean deficit to the full model, paired by seed, exceeds the margin
-    by more than two standard deviations of a mean over that many seeds.
+    They do when its mean deficit to the full model, paired by seed, exceeds the margin by more
+    than two standard deviations of a mean over that many seeds.
     """
     assert study.margin is not None
     sign = 1.0 if METRICS[study.base.task.metric].higher_is_better else -1.0

@@ -1,4 +1,4 @@
-"""From records back to a study's tables, figures and page."""
+"""Rebuild a study's tables, figures and page from records."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .study_stages import confirmation_name
 
 
 def rebuild_study(name: str, store: Store) -> list[str]:
-    """Rebuild the suites that a study's trials stand in, and its report.
+    """Rebuild the suites of a study's trials, and its report.
 
-    Returns a line for each trial whose record is damaged and left out.
+    Returns one line for each trial that is left out because its record is damaged.
 
     Raises:
         ValueError: no record of it in this store.
@@ -28,7 +28,7 @@ def rebuild_study(name: str, store: Store) -> list[str]:
 
 
 def trials_of_study(name: str, store: Store) -> list[str]:
-    """Ids of the trials of a study, those of its confirmation too, each once.
+    """Ids of a study's trials, including those of its confirmation, each once.
 
     Raises:
         ValueError: no record of it in this store.
@@ -61,7 +61,7 @@ def report_study(name: str, store: Store) -> None:
 
 
 def newest_comparison(name: str, store: Store) -> str:
-    """The suite that holds a study's answer: the confirmation, or before it the search."""
+    """The suite that holds a study's answer: the confirmation, or the search until there is one."""
     fresh = confirmation_name(name)
     return fresh if store.suite(fresh).has_table("trials") else name
 

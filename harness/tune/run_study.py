@@ -39,9 +39,9 @@ def run_study(
     options: RunOptions | None = None,
     storage_url: str | None = None,
 ) -> RunSummary:
-    """Go through a study from where it stands, and report on what there is at the end.
+    """Run a study, or resume it where it stopped, and report on the results.
 
-    `storage_url` None is optuna.db in the store.
+    Without `storage_url`, Optuna's database is optuna.db in the store.
 
     Raises:
         ValueError: bad input, a storage that cannot be used, a margin that cannot be resolved.
@@ -56,7 +56,7 @@ def run_study(
     summary = RunSummary(store.suite(study.name))
     ledger = Ledger(study, store, command)
     ledger.known = len(before.get("candidates", []))
-    if before.get("recommendation"):  # it stands until another takes its place
+    if before.get("recommendation"):  # valid until another replaces it
         ledger.finalists, ledger.recommendation = before["finalists"], before["recommendation"]
     begun, start = time.time(), time.perf_counter()
     with open_search(study, storage_url, store) as search:
@@ -76,7 +76,7 @@ def run_study(
 
 
 def check_name(study: Study, store: Store) -> dict[str, Any]:
-    """What this study's study.json holds; refuses to write over a suite or another study.
+    """The content of this study's study.json. Refuses to overwrite a suite or another study.
 
     Raises:
         ValueError: one line.
@@ -90,7 +90,7 @@ def check_name(study: Study, store: Store) -> dict[str, Any]:
         return {}
     try:
         content = known.study()
-    except ValueError:  # damaged, and written anew from Optuna's storage and the trials
+    except ValueError:  # damaged: it is rewritten from Optuna's storage and the trials
         return {}
     try:
         there = Study.model_validate_json(json.dumps(content["study"])).identity()
@@ -104,7 +104,7 @@ def check_name(study: Study, store: Store) -> dict[str, Any]:
 
 
 def _is_of_study(store: Store, name: str) -> bool:
-    """Whether a plan was written by `harness tune`, whose study.json is lost."""
+    """Whether a plan was written by a `harness tune` whose study.json is lost."""
     if store.kind_of(name.rpartition(".")[0]) == "study":  # the confirmation of that one
         return False
     try:
@@ -115,7 +115,7 @@ def _is_of_study(store: Store, name: str) -> bool:
 
 
 def conclude(ledger: Ledger, begun: float, summary: RunSummary) -> float:
-    """Tables, mirror and report of what has ended; returns the seconds."""
+    """Write tables, mirror and report of the ended trials; returns the seconds it took."""
     start = time.perf_counter()
     study, store = ledger.study, ledger.store
     arms: dict[str, Any] = {"full": FullSpec()}
@@ -139,7 +139,7 @@ def conclude(ledger: Ledger, begun: float, summary: RunSummary) -> float:
 
 
 def mirror_stopped(ledger: Ledger) -> None:
-    """Bring the trials of stopped and failed candidates into the mirror, apart from results."""
+    """Mirror the trials of stopped and failed candidates, apart from the results."""
     study, store = ledger.study, ledger.store
     others = [c for c in ledger.candidates.values() if c.state in ("stopped", "failed")]
     if not others:
@@ -154,7 +154,7 @@ def mirror_stopped(ledger: Ledger) -> None:
 
 
 def recommendation(ledger: Ledger) -> dict[str, Any]:
-    """From the fresh seeds alone."""
+    """The recommendation, from the fresh seeds alone."""
     from harness.report.study.answer import recommend
 
     study = ledger.study

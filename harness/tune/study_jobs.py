@@ -1,4 +1,4 @@
-"""The stages of a study as the launcher sees them: one stream of jobs."""
+"""A study's stages as one stream of jobs for the launcher."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from .study_stages import Stage
 
 
 class StudyJobs:
-    """Jobs of one stage at a time; the next is asked for when all of this one have ended.
+    """Jobs of one stage at a time. The next stage begins when all jobs of this one have ended.
 
-    `ahead` is how many trials the later stages are expected to have, `say` where the study stands.
+    `ahead` counts the trials expected in later stages; `progress` describes the study's
+    progress in one line.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class StudyJobs:
         self.said = ""
 
     def ready(self) -> list[Job]:
-        """Jobs that can start; concludes what a stage has shown once it is over."""
+        """Jobs that can start. When a stage is over, this concludes it and begins the next."""
         while True:
             if self.current is None:
                 stage = next(self.stages, None)
@@ -49,18 +50,18 @@ class StudyJobs:
             self.current = None
 
     def done(self, trial_id: str, outcome: Outcome) -> None:
-        """A trial has ended, or its machines gave up on it."""
+        """A trial has ended, or every attempt failed on its machine."""
         assert self.current is not None
         self.open.discard(trial_id)
         self.current.done(trial_id, outcome)
         self.said = self.progress()
 
     def pending(self) -> int:
-        """What this stage has not handed out yet, and what is expected of the later ones."""
+        """Trials that this stage has not handed out yet, plus those expected in later stages."""
         return (self.current.pending() if self.current else 0) + self.ahead()
 
     def note(self) -> str:
-        """Where the study stands."""
+        """The study's progress in one line."""
         return self.said
 
     def _jobs_of(self, stage: Stage) -> PlanJobs:

@@ -1,4 +1,4 @@
-"""Where a study stands, in one line."""
+"""A study's progress, in one line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .ledger import Ledger
 
 
 def study_progress(ledger: Ledger) -> str:
-    """Candidates by state, the best so far, what was spent of the budget, what sharing saved."""
+    """Candidates by state, the best so far, the budget spent, and what forks saved."""
     counts = Counter(c.state for c in ledger.candidates.values())
     spent, budget = ledger.spent(), ledger.study.budget
     of = f" of {budget.candidates}" if budget.candidates else ""
@@ -23,12 +23,12 @@ def study_progress(ledger: Ledger) -> str:
     if budget.gpu_hours:
         said.append(f"{duration(3600 * spent['gpu_hours'])} of {budget.gpu_hours:g} device hours")
     if spent["flops"] < spent["flops_alone"]:
-        said.append(f"sharing saved {1 - spent['flops'] / spent['flops_alone']:.0%}")
+        said.append(f"forks saved {1 - spent['flops'] / spent['flops_alone']:.0%}")
     return "; ".join(part for part in said if part)
 
 
 def best(ledger: Ledger) -> str:
-    """The cheapest candidate within the margin, or the front; empty before there is any."""
+    """The cheapest candidate within the margin, or the Pareto front; empty if none is complete."""
     complete = [c for c in ledger.candidates.values() if c.state == "complete"]
     scores = {c.label: ledger.score(c) for c in complete}
     if not scores:
@@ -53,7 +53,7 @@ def best(ledger: Ledger) -> str:
 
 
 def _dominated(point: Sequence[float], others: Sequence[Sequence[float]]) -> bool:
-    """Whether another is as good in all objectives, all minimised, and better in one."""
+    """Whether another point is no worse in every objective (all minimised) and better in one."""
     return any(
         other != point and all(a <= b for a, b in zip(other, point, strict=True))
         for other in others

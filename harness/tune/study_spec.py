@@ -1,4 +1,4 @@
-"""A study: what is searched, by which rule it is scored, and how much it may cost."""
+"""A study: what it searches, how candidates are scored, and how much it may cost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .space import TIMING, Floats, Ints, Setting, Space, grid_start
 Goal = Literal["pareto", "constrained"]
 Natural = Annotated[int, Field(ge=1, le=MOST_ROWS)]
 
-# All that decides the suggestions and the scores; a budget may grow.
+# Everything that decides suggestions and scores. The budget is not in it, so it may grow.
 DECIDING = (
     "space", "seeds", "goal", "margin", "minimise_state_dim", "sampler", "sampler_seed", "startup",
     "enqueue", "grid", "batch", "first_seeds",
@@ -31,9 +31,9 @@ DECIDING = (
 
 
 class Budget(Spec):
-    """What the search may use up: whichever is reached first ends it. At least one is given.
+    """What the search may spend. The first limit reached ends it; give at least one.
 
-    FLOPs and GPU-hours are those really spent, so a shared trunk is counted once.
+    FLOPs and GPU-hours are those actually spent, so a step that several trials share counts once.
     """
 
     candidates: Annotated[int, Field(le=MOST_ROWS)] | None = None
@@ -56,8 +56,8 @@ class Budget(Spec):
 class Study(Spec):
     """A search over the timing of truncations.
 
-    Its candidates are `base`, whose own seed is not used, with another in-training arm; each runs
-    on all `seeds`, and the finalists once more on `confirm_seeds`. `constrained` looks for the
+    Each candidate is `base` with another in-training arm (the base's own seed is not used). It runs
+    on all `seeds`, and the finalists run again on `confirm_seeds`. `constrained` looks for the
     least training FLOPs with a validation metric within `margin` (in its own unit) of the full
     model's; `pareto` for a better metric and fewer FLOPs, and with `minimise_state_dim` for fewer
     states. All events lie on `grid` points over the run. The first candidates are the settings
@@ -187,7 +187,7 @@ class Study(Spec):
             )
         if self.budget.flops is None:
             return
-        # Not above: this module is read with every suite, and an estimate needs the store.
+        # Imported here: this module is loaded with every suite, and an estimate needs the store.
         from harness.planning.estimate import estimated_flops
 
         one = estimated_flops(self.base)
@@ -207,7 +207,7 @@ class Study(Spec):
 
     @property
     def objectives(self) -> dict[str, Literal["minimize", "maximize"]]:
-        """What is optimised, in the order in which values are told, and in which direction."""
+        """The objectives and their directions, in the order in which values are told."""
         if self.goal == "constrained":
             return {"train_flops": "minimize"}
         metric = self.base.task.metric
@@ -218,26 +218,26 @@ class Study(Spec):
         return {f"val_{metric}": better, "train_flops": "minimize", **states}
 
     def setting(self, params: Mapping[str, Any]) -> Setting:
-        """The setting on the grid that values of the knobs stand for."""
+        """The setting on the grid for values of the knobs."""
         return self.space.setting(params, self.grid)
 
     def arm(self, params: Mapping[str, Any]) -> Arm:
-        """The arm of a candidate: the base's, with the setting of these values of the knobs."""
+        """A candidate's arm: the base's arm with the setting for these values of the knobs."""
         return self.arm_of(self.setting(params))
 
     def arm_of(self, setting: Setting) -> Arm:
-        """The base's arm with a setting as it stands, on the grid or not."""
+        """The base's arm with exactly this setting, on the grid or not."""
         base = self.base.arm
         arm = type(base).model_validate({**base.model_dump(), **setting.fields()})
         arm.events(self.base.training.steps)
         return arm
 
     def enqueued(self) -> list[dict[str, Any]]:
-        """Values of the knobs of the settings in `enqueue`; they may lie outside of the space."""
+        """The settings in `enqueue` as values of the knobs. They may lie outside the space."""
         return [self.space.params(setting, self.base.arm) for setting in self.enqueue]
 
     def first_event_points(self) -> tuple[int, ...]:
-        """The grid points, ascending, at which the first event of any candidate can come."""
+        """The grid points, ascending, at which the first event of any candidate can fall."""
         points = self.space.first_events(self.grid)
         for params in self.enqueued():
             start, gap, _ = self.space.events(params, self.grid)
@@ -245,10 +245,10 @@ class Study(Spec):
         return tuple(sorted(points))
 
     def first_event_steps(self) -> tuple[int, ...]:
-        """The optimizer steps, ascending, at which the first event of any candidate can come.
+        """The optimizer steps, ascending, at which the first event of any candidate can fall.
 
-        A grid point that lies between two steps stands for both: which of them an arm takes hangs
-        on the last bits of its fractions.
+        A grid point between two steps stands for both, since the last bits of an arm's fractions
+        decide which one it takes.
         """
         steps = self.base.training.steps
         at = [steps * point / self.grid for point in self.first_event_points()]
@@ -256,7 +256,7 @@ class Study(Spec):
         return tuple(sorted({round(x + d) for x in at for d in (-slack, slack)}))
 
     def identity(self) -> str:
-        """Canonical JSON of all that decides suggestions and scores, without default values."""
+        """Canonical JSON of everything that decides suggestions and scores, without defaults."""
         base = deciding(self.base, "seed")
         base["arm"] = {k: v for k, v in base["arm"].items() if k not in TIMING}
         content = self.model_dump(mode="json", exclude_defaults=True, include=set(DECIDING))

@@ -1,4 +1,4 @@
-"""The course of a study: which trials run when, and what is concluded in between.
+"""The course of a study: which trials run when, and what follows from them.
 
 `StudyStages.stages` is the whole story. Each stage is a suite. When its trials have ended, the
 search is told how, in the order of the candidates, and the next stage follows from that
@@ -30,16 +30,16 @@ PAPER_WINDOW = {"start": 0.0, "end": 0.1}
 
 
 class Halted(Exception):
-    """A trial has no result since its machine failed; the study goes on when run again."""
+    """A trial has no result because its machine failed. Running the study again resumes it."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Trials to run before anything else is decided, and the states to keep meanwhile."""
+    """Trials to run before the next decision, and the states to keep until then."""
 
     suite: Suite
     keep_at: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    parents: tuple[TrialSpec, ...] = ()  # ended trials of earlier stages to part from
+    parents: tuple[TrialSpec, ...] = ()  # ended trials of earlier stages to fork from
 
 
 class StudyStages:
@@ -72,7 +72,7 @@ class StudyStages:
         ledger.end_confirmation()
 
     def ahead(self) -> int:
-        """How many trials are still to be expected beyond the stage under way."""
+        """How many trials are expected after the current stage."""
         if self.ledger.state != "searching" or self.study.budget.candidates is None:
             return 0
         left = self.study.budget.candidates - len(self.ledger.candidates)
@@ -108,7 +108,7 @@ class StudyStages:
         seen = self.ledger.metrics({s: candidate.trials[s] for s in first})
         full = self.ledger.metrics({s: self.ledger.full(s) for s in self.study.seeds})
         if len(seen) < len(first):
-            return  # diverged: what the rest of the seeds would cost is saved in `_tell`
+            return  # one diverged: `_tell` records the candidate as failed
         found = weakness(self.study, seen, full)
         if found is not None:
             deficit, why = found
@@ -152,9 +152,9 @@ def suite_of(study: Study, name: str, arms: Mapping[str, Any], seeds: tuple[int,
 
 
 def confirmation(study: Study, finalists: list[int], arms: Mapping[int, Arm]) -> Suite:
-    """Finalists and the paper's setting on fresh seeds, beside full size, small and post_hoc.
+    """Finalists and the paper's setting on fresh seeds, next to full size, small and post_hoc.
 
-    `window cN` is finalist N in the paper's window: what differs then is the window alone.
+    `window cN` is finalist N in the paper's window, so that only the window differs.
     """
     rows: dict[str, Any] = {"full": FullSpec()}
     for label, arm in competing(study, finalists, arms).items():
@@ -167,7 +167,7 @@ def confirmation(study: Study, finalists: list[int], arms: Mapping[int, Arm]) ->
 
 
 def in_paper_window(study: Study, arm: Arm) -> Arm | None:
-    """The arm with the paper's window; None where its truncations would coincide there."""
+    """The arm with the paper's window; None if its truncations would coincide there."""
     twin = type(arm).model_validate({**arm.model_dump(), **PAPER_WINDOW})
     try:
         twin.events(study.base.training.steps)
@@ -177,8 +177,8 @@ def in_paper_window(study: Study, arm: Arm) -> Arm | None:
 
 
 def competing(study: Study, finalists: list[int], arms: Mapping[int, Arm]) -> dict[str, Arm]:
-    """The rows that a recommendation is chosen from: the paper's setting and the finalists; a
-    finalist that is the paper's setting stands there once."""
+    """The rows that a recommendation is chosen from: the paper's setting and the finalists. A
+    finalist that equals the paper's setting appears once."""
     found: dict[str, Arm] = {}
     if study.enqueue:
         found["paper"] = study.arm_of(study.enqueue[0])
@@ -187,7 +187,7 @@ def competing(study: Study, finalists: list[int], arms: Mapping[int, Arm]) -> di
 
 
 def confirmation_name(name: str) -> str:
-    """What the suite is called in which a study's finalists meet on fresh seeds."""
+    """The name of the suite that runs a study's finalists on fresh seeds."""
     return f"{name}.confirm"
 
 

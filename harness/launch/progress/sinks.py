@@ -20,15 +20,15 @@ class ProgressSink(Protocol):
     """Where progress goes. `close` is called once, however the launch ends."""
 
     def say(self, text: str) -> None:
-        """Say what happens now, at once."""
+        """Show a message at once."""
         ...
 
     def update(self, snapshot: Snapshot) -> None:
-        """Show where the launch stands; called a few times a second."""
+        """Show the launch's progress; called a few times a second."""
         ...
 
     def close(self) -> None:
-        """Leave the stream in order."""
+        """Leave the stream in a clean state."""
         ...
 
 
@@ -82,20 +82,20 @@ class LineProgress:
 
 
 class LiveProgress:
-    """A table that is redrawn in place; failures stay above it."""
+    """A table redrawn in place, with failures kept above it."""
 
     def __init__(self, stream: TextIO):
         from rich.console import Console
         from rich.live import Live
 
         self.console = Console(file=stream)
-        # Drawn when there is something new, and not by a thread of its own as well.
+        # Drawn when there is news, not also by a thread of its own.
         self.live = Live(console=self.console, auto_refresh=False, transient=True)
         self.open = False
         self.shown = 0
 
     def say(self, text: str) -> None:
-        """Print it, above the table if there is one."""
+        """Print it, above the table if one is shown."""
         self.console.print(text, markup=False, highlight=False)
 
     def update(self, snapshot: Snapshot) -> None:
@@ -112,7 +112,7 @@ class LiveProgress:
         self.live.update(_table(snapshot), refresh=True)
 
     def close(self) -> None:
-        """Take the table away."""
+        """Remove the table."""
         if self.open:
             self.live.stop()
             self.open = False
@@ -148,7 +148,7 @@ def _cells(trial: Running) -> list[str]:
 
 
 class Unbroken:
-    """A sink that falls silent where its stream breaks: a closed terminal ends no launch."""
+    """A sink that falls silent if its stream breaks, so that a closed terminal ends no launch."""
 
     def __init__(self, sink: ProgressSink):
         self.sink: ProgressSink | None = sink
@@ -189,7 +189,7 @@ class Silence:
 
 
 def make_progress(stream: TextIO | None) -> ProgressSink:
-    """The sink that suits the stream; one that says nothing for none."""
+    """The sink that suits the stream; without a stream, one that shows nothing."""
     if stream is None:
         return Silence()
     return Unbroken(LiveProgress(stream) if stream.isatty() else LineProgress(stream))

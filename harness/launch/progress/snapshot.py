@@ -1,4 +1,4 @@
-"""Where a launch stands: what runs, what has ended, what waits."""
+"""The state of a launch: what runs, what has ended, what waits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..jobs import Outcome
 
 @dataclass(frozen=True)
 class Running:
-    """A trial under way, as far as it has told. `metric` is the newest validation value."""
+    """A running trial, as last reported. `metric` is the newest validation value."""
 
     trial_id: str
     label: str
@@ -24,7 +24,7 @@ class Running:
     left: float | None = None
 
     def describe(self) -> str:
-        """Step, metric and state dimensions in a few words."""
+        """Step, metric and state dimensions as text."""
         if self.step is None or not self.steps:
             return "starting"
         parts = [f"step {self.step}/{self.steps}"]
@@ -46,8 +46,8 @@ class Ended:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Where the launch stands. `ended` holds every ended trial, oldest first; `eta` is seconds;
-    `note` is what the jobs say of the whole; `reason` is what a trial that could run waits for."""
+    """The state of a launch. `ended` holds every ended trial, oldest first; `eta` is in seconds;
+    `note` is the jobs' line on overall progress; `reason` says why a trial that could run waits."""
 
     ended: tuple[Ended, ...]
     running: tuple[Running, ...]
@@ -63,12 +63,12 @@ class Snapshot:
 
     @property
     def done(self) -> int:
-        """Trials that ended with a result of their own, diverged ones included."""
+        """Trials that completed or diverged."""
         return self.counts["completed"] + self.counts["diverged"]
 
     @property
     def failed(self) -> int:
-        """Trials that failed, and those whose machines did."""
+        """Trials that failed, and those whose machine failed."""
         return self.counts["failed"] + self.counts["faulted"]
 
     def summary(self) -> str:
@@ -83,7 +83,7 @@ class Snapshot:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
+    """Seconds as text, in a suitable unit."""
     if seconds < 100:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes = seconds / 60

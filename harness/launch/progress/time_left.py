@@ -1,4 +1,4 @@
-"""How long it will take, from what has ended and how far the rest has come."""
+"""Time left, from the trials that have ended and the progress of the others."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from ..pool import Slot
 from .snapshot import Ended, Running
 
-EARLIEST = 0.02  # below this fraction of the steps a projection says nothing
+EARLIEST = 0.02  # a projection from fewer than this fraction of the steps means nothing
 
 
 def running_trial(slot: Slot, attempt: int, now: float) -> Running:
-    """What is known of the job in a slot."""
+    """The state of the job in a slot."""
     job, told = slot.job, slot.told
     assert job is not None
     seconds = now - slot.since
@@ -33,7 +33,7 @@ def running_trial(slot: Slot, attempt: int, now: float) -> Running:
 
 
 def _fraction(told: Mapping[str, Any]) -> float:
-    """How much of what this process has to do is done: it may have begun in the middle."""
+    """The fraction done of this process's steps; it may have begun in the middle."""
     first = told.get("first_step", 0)
     ahead = told.get("steps", 0) - first
     return (told["step"] - first) / ahead if ahead > 0 else 0.0
@@ -42,7 +42,7 @@ def _fraction(told: Mapping[str, Any]) -> float:
 def time_left(
     ended: Sequence[Ended], running: Sequence[Running], waiting: int, slots: int
 ) -> float | None:
-    """Seconds until all is done: what runs, and the waiting at the mean of those known."""
+    """Seconds until all trials have ended; a waiting one is assumed to last the known mean."""
     whole = [e.outcome.seconds for e in ended if e.outcome.status == "completed"]
     whole += [trial.seconds + trial.left for trial in running if trial.left is not None]
     if not whole:

@@ -1,1 +1,1 @@
-"""The search itself: all of a study that imports optuna."""
+"""The search itself: the only files of a study that import optuna."""

@@ -1,7 +1,7 @@
-"""Ask for candidates and tell how they ended, so that the same study gives the same suggestions.
+"""Ask for candidates and tell their results, so that a study always gives the same suggestions.
 
-The storage keeps candidates and their ends. A suggestion is drawn in memory (see `suggest`) and
-stored whole, in one transaction: neither the timing of workers nor a kill can change it.
+The storage keeps candidates and how they ended. A suggestion is drawn in memory (see `suggest`)
+and stored in one transaction, so neither the timing of workers nor a kill can change it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CONSTRAINT = "deficit beyond the margin"
 
 @dataclass(frozen=True)
 class Asked:
-    """A candidate: its number in the study, values of the knobs, and where those come from."""
+    """A candidate: its number in the study, the values of its knobs, and their origin."""
 
     number: int
     params: dict[str, Any]
@@ -44,13 +44,13 @@ class Asked:
 
 @contextlib.contextmanager
 def open_search(study: Study, storage_url: str | None, store: Store) -> Iterator[Search]:
-    """The search of a study, begun or gone on with, and held against every other driver.
+    """The search of a study, new or resumed, locked against every other driver.
 
-    `storage_url` None is the file optuna.db of the store.
+    Without `storage_url`, the storage is the file optuna.db of the store.
 
     Raises:
         Busy: another driver runs this study.
-        ValueError: one line: the storage cannot be used, or holds another study of this name.
+        ValueError: the storage cannot be used, or holds another study of this name.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     url = locate(storage_url, store)
@@ -63,7 +63,7 @@ def open_search(study: Study, storage_url: str | None, store: Store) -> Iterator
 class Search:
     """A study's candidates in its storage; see `open_search`.
 
-    Every method raises ValueError in one line when the storage is lost.
+    Every method raises a one-line ValueError if the storage is lost.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Search:
 
     @property
     def asked(self) -> int:
-        """How many candidates there are in the storage."""
+        """How many candidates the storage holds."""
         return len(self._trials())
 
     def batch(self, k: int) -> list[Asked]:
@@ -92,7 +92,9 @@ class Search:
         first, size = k * self.study.batch, self.study.batch
         trials = self._trials()
         with faults(self.url):
-            if self._connection is not None:  # it is the lock: without it others may come in
+            if (
+                self._connection is not None
+            ):  # it holds the lock: without it another driver could start
                 self._connection.execute(text("SELECT 1"))
             for number in range(len(trials), first + size):
                 self._ask(number, first)
@@ -105,8 +107,8 @@ class Search:
     def tell(self, number: int, values: Sequence[float], constraint: float | None = None) -> None:
         """A candidate has completed with these values of `study.objectives`.
 
-        `constraint` is given where the goal is constrained, and feasible where it is at most 0.
-        Telling the same twice does nothing. Raises ValueError for another end than it has.
+        Give `constraint` if the goal is constrained; at most 0 means feasible. Telling the same
+        twice does nothing. Raises ValueError if the candidate has already ended otherwise.
         """
         values = [float(value) for value in values]
         if len(values) != len(self.study.objectives) or not all(map(math.isfinite, values)):
@@ -115,13 +117,13 @@ class Search:
         self._end(number, TrialState.COMPLETE, values, constraint, None)
 
     def stop(self, number: int, constraint: float, why: str) -> None:
-        """A candidate was given up before it had run on all seeds. As `tell` otherwise."""
+        """A candidate was stopped before it had run on all seeds. Otherwise as `tell`."""
         if self.study.goal != "constrained":
             raise ValueError("only candidates of a constrained study can be stopped early")
         self._end(number, TrialState.PRUNED, None, constraint, why)
 
     def fail(self, number: int, why: str) -> None:
-        """A candidate has no values: it diverged or broke. As `tell` otherwise."""
+        """A candidate has no values because it diverged or failed. Otherwise as `tell`."""
         self._end(number, TrialState.FAIL, None, None, why)
 
     def _end(
@@ -143,11 +145,11 @@ class Search:
                 STATES[s] + (f" with {v}" if v else "")
                 for s, v in ((trial.state, trial.values), (state, values))
             )
-            raise ValueError(f"candidate {number} is {has}: it cannot end as {asked} too")
+            raise ValueError(f"candidate {number} is {has}: it cannot end as {asked} as well")
         with faults(self.url):
             trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
-            # Either may be there already, from a driver that was killed before its `tell`: of the
-            # same end then, since ends are decided by records that never change.
+            # A driver that was killed before its `tell` may have written either. They are then the
+            # same, since they follow from records that never change.
             if constraint is not None and CONSTRAINT not in trial.constraints:
                 optuna.Trial(self._kept, trial_id).set_constraint(CONSTRAINT, constraint)
             if trial.user_attrs.get("why") != why:
@@ -155,12 +157,12 @@ class Search:
             self._kept.tell(number, values, state=state)
 
     def _ask(self, number: int, first: int) -> None:
-        """Draw a candidate and store it, running, with all that belongs to it."""
+        """Draw a candidate and store it as running, with all its attributes."""
         trials = self._trials()
         unfinished = [t.number for t in trials[:first] if not t.state.is_finished()]
         if unfinished or len(trials) < first:
             last = unfinished[0] if unfinished else len(trials)
-            raise ValueError(f"candidate {last} has not ended: {number} cannot be asked yet")
+            raise ValueError(f"candidate {last} has not ended: {number} cannot be asked for yet")
         drawn = suggest(self.study, trials, number, first)
         setting = self.study.setting(drawn.params).model_dump(mode="json")
         attrs = {"origin": drawn.origin, "setting": setting}
@@ -174,7 +176,7 @@ class Search:
     def _trial(self, number: int) -> FrozenTrial:
         trials = self._trials()
         if not 0 <= number < len(trials):
-            raise ValueError(f"there is no candidate {number}; {len(trials)} were asked")
+            raise ValueError(f"there is no candidate {number}; {len(trials)} were asked for")
         return trials[number]
 
 
@@ -183,7 +185,7 @@ def _as_asked(trial: FrozenTrial) -> Asked:
 
 
 def _kept(study: Study, opened: optuna.storages.RDBStorage, url: URL) -> optuna.Study:
-    """The study in its storage, made where there is none of this name.
+    """The study in its storage, created if no study has this name.
 
     Raises:
         ValueError: another study has this name.
@@ -193,7 +195,7 @@ def _kept(study: Study, opened: optuna.storages.RDBStorage, url: URL) -> optuna.
         storage=opened,
         study_name=study.name,
         directions=directions,
-        sampler=optuna.samplers.RandomSampler(seed=0),  # never asked
+        sampler=optuna.samplers.RandomSampler(seed=0),  # never used
         load_if_exists=True,
     )
     identity = kept.user_attrs.get("identity")
@@ -201,7 +203,7 @@ def _kept(study: Study, opened: optuna.storages.RDBStorage, url: URL) -> optuna.
     same = [d.name.lower() for d in kept.directions] == directions
     if identity is None and (begun or not same):
         raise ValueError(f"{shown(url)} holds a study {study.name} that is none of the harness")
-    if identity is None or not begun:  # without candidates there is nothing to mix
+    if identity is None or not begun:  # without candidates, nothing can be mixed up
         kept.set_user_attr("identity", study.identity())
     elif identity != study.identity():
         said = _difference(json.loads(identity), json.loads(study.identity()))
@@ -210,7 +212,7 @@ def _kept(study: Study, opened: optuna.storages.RDBStorage, url: URL) -> optuna.
 
 
 def _difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """The first field in which two identities differ, in words, and how many more do."""
+    """The first field in which two identities differ, as text, and how many more differ."""
     fields = Study.model_fields.items()
     defaults = {n: f.default for n, f in fields if n in DECIDING and not f.is_required()}
     one, two = _flat(defaults | dict(there)), _flat(defaults | dict(here))

@@ -1,4 +1,4 @@
-"""Where Optuna keeps a study: a file of the store, or a PostgreSQL server. One driver at a time."""
+"""Optuna's storage: a file in the store, or a PostgreSQL server. One driver at a time."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from harness.tools.inputs import cut, user_path
 from harness.tools.redact import redacted
 
 FILE = "optuna.db"
-CONNECT_SECONDS = 4  # until a server that does not answer counts as unreachable
-SQLITE_SECONDS = 30  # that a write waits for a reader of the same file, a dashboard say
+CONNECT_SECONDS = 4  # after which a silent server counts as unreachable
+SQLITE_SECONDS = 30  # for which a write waits for a reader of the same file, such as a dashboard
 DRIVERS = ("psycopg2", "psycopg")
 
-# The kernel's own two hours would keep a study locked so long after its driver's machine is lost.
+# With the kernel's default, a study would stay locked for two hours after its machine is lost.
 _KEEPALIVE = {"idle": 30, "interval": 10, "count": 3}
 
 
 def locate(storage_url: str | None, store: Store) -> URL:
-    """The storage that a user names, by default the store's own file; touches nothing.
+    """The storage that a user names, by default the store's own file. Touches nothing.
 
     Raises:
-        ValueError: another kind of storage, no driver for it, or a file that cannot be there.
+        ValueError: an unsupported storage, a missing driver, or an impossible file.
     """
     if storage_url is None:
         return URL.create("sqlite", database=str(store.root / FILE))
@@ -46,13 +46,13 @@ def locate(storage_url: str | None, store: Store) -> URL:
             "the storage must be sqlite:///FILE or postgresql://USER@HOST/DATABASE"
         ) from None
     if storage_url.partition("?")[0].count("@") > 1:  # the rest of a password would be the host
-        raise ValueError("the storage's URL has more than one '@': in a password it is written %40")
+        raise ValueError("the storage's URL has more than one '@': in a password, write %40")
     if url.get_backend_name() == "sqlite":
         if not url.database or url.database == ":memory:":
             raise ValueError("a storage in memory would be lost: name a file, sqlite:///FILE")
         if url.query:
             raise ValueError(
-                "a storage sqlite:///FILE takes nothing after '?'; in a path it is %3F"
+                "a storage sqlite:///FILE takes nothing after '?'; in a path, write %3F"
             )
         file = user_path(url.database, "the storage")
         if not file.parent.is_dir():
@@ -79,7 +79,7 @@ def _driver(url: URL) -> str:
 
 
 def shown(url: URL) -> str:
-    """The storage as a user reads it, without a password."""
+    """The storage as shown to the user, without its password."""
     if url.get_backend_name() == "sqlite":
         return str(url.database)
     return redacted(url.set(drivername="postgresql").render_as_string(hide_password=True))
@@ -87,7 +87,7 @@ def shown(url: URL) -> str:
 
 @contextlib.contextmanager
 def faults(url: URL) -> Iterator[None]:
-    """Turn whatever the storage or the way to it throws into a ValueError of one line."""
+    """Turn any error of the storage, or of the connection to it, into a one-line ValueError."""
     try:
         yield
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
@@ -98,7 +98,7 @@ def faults(url: URL) -> Iterator[None]:
 
 
 def _first_line(error: BaseException) -> str:
-    """What the driver said, below the wrappers of SQLAlchemy and Optuna."""
+    """The driver's own message, from inside the wrappers of SQLAlchemy and Optuna."""
     while isinstance(error.__cause__, Exception):
         error = error.__cause__
     said = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
@@ -107,10 +107,10 @@ def _first_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def held(url: URL, name: str, store: Store) -> Iterator[Connection | None]:
-    """Hold the study `name` against every other driver; the connection that holds it on a server.
+    """Lock the study `name` against every other driver; yields the connection that holds the lock.
 
     Raises:
-        Busy: another driver holds it, on this machine or, on a server, on any.
+        Busy: another driver holds it, on this machine or, with a server, on any machine.
         ValueError: the server cannot be reached, within about `CONNECT_SECONDS`.
     """
     what = f"study {name}"
@@ -129,7 +129,7 @@ def held(url: URL, name: str, store: Store) -> Iterator[Connection | None]:
 
 @contextlib.contextmanager
 def _advisory(url: URL, what: str) -> Iterator[Connection]:
-    """A lock of the session: the server drops it when the connection ends, however it ends."""
+    """A session lock: the server drops it when the connection ends, however it ends."""
     digest = hashlib.sha256(f"compressm-harness {what}".encode()).digest()
     key = {"key": int.from_bytes(digest[:8], "big", signed=True)}
     engine = sqlalchemy.create_engine(
@@ -147,7 +147,7 @@ def _advisory(url: URL, what: str) -> Iterator[Connection]:
 
 
 def _holder(connection: Connection, key: int) -> str:
-    """The process that holds an advisory lock, as it called itself."""
+    """The process that holds an advisory lock, by the name it gave."""
     halves = {"high": key >> 32 & 0xFFFFFFFF, "low": key & 0xFFFFFFFF}
     query = (
         "SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE granted "
@@ -167,10 +167,10 @@ def _connect_args() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def storage(url: URL) -> Iterator[optuna.storages.RDBStorage]:
-    """Optuna's storage, its tables made where they are missing.
+    """Optuna's storage. Missing tables are created.
 
     Raises:
-        ValueError: it cannot be reached, or is no storage of this version of Optuna.
+        ValueError: it cannot be reached, or belongs to another version of Optuna.
     """
     if url.get_backend_name() == "sqlite":
         assert url.database is not None
@@ -180,12 +180,10 @@ def storage(url: URL) -> Iterator[optuna.storages.RDBStorage]:
         kwargs = {"connect_args": _connect_args(), "pool_pre_ping": True}
     spelled = url.render_as_string(hide_password=False)
     if make_url(spelled).database != url.database:
-        raise ValueError(
-            f"no URL that SQLAlchemy reads here names {shown(url)}: choose another path"
-        )
+        raise ValueError(f"SQLAlchemy has no URL for {shown(url)}: choose another path")
     with faults(url):
         try:
-            # Optuna takes braces for fields to fill in.
+            # Optuna treats braces as fields to fill in.
             spelled = spelled.replace("{", "{{").replace("}", "}}")
             opened = optuna.storages.RDBStorage(spelled, engine_kwargs=kwargs)
         except RuntimeError as error:  # tables of another version of Optuna

@@ -1,9 +1,9 @@
-"""What to try next: a pure function of a study, of how earlier batches ended, and of a number.
+"""What to try next: a pure function of the study, the results of earlier batches, and a number.
 
-Optuna draws each suggestion in memory, from a study rebuilt for it: the candidates of earlier
-batches with their ends, those asked before it in its own batch as running, whatever has become of
-them by now, and a fresh sampler seeded by its number. On the grid many suggestions fall together;
-one that was asked before is drawn again.
+Optuna draws each suggestion in memory, from a study rebuilt for it. That study holds the candidates
+of earlier batches with their results, and the earlier candidates of the same batch as running,
+whatever has become of them since. The sampler is new and seeded by the candidate's number. Many
+suggestions round to the same grid point; one that was asked for before is drawn again.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from ..study_spec import Study
 Origin = Literal["enqueued", "sobol", "sampler"]
 Knob = Floats | Ints | tuple[Any, ...]
 
-# NSGA-II breeds from whole generations, and keeps a candidate's among its attributes.
+# NSGA-II breeds from whole generations, and stores a candidate's generation as an attribute.
 GENERATION = NSGAIISampler._get_generation_key()
 
-ATTEMPTS = 20  # draws until a candidate that was asked before is taken again
+ATTEMPTS = 20  # draws before a repeated candidate is accepted
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Values of the knobs, their distributions, and what the sampler must find again."""
+    """Values of the knobs, their distributions, and the attributes that the sampler needs later."""
 
     params: dict[str, Any]
     distributions: dict[str, BaseDistribution]
@@ -48,12 +48,12 @@ class Drawn:
 
 
 def suggest(study: Study, trials: Sequence[FrozenTrial], number: int, first: int) -> Drawn:
-    """Candidate `number`, of the batch that begins at `first`, after `trials`, all before it."""
+    """Candidate `number` of the batch that begins at `first`; `trials` are all earlier ones."""
     distributions = {name: _distribution(knob) for name, knob in study.space.knobs().items()}
     planned = [*study.enqueued(), *sobol(study)]
     if number < len(planned):
         origin: Origin = "enqueued" if number < len(study.enqueue) else "sobol"
-        # Together they are the first generation.
+        # All of these form the first generation.
         return Drawn(planned[number], distributions, {GENERATION: 0}, origin)
     memory = optuna.storages.InMemoryStorage()
     shadow = optuna.create_study(storage=memory, directions=list(study.objectives.values()))
@@ -67,13 +67,13 @@ def suggest(study: Study, trials: Sequence[FrozenTrial], number: int, first: int
         drawn = shadow.get_trials(deepcopy=False)[asked]
         if study.setting(drawn.params) not in known:
             break
-        shadow.tell(asked, state=TrialState.FAIL)  # samplers pass over those
+        shadow.tell(asked, state=TrialState.FAIL)  # samplers ignore failed trials
     return Drawn(drawn.params, distributions, _attrs(drawn))
 
 
 def frozen(state: TrialState, of: Drawn | FrozenTrial, **ends: Any) -> FrozenTrial:
-    """A trial for a storage. Optuna's own way refuses values outside of their range, which
-    enqueued settings may have."""
+    """A trial to store. Optuna's own function refuses values outside their range, which enqueued
+    settings may have."""
     attrs = of.attrs if isinstance(of, Drawn) else _attrs(of)
     made = create_trial(state=state, system_attrs=attrs, **ends)
     made.params, made.distributions = of.params, of.distributions
@@ -81,7 +81,7 @@ def frozen(state: TrialState, of: Drawn | FrozenTrial, **ends: Any) -> FrozenTri
 
 
 def _seen(trial: FrozenTrial, first: int) -> FrozenTrial:
-    """An earlier candidate as it is to be seen by those of the batch that begins at `first`."""
+    """An earlier candidate as the batch that begins at `first` sees it."""
     if trial.number >= first:
         return frozen(TrialState.RUNNING, trial)
     return frozen(trial.state, trial, values=trial.values, constraints=trial.constraints)
@@ -99,7 +99,9 @@ def sobol(study: Study) -> list[dict[str, Any]]:
 
     knobs = study.space.knobs()
     rng = np.random.default_rng(_seed(study, "sobol"))
-    power = math.ceil(math.log2(study.startup))  # whole powers of two, and their beginning taken
+    power = math.ceil(
+        math.log2(study.startup)
+    )  # Sobol points come in powers of two; the first ones are used
     points = Sobol(len(knobs), rng=rng).random_base2(power)[: study.startup]
     return [
         {name: _at(knob, float(u)) for (name, knob), u in zip(knobs.items(), point, strict=True)}
@@ -127,7 +129,7 @@ def _distribution(knob: Knob) -> BaseDistribution:
 
 
 def _sampler(study: Study, draw: str) -> BaseSampler:
-    """A fresh sampler for one draw: it remembers nothing but what the study holds."""
+    """A new sampler for one draw. All it knows is what the study holds."""
     seed = _seed(study, draw)
     if study.sampler == "nsga2":
         # The first generation is the enqueued and the Sobol points.
