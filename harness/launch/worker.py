@@ -58,7 +58,7 @@ class TrialWorker:
         keep_at: tuple[int, ...] = (),
         plugins: tuple[Source, ...] = (),
     ) -> tuple[str, str | None]:
-        """Run a trial to its end: (status, message). `plugins` new to this process are loaded first;
+        """Run a trial to its end: (status, message). `plugins` new to this process load first;
         their files need not be on this machine.
 
         The status is that of the result, or `refused` (it could not begin), `fault` (this machine

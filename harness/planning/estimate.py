@@ -113,7 +113,7 @@ def estimated_flops(trial: TrialSpec) -> float:
 
 
 def gpu_seconds(trial: TrialSpec, flops: float) -> float:
-    """Seconds of training on a GPU like the paper's: by FLOPs, or by launches if those are longer."""
+    """Seconds of training on a GPU like the paper's: by FLOPs, or by launches if that is more."""
     steps = trial.arm.train_steps(trial.training.steps)
     return max(flops / GPU_FLOPS_PER_SECOND, steps * trial.model.blocks * GPU_SECONDS_PER_BLOCK)
 
