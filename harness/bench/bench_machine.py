@@ -1,4 +1,4 @@
-"""What a benchmark ran on, checked and described."""
+"""The machine that a benchmark runs on: checked and described."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .text_table import paragraph
 
 
 def open_device(name: str, threads: int) -> torch.device:
-    """The device, with threads set as a trial would.
+    """The device, with threads set as for a trial.
 
     Raises:
-        ValueError: neither cpu nor cuda, a GPU that is not there, no threads.
+        ValueError: neither cpu nor cuda, no GPU here, or a bad number of threads.
     """
     if threads < 1:
         raise ValueError(f"threads must be at least 1, not {threads}")
@@ -36,7 +36,7 @@ def open_device(name: str, threads: int) -> torch.device:
 
 
 def describe(device: torch.device, threads: int) -> dict[str, Any]:
-    """Machine, versions, threads and commit, as JSON; with the load that it began under."""
+    """Machine, versions, threads, commit and present load, as JSON."""
     versions: dict[str, str | None] = {}
     for name in ("numba", "triton"):
         versions[f"{name}_version"] = None
@@ -47,7 +47,7 @@ def describe(device: torch.device, threads: int) -> dict[str, Any]:
 
 
 def machine_lines(machine: dict[str, Any]) -> list[str]:
-    """For a person."""
+    """The machine as text."""
     identity = machine["identity"]
     said = f"{identity['device']}, {machine['cores']} cores, {identity['threads']} threads; "
     said += f"torch {identity['torch_version']}"

@@ -1,4 +1,4 @@
-"""Interleaved rounds: A B C A B C ..., so that a machine's mood strikes all cases alike."""
+"""Interleaved rounds, A B C A B C ..., so that changes of a machine's speed affect all cases."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Spread:
 
 @dataclass(frozen=True)
 class Rounds:
-    """Seconds a call, by case, one entry per round; and of each case's first call, ever."""
+    """Seconds per call, by case, one entry per round; and seconds of each case's first call."""
 
     seconds: dict[str, list[float]]
     first: dict[str, float]
 
     def spread(self, case: str) -> Spread:
-        """Seconds a call of `case`."""
+        """Seconds per call of `case`."""
         return Spread.of(self.seconds[case])
 
     def ratio(self, above: str, below: str) -> Spread:
@@ -43,7 +43,7 @@ class Rounds:
         return Spread.of([a / b for a, b in pairs])
 
     def rate(self, case: str, work: float) -> Spread:
-        """Units of work a second, where a call does `work` units."""
+        """Units of work per second, if a call does `work` units."""
         return Spread.of([work / s for s in self.seconds[case]])
 
     def share(self, case: str, work: float, ceiling: str, ceiling_work: float) -> Spread:
@@ -64,11 +64,11 @@ def interleave(
     """Time all cases in turn, `rounds` times over, after one call of each that does not count.
 
     Args:
-        turn: seconds a turn lasts at least; a short case is called several times in it.
-        wait: waits until the device has done all that was asked of it.
+        turn: minimum seconds of a turn; a short case is called several times in it.
+        wait: waits until the device has finished all its work.
 
     Raises:
-        ValueError: no cases, or fewer rounds than one.
+        ValueError: no cases, or a bad number of rounds.
     """
     if not cases:
         raise ValueError("there is nothing to measure")
@@ -82,7 +82,7 @@ def interleave(
 
 
 def check_rounds(rounds: int) -> None:
-    """Raise `ValueError` unless there is a round."""
+    """Raise ValueError unless the number of rounds is sensible."""
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1, not {rounds}")
     if rounds > MOST_ROUNDS:
@@ -95,9 +95,9 @@ def seconds_of(
     turn: float = 0.0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """Mean seconds of calls that together last `turn` or more; of one call without a turn.
+    """Mean seconds of calls that together last at least `turn`; of one call if `turn` is 0.
 
-    One call, then two, then four, and a look at the clock after each lot: on a GPU a look waits
+    The clock is read after one call, two more, four more, and so on. On a GPU, reading it waits
     for the device, which training does not do after every step.
     """
     calls, burst = 0, 1

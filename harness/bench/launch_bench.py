@@ -21,7 +21,7 @@ from .bench_machine import describe, machine_lines
 from .text_table import number, paragraph, table
 
 TRIALS, QUICK_TRIALS = 200, 40
-FEWEST = 2  # trials that have a rate
+FEWEST = 2  # trials needed for a rate
 STEPS = 20
 
 
@@ -40,7 +40,7 @@ def count(trials: int | None, quick: bool) -> int:
 
 
 def tiny(trials: int) -> Suite:
-    """So many trials of `digits`, each a matter of milliseconds."""
+    """A suite of `trials` trials of `digits`, each taking milliseconds."""
     comparison = Comparison(
         task=TaskSpec(name="digits"),
         model=LRUSpec(blocks=1, width=4, state_dim=4),
@@ -52,10 +52,10 @@ def tiny(trials: int) -> Suite:
 
 
 def measure(trials: int, concurrency: int | None) -> dict[str, Any]:
-    """Run the trials through the whole path into a store that is thrown away; JSON.
+    """Run the trials through the whole path into a temporary store; JSON.
 
     Raises:
-        RuntimeError: a trial did not complete, so that the numbers mean nothing.
+        RuntimeError: a trial did not complete, so the numbers would mean nothing.
     """
     machine = describe(pick_device(), thread_count())
     with tempfile.TemporaryDirectory(prefix="harness-bench-") as folder:
@@ -75,7 +75,7 @@ def measure(trials: int, concurrency: int | None) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """No line a trial in a log; on a terminal the live table stays."""
+    """Suppress the lines per trial in a log; a terminal keeps its live table."""
     if sys.stderr.isatty():
         yield
         return
@@ -94,8 +94,8 @@ def summarise(summary: RunSummary, own: list[float], ends: list[float]) -> dict[
     """Seconds a trial and trials a second.
 
     Args:
-        own: each trial's own seconds. ends: when each ended; the first end, before which Ray and
-            the workers start, opens the warm rate's interval, and does not count in it.
+        own: each trial's own seconds. ends: when each ended. The warm rate counts from the first
+            end, since Ray and the workers start before it.
     """
     report, launch = summary.seconds_report / summary.launched, summary.seconds_launch
     return {
@@ -113,7 +113,7 @@ def summarise(summary: RunSummary, own: list[float], ends: list[float]) -> dict[
 
 
 def lines(result: dict[str, Any]) -> list[str]:
-    """For a person."""
+    """The result as text."""
     ms = {name: number(1e3 * value) for name, value in result.items() if "per_trial" in name}
     rows = [
         ("overhead of a trial, ms", ms["overhead_seconds_per_trial"]),

@@ -24,8 +24,8 @@ from .timed_work import TrainingStep, waiter
 Penalty = Callable[[nn.Module], torch.Tensor]
 
 ROUNDS, QUICK_ROUNDS = 7, 3
-TURN = 1.0  # seconds; a single short step is at the mercy of what else runs
-WEIGHT = 1e-3  # times the norm, in the loss; any would cost the same
+TURN = 1.0  # seconds; a single short step depends too much on what else runs
+WEIGHT = 1e-3  # of the norm in the loss; any weight costs the same
 SMALLEST = 1e-10  # squared singular value, below which `eigvals` takes no gradient
 EIGVALS = "eigvals"
 
@@ -39,9 +39,9 @@ HEADER = ("", "blocks", "H", "L", "batch", "N", "method", "step", "over plain", 
 
 
 def published(model: nn.Module) -> torch.Tensor:
-    """The norm as its authors' code has it, for comparison: autograd through eigvals(P Q).
+    """The norm as in its authors' code, for comparison: autograd through eigvals(P Q).
 
-    In complex128, as ours; squared singular values are clamped so that the root has a gradient.
+    In complex128, as ours. Squared singular values are clamped so that the root has a gradient.
     """
     total = torch.zeros((), dtype=torch.float64)
     for layer in layers(model):
@@ -53,7 +53,7 @@ def published(model: nn.Module) -> torch.Tensor:
 
 
 class RegularizedStep(TrainingStep):
-    """A training step whose loss has the norm in it."""
+    """A training step whose loss includes the norm."""
 
     def __init__(
         self, spec: BackboneSpec, info: TaskInfo, batch: int, device: torch.device, penalty: Penalty
@@ -72,7 +72,7 @@ class RegularizedStep(TrainingStep):
 
 
 def penalties() -> dict[str, Penalty]:
-    """What is compared, by name."""
+    """The penalties to compare, by name."""
     ours = {m: lambda model, m=m: hankel_nuclear_norm(model, m) for m in get_args(Method)}
     return {EIGVALS: published, **ours}
 
@@ -80,10 +80,10 @@ def penalties() -> dict[str, Penalty]:
 def measure(
     *, quick: bool = False, threads: int = 2, device: str = "cpu", rounds: int | None = None
 ) -> dict[str, Any]:
-    """Measure every shape and size, one after the other; JSON.
+    """Measure all shapes and sizes, one after another; JSON.
 
     Raises:
-        ValueError: no rounds, a device that is not there.
+        ValueError: a bad number of rounds, or a missing device.
     """
     given = rounds if rounds is not None else QUICK_ROUNDS if quick else ROUNDS
     check_rounds(given)
@@ -134,7 +134,7 @@ def summarise(shape: Shape, n: int, timed: Rounds) -> dict[str, Any]:
 
 
 def lines(result: dict[str, Any]) -> list[str]:
-    """For a person: by size a row for the plain step and one for each method."""
+    """The result as text: for each size one row for the plain step and one per method."""
     rows = [cells for found in result["sizes"] for cells in rows_of(found)]
     return [
         *machine_lines(result["machine"]),
@@ -144,7 +144,7 @@ def lines(result: dict[str, Any]) -> list[str]:
         *paragraph(
             f"Medians and ranges of {result['rounds']} interleaved rounds. step: a training step, "
             "in milliseconds; over plain: the step with the Hankel nuclear norm in its loss over "
-            "one without, paired by round; by FLOPs: the same as the counts have it. exact, "
+            "one without, paired by round; by FLOPs: the same ratio from FLOP counts. exact, "
             "adjoint, modal: methods of hankel_nuclear_norm; eigvals: autograd through the "
             "eigenvalues of P Q, as first published. The norm does not depend on batch and L, so "
             "the factor falls as they grow."

@@ -17,10 +17,12 @@ from .step_memory import Case, peaks
 from .timed_work import Copy, Gemm, TrainingStep, waiter
 
 ROUNDS, QUICK_ROUNDS = 9, 3
-TURN, QUICK_TURN = 0.25, 0.05  # seconds that a turn lasts at least
+TURN, QUICK_TURN = 0.25, 0.05  # minimum seconds of a turn
 BASELINE = "associative"
-LONGEST_REFERENCE = 256  # steps of the sequence; a Python loop over more takes seconds a step
-WIDEST_TOEPLITZ = 64  # channels; beyond, its (T H)^2 matrices take many times the step of others
+LONGEST_REFERENCE = 256  # sequence steps; a Python loop over more takes seconds per training step
+WIDEST_TOEPLITZ = (
+    64  # channels; beyond, its (T H)^2 matrices take many times as long as other backends
+)
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,10 @@ def step_bench_options(
     device: str = "cpu",
     rounds: int | None = None,
 ) -> StepBenchOptions:
-    """From the command line's words.
+    """Options from the command line.
 
     Raises:
-        ValueError: an unknown shape or backend, no rounds.
+        ValueError: an unknown shape or backend, or a bad number of rounds.
     """
     given = rounds if rounds is not None else QUICK_ROUNDS if quick else ROUNDS
     check_rounds(given)
@@ -61,10 +63,10 @@ def step_bench_options(
 
 
 def measure(options: StepBenchOptions) -> dict[str, Any]:
-    """Measure all shapes, one after the other; JSON.
+    """Measure all shapes, one after another; JSON.
 
     Raises:
-        ValueError: a device that is not there, or nothing that can run on it.
+        ValueError: a missing device, or no backend that can run on it.
     """
     device = open_device(options.device, options.threads)
     result = {
@@ -77,7 +79,7 @@ def measure(options: StepBenchOptions) -> dict[str, Any]:
     left_out = [entry for _, _, refused in split for entry in refused]
     if not any(cases for _, cases, _ in split):
         raise ValueError("; ".join(dict.fromkeys(entry["reason"] for entry in left_out)))
-    # First, while little else is resident; all at once, since starting it takes seconds.
+    # First, while little else is resident; all in one process, which takes seconds to start.
     every = [case for _, cases, _ in split for case in cases]
     memory = iter(peaks(every, options.device, options.threads))
     shapes = []
@@ -106,7 +108,7 @@ def choose_for(shape: Shape, n: int, backend: str, device: torch.device) -> Any:
 def split_cases(
     shape: Shape, options: StepBenchOptions, device: torch.device
 ) -> tuple[list[Case], list[dict[str, str]]]:
-    """The cases to measure, by size and then backend; and the backends left out, and why."""
+    """The cases to measure, by size and then backend; and the backends left out, with reasons."""
     refused = {name: refusal(shape, name, options, device) for name in options.backends}
     left_out = [
         {"shape": shape.name, "backend": name, "reason": why}
@@ -127,7 +129,7 @@ def split_cases(
 def refusal(
     shape: Shape, backend: str, options: StepBenchOptions, device: torch.device
 ) -> str | None:
-    """Why a backend is left out at this shape; None where it is measured."""
+    """Why a backend is left out at this shape; None if it is measured."""
     try:
         choose_for(shape, shape.state_dims[0], backend, device)
     except ValueError as error:
@@ -200,7 +202,7 @@ def summarise(
 def row_of(
     case: Case, cases: Sequence[Case], timed: Rounds, ceilings: dict[str, float]
 ) -> dict[str, Any]:
-    """What the rounds say of one case."""
+    """One case's row from the rounds."""
     shape, n, name = case.shape, case.state_dim, key(case)
     flops, full = shape.flops(n), shape.state_dims[0]
     row: dict[str, Any] = {

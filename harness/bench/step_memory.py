@@ -22,8 +22,8 @@ from .shapes import Shape
 
 @dataclass(frozen=True)
 class Case:
-    """One training step: a shape at one size, by one backend, what that is to remember, and
-    whether forward and backward are launched as a CUDA graph."""
+    """One training step: a shape at one size, a backend, what the backend remembers, and whether
+    forward and backward run as a CUDA graph."""
 
     shape: Shape
     state_dim: int
@@ -35,9 +35,9 @@ class Case:
 def peaks(cases: Sequence[Case], device: str, threads: int) -> list[int | None]:
     """Peak bytes of each case's training: model, gradients, moments, batch and activations.
 
-    On a CPU the high-water mark of the resident set, less what was resident after a short step of
-    the same backend; on a GPU what the allocator held at most. None where a child did not end
-    well (most likely: out of memory).
+    On a CPU this is the high-water mark of the resident set, less what was resident after a short
+    step of the same backend; on a GPU it is the allocator's peak. None if a child failed (most
+    likely out of memory).
     """
     asked = {"cases": [asdict(case) for case in cases], "device": device, "threads": threads}
     done = subprocess.run(
@@ -57,9 +57,10 @@ def serve(asked: dict[str, Any]) -> list[int | None]:
 
 
 def import_all(backends: set[str]) -> None:
-    """Import once what every child needs, and what torch imports only when an optimizer is made.
+    """Import once what every child needs, including what torch imports only with an optimizer.
 
-    Nothing here is large enough to start threads, or touches a GPU: neither survives a fork.
+    Nothing here is large enough to start threads, and nothing touches a GPU: neither survives a
+    fork.
     """
     import torch
 
@@ -69,7 +70,7 @@ def import_all(backends: set[str]) -> None:
     smallest = Shape("smallest", "", 1, 1, 1, (1,), inputs=1)
     TrainingStep(smallest.model(1), smallest.info, 1, torch.device("cpu"))
     for backend in backends:
-        with contextlib.suppress(ImportError):  # its own children fail by it
+        with contextlib.suppress(ImportError):  # its own children fail and report it
             load_backend(backend)
 
 
@@ -91,7 +92,7 @@ def _in_child(case: dict[str, Any], device: str, threads: int) -> int | None:
 
 
 def peak(case: dict[str, Any], name: str, threads: int) -> int:
-    """Bytes; in this process, which should have done nothing else."""
+    """Peak bytes, measured in this process, which should have done nothing else."""
     import torch
 
     from harness.bench.timed_work import SHORT, TrainingStep
@@ -103,23 +104,23 @@ def peak(case: dict[str, Any], name: str, threads: int) -> int:
     prepare(device, threads)
     TrainingStep(spec, replace(shape, length=SHORT).info, 1, device)()
     return_freed_memory()
-    prepare(device, threads)  # starts the peak again
+    prepare(device, threads)  # resets the peak
     before = 0 if device.type == "cuda" else resident_bytes()
     step = TrainingStep(spec, shape.info, shape.batch, device, case["graph"])
-    step.warm()  # so that the one long step finds gradients and moments, as all but the first do
+    step.warm()  # so that the long step has gradients and moments, as all but the first do
     step()
     return max(0, peak_memory_bytes(device) - before)
 
 
 def return_freed_memory() -> None:
-    """What the warm-up has freed goes back to the system, or the peak would hide in it."""
+    """Return memory that the warm-up freed to the system, so that it cannot hide the peak."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # other C libraries have no such call
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def resident_bytes() -> int:
-    """What this process has in memory now."""
+    """Bytes that this process has in memory now."""
     import psutil
 
     return psutil.Process().memory_info().rss

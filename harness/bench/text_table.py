@@ -1,4 +1,4 @@
-"""Numbers and tables as plain text, for people."""
+"""Numbers and tables as plain text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is timed: training steps, and the ceilings of the machine."""
+"""The timed work: training steps, and the machine's ceilings."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from harness.training.graphs import Graphed, plain
 from harness.training.loss import loss_of
 from harness.training.optimizer import make_optimizer
 
-SHORT = 32  # steps of a sequence that is only there to warm up
+SHORT = 32  # steps of a sequence used only to warm up
 
 
 class TrainingStep:
-    """A model with its optimizer and one batch of random data; calling it trains one step, with
-    forward and backward from a CUDA graph if `graph`."""
+    """A model with its optimizer and one batch of random data. Each call trains one step; `graph`
+    runs forward and backward as a CUDA graph."""
 
     def __init__(
         self,
@@ -45,12 +45,12 @@ class TrainingStep:
         self.run = Graphed() if graph else plain
 
     def __call__(self) -> None:
-        """Forward, loss, backward, AdamW; as in `harness.training.loop`, without a look at it."""
+        """One step as in `harness.training.loop`, except that the loss is not read."""
         self.loss = self.run(self.model, partial(loss_of, self.info.kind), self.x, self.y)
         self.optimizer.step()
 
     def warm(self) -> None:
-        """One step on a sliver of the batch, so that gradients and moments exist."""
+        """One step on a small part of the batch, so that gradients and moments exist."""
         whole = self.x, self.y
         self.x, self.y = self.x[:1, :SHORT], self.y[:1]
         self()

@@ -20,11 +20,11 @@ from .interleaved import Rounds, check_rounds, interleave, seconds_of
 from .timed_work import TrainingStep, waiter
 
 ROUNDS, QUICK_ROUNDS = 5, 3
-BATCH = 50  # sequences of the step that a truncation is compared to
-SMALLER = (25, 8)  # what is measured instead where that does not fit into memory
-SMALL = 4  # sequences of the steps right after a truncation, where a whole batch takes long
-QUICK_FLOPS = 2e10  # of a step that does not
-ROOM = 0.7  # of the free memory, that a step may be expected to take
+BATCH = 50  # sequences in the step that a truncation is compared to
+SMALLER = (25, 8)  # batches measured instead if that does not fit into memory
+SMALL = 4  # sequences in the steps after a truncation if a whole batch takes long
+QUICK_FLOPS = 2e10  # of a step that does not take long
+ROOM = 0.7  # share of the free memory that a step may take
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Setup:
         return BATCH if self.step_flops <= QUICK_FLOPS else SMALL
 
     def bytes_of_step(self, batch: int) -> float:
-        """About what a training step keeps: 16 H + 4 N complex states per token and block."""
+        """About the bytes a training step keeps: 16 H + 4 N complex states per token and block."""
         per_token = 4.0 * (16 * self.width + 8 * self.state_dim)
         return batch * self.length * self.blocks * per_token
 
@@ -88,10 +88,10 @@ class TruncationBenchOptions:
 def truncation_bench_options(
     *, quick: bool = False, threads: int = 2, device: str = "cpu", rounds: int | None = None
 ) -> TruncationBenchOptions:
-    """From the command line's words.
+    """Options from the command line.
 
     Raises:
-        ValueError: no rounds.
+        ValueError: a bad number of rounds.
     """
     given = rounds if rounds is not None else QUICK_ROUNDS if quick else ROUNDS
     check_rounds(given)
@@ -99,10 +99,10 @@ def truncation_bench_options(
 
 
 def measure(options: TruncationBenchOptions) -> dict[str, Any]:
-    """Measure all setups, one after the other; JSON.
+    """Measure all setups, one after another; JSON.
 
     Raises:
-        ValueError: a device that is not there.
+        ValueError: a missing device.
     """
     device = open_device(options.device, options.threads)
     result = {
@@ -121,7 +121,7 @@ def measure_setup(setup: Setup, rounds: int, device: torch.device) -> dict[str, 
     """Rounds of the training step, the spectra alone, and a truncation to each rank."""
     batch = batch_that_fits(setup, free_bytes(device))
     step = TrainingStep(setup.model, setup.info, batch, device)
-    step.warm()  # so that there are moments to carry
+    step.warm()  # so that moments exist
     cases: dict[str, Callable[[], Any]] = {
         "step": step,
         "spectra": lambda: decompositions(step.model),
@@ -129,7 +129,7 @@ def measure_setup(setup: Setup, rounds: int, device: torch.device) -> dict[str, 
     made = {rank: Copies(step, rank) for rank in setup.ranks}
     cases |= {f"to {rank}": copies for rank, copies in made.items()}
     for copies in made.values():
-        copies.prepare(rounds + 1)  # one for the call that does not count
+        copies.prepare(rounds + 1)  # one more for the call that does not count
     timed = interleave(cases, rounds, wait=waiter(device))
     step.check(str(setup))
     after = {rank: steps_after(setup, rank, rounds, device) for rank in setup.ranks}
@@ -137,20 +137,20 @@ def measure_setup(setup: Setup, rounds: int, device: torch.device) -> dict[str, 
 
 
 def free_bytes(device: torch.device) -> float:
-    """Memory that the device has left."""
+    """Free bytes of the device's memory."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
     return float(psutil.virtual_memory().available)
 
 
 def batch_that_fits(setup: Setup, free: float) -> int:
-    """The batch to measure the training step at: 50 if memory allows, or a smaller one."""
+    """The batch at which to measure the training step: 50 if memory allows, or less."""
     fits = [b for b in (BATCH, *SMALLER) if setup.bytes_of_step(b) <= ROOM * free]
     return fits[0] if fits else SMALLER[-1]
 
 
 class Copies:
-    """Calling it truncates one of some copies of a model and its optimizer, made beforehand.
+    """Copies of a model and its optimizer, made beforehand; each call truncates one.
 
     One decomposition serves the spectra, from which an arm chooses the ranks, and the truncation.
     """
@@ -160,7 +160,7 @@ class Copies:
         self.waiting: list[tuple[Any, Any]] = []
 
     def prepare(self, count: int) -> None:
-        """Make so many copies."""
+        """Make `count` copies."""
         whole = self.step.model, self.step.optimizer
         self.waiting += [copy.deepcopy(whole) for _ in range(count)]
 
@@ -176,8 +176,8 @@ def truncate_once(model: Any, optimizer: Any, rank: int) -> None:
 
 
 def steps_after(setup: Setup, rank: int, rounds: int, device: torch.device) -> Rounds:
-    """The first and the second step after a truncation, and beside them in every round a step of
-    a model that was truncated so long before; all at one batch.
+    """The first and second step after a truncation and, in the same rounds, a step of a model that
+    was truncated long before; all at the same batch.
     """
     wait = waiter(device)
     full = TrainingStep(setup.model, setup.info, setup.steady_batch, device)
@@ -198,7 +198,7 @@ def steps_after(setup: Setup, rank: int, rounds: int, device: torch.device) -> R
 
 
 def summarise(setup: Setup, batch: int, timed: Rounds, after: dict[int, Rounds]) -> dict[str, Any]:
-    """A setup's rows. The step at batch 50 is that of `batch` times 50 / `batch`."""
+    """A setup's rows. The step at batch 50 is the step at `batch` times 50 / `batch`."""
     factor = BATCH / batch
     rows = []
     for rank, later in after.items():

@@ -1,4 +1,4 @@
-"""The verbs of `harness bench`: parse, call, print. Imports wait until they are needed."""
+"""The verbs of `harness bench`: parse, call, print. Imports are delayed until needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`harness plan`. Imports wait until they are needed."""
+"""`harness plan`. Imports are delayed until needed."""
 
 from __future__ import annotations
 
