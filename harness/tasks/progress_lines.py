@@ -1,4 +1,4 @@
-"""How far the making of data is."""
+"""Progress while data are being made."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import ClassVar
 
 
 class Said:
-    """A line on standard error every few seconds: how many examples there are, and how long yet.
+    """A line on standard error every few seconds: examples made so far, and time left.
 
-    Called with the number of examples that were just made, of `total`.
+    Call it with the number of examples that were just made, out of `total`.
     """
 
     every: ClassVar[float] = 10.0  # seconds
