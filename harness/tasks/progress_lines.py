@@ -7,7 +7,7 @@ import time
 from typing import ClassVar
 
 
-class Said:
+class ProgressLines:
     """A line on standard error every few seconds: examples made so far, and time left.
 
     Call it with the number of examples that were just made, out of `total`.

@@ -79,7 +79,7 @@ def launching(stop=None, kill=None, end=None):
 
 def play(study, store, *, order=None, die_after=None, lose=(), report=False):
     """Run a study to its end: `order` shuffles which ready trial ends first, `die_after` kills the
-    driver behind so many ends, trials in `lose` are lost with their machines; only `report` makes
+    driver after so many have ended, trials in `lose` are lost with their machines; only `report` makes
     tables, pictures and the recommendation. Its ledger."""
     shuffle = random.Random(order)
     ledger = Ledger(study, store, "harness tune tiny")

@@ -70,7 +70,7 @@ def test_from_the_first_trial_to_the_recommendation(undisturbed):
     assert not list(undisturbed.root.glob("trials/*/forks"))
 
 
-def test_the_winners_curse_is_left_behind(undisturbed):
+def test_the_winners_curse_is_escaped(undisturbed):
     fresh = pd.read_parquet(undisturbed.suite("tiny.confirm").folder / "trials.parquet")
     assert set(fresh.seed) == {10, 11}
     searched = pd.read_parquet(undisturbed.suite("tiny").folder / "trials.parquet")
@@ -200,7 +200,7 @@ def test_the_confirmation_has_every_rival_of_every_finalist():
 
 
 def test_steps_spent_alone_and_shared():
-    """T 100; first truncations behind 20 and 60, a step behind them costs half."""
+    """T 100; first truncations after 20 and 60; a step after them costs half."""
     base = tiny_study().base.model_copy(
         update={"training": tiny_study().base.training.model_copy(update={"steps": 100})}
     )
