@@ -78,9 +78,12 @@ def launching(stop=None, kill=None, end=None):
 
 
 def play(study, store, *, order=None, die_after=None, lose=(), report=False):
-    """Run a study to its end: `order` shuffles which ready trial ends first, `die_after` kills the
-    driver after so many have ended, trials in `lose` are lost with their machines; only `report` makes
-    tables, pictures and the recommendation. Its ledger."""
+    """Run a study to its end and return its ledger.
+
+    `order` shuffles which ready trial ends first, `die_after` kills the driver after so many have
+    ended, trials in `lose` are lost with their machines, and only `report` makes tables, figures
+    and the recommendation.
+    """
     shuffle = random.Random(order)
     ledger = Ledger(study, store, "harness tune tiny")
     ended = 0
