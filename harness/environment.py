@@ -1,8 +1,8 @@
-"""Every setting outside the specs: the `HARNESS_*` variables, in one table.
+"""All settings outside the specs: the `HARNESS_*` variables, in one table.
 
-Nothing here changes what a trial is; threads and device can change its bits, so they stand in its
-manifest. A variable is read when it is asked for, without torch, so that a driver can refuse what
-its workers would refuse. An empty one counts as unset where `empty_is_unset` says so.
+None of them changes what a trial is. Threads and device can change the bits of its results, so its
+manifest records them. A variable is read when it is needed, without torch, so that a driver can
+refuse what its workers would refuse. With `empty_is_unset`, an empty variable counts as unset.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.tools.inputs import shown, user_path
 from harness.tools.redact import redacted
 
 PREFIX = "HARNESS_"
-MOST_THREADS = 1024  # what no machine has, torch and OpenMP crash on
+MOST_THREADS = 1024  # torch and OpenMP crash on numbers that no machine has
 MOST_SECONDS = 1_000_000.0  # twelve days
 
 Value = TypeVar("Value")
@@ -28,25 +28,25 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Variable(Generic[Value]):
-    """One variable: what it is, what it is unless set, and how its text is read."""
+    """One variable: its meaning, its default, and how its text is parsed."""
 
     name: str
-    default: str  # as it would be set; empty for none
+    default: str  # as text; empty for none
     meaning: str
-    parse: Callable[[str, str], Value]  # of the name and the text; raises ValueError
-    forwarded: bool = False  # whether workers get it from their driver
+    parse: Callable[[str, str], Value]  # takes name and text; raises ValueError
+    forwarded: bool = False  # whether a driver passes it on to its workers
     empty_is_unset: bool = True
 
     def text(self) -> str | None:
-        """What the variable holds, None where it is unset."""
+        """The variable's text, or None if it is unset."""
         text = os.environ.get(self.name)
         return None if text == "" and self.empty_is_unset else text
 
     def get(self) -> Value:
-        """Its value, or the default where it is unset.
+        """The variable's value, or the default if it is unset.
 
         Raises:
-            ValueError: one line, which names the variable and what it takes.
+            ValueError: one line that names the variable and what it takes.
         """
         text = self.text()
         return self.parse(self.name, self.default if text is None else text)
@@ -111,7 +111,7 @@ def _verbatim(name: str, text: str) -> str:
 
 
 STORE = Variable(
-    f"{PREFIX}STORE", "results/local", "folder of records, where --store is not given", _verbatim
+    f"{PREFIX}STORE", "results/local", "folder of records, unless --store is given", _verbatim
 )
 DATA = Variable(
     f"{PREFIX}DATA", "data", "folder of downloaded and generated data", _folder, forwarded=True
@@ -163,7 +163,7 @@ CUDA_GRAPHS = Variable(
 RAY_START_SECONDS = Variable(
     f"{PREFIX}RAY_START_SECONDS",
     "180",
-    "seconds that a Ray of our own may take to start",
+    "seconds that our own Ray may take to start",
     partial(_seconds, 1.0),
     empty_is_unset=False,
 )
@@ -172,22 +172,22 @@ VARIABLES: tuple[Variable[Any], ...] = (
     STORE, DATA, DATA_MIRROR, DATA_UNCHECKED, DEVICE, THREADS, CHECKPOINT_SECONDS, CUDA_GRAPHS,
     RAY_START_SECONDS,
 )  # fmt: skip
-INTERNAL = {f"{PREFIX}RAY_FOLDER"}  # which a launch sets for the processes of its Ray
+INTERNAL = {f"{PREFIX}RAY_FOLDER"}  # set by a launch for the processes of its Ray
 
 
 def check() -> None:
-    """Raise ValueError for the first variable that says nothing we can use.
+    """Raise ValueError for the first variable with an invalid value.
 
-    The store is refused by whoever opens it, in words of its own.
+    The store's path is checked when the store is opened.
     """
     for variable in VARIABLES:
         variable.get()
 
 
 def forwarded() -> dict[str, str]:
-    """What workers get from this process: name and text of each forwarded variable that is set.
+    """The variables that workers get from this process: name and text of each one that is set.
 
-    A relative data folder is one of ours, so it goes absolute.
+    A relative data folder is relative to this process, so it is made absolute.
     """
     texts = {v.name: v.text() for v in VARIABLES if v.forwarded}
     found = {name: text for name, text in texts.items() if text}
@@ -197,7 +197,7 @@ def forwarded() -> dict[str, str]:
 
 
 def described() -> Iterator[str]:
-    """A line for each variable that is set, and for each that nobody here knows."""
+    """A line for each variable that is set, and for each unknown `HARNESS_*` variable."""
     for variable in VARIABLES:
         text = variable.text()
         if text is not None:
@@ -207,7 +207,7 @@ def described() -> Iterator[str]:
 
 
 def unknown() -> list[str]:
-    """The `HARNESS_*` variables that are set and not in the table, sorted."""
+    """The `HARNESS_*` variables that are set but not in the table, sorted."""
     known = {variable.name for variable in VARIABLES} | INTERNAL
     return sorted(n for n in os.environ if n.startswith(PREFIX) and n not in known)
 
@@ -215,7 +215,7 @@ def unknown() -> list[str]:
 def misspelt() -> Iterator[str]:
     """A line for each unknown variable whose name is close to one of ours.
 
-    Others may be those of other programs, which use the prefix too.
+    The rest may belong to other programs with the same prefix.
     """
     for name in unknown():
         from difflib import get_close_matches

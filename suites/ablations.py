@@ -1,7 +1,7 @@
 """What each part of in-training truncation is worth: one change at a time, at equal final size.
 
-`digits` runs on a laptop and holds every other way to a small model, too; `smnist` has the sizes
-of the paper's ablations (256 to 32 states in equal cuts).
+`digits` runs on a laptop and includes all rival arms; `smnist` has the sizes of the paper's
+ablations (256 to 32 states in equal cuts).
 """
 
 from collections.abc import Sequence
@@ -58,9 +58,9 @@ def regularize(final: int, penalty: Any, weight: float) -> HankelRegularizedSpec
 
 
 def rivals(final: int, near: int) -> dict:
-    """Every other way to `final` states, and two to a size near the full one.
+    """All rival arms at `final` states, and two at a size near the full one.
 
-    Weights and the learning rate of fine-tuning are those that validate best in `digits_knobs`.
+    Weights and the fine-tuning rate are those with the best validation in `digits_knobs`.
     """
     by_energy = InTrainingSpec(tau=0.1, end=0.4)
     methods = ("singular_perturbation", "last", "aire", "modal", "random")
@@ -79,7 +79,7 @@ def rivals(final: int, near: int) -> dict:
 
 
 def knobs(final: int) -> dict:
-    """The rivals' knobs that nobody has published for this task, on a grid."""
+    """The rivals' knobs without published values for this task, on a grid."""
     weights = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
     tunings = [(factor, share) for factor in (0.1, 0.3, 1.0) for share in (0.1, 0.2)]
     return {
@@ -122,7 +122,7 @@ digits_knobs = Suite(
     comparisons=(DIGITS.model_copy(update={"arms": knobs(8), "seeds": (100, 101, 102)}),),
 )
 
-# The paper's model and data with windows and counts as stated, which its evaluations would round.
+# The paper's model and data, with windows and counts as stated rather than rounded to evaluations.
 smnist = Suite(
     name="ablations.smnist",
     description="The paper's ablations on sequential MNIST: 256 to 32 states in equal cuts.",

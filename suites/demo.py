@@ -1,9 +1,9 @@
-"""The demo: the ways to a small model on four embedded tasks, in minutes on two cores.
+"""The demo: ways to a small model on four embedded tasks, in minutes on two cores.
 
-The paper truncates in the first 10 % of 90,000 and more steps. Here the runs have some hundred
-steps and have learnt next to nothing by then, so the window is 40 %; on `digits` the paper's stands
-beside it. Train-then-compress stands here twice, since a tenth of the steps of fine-tuning, at the
-whole learning rate, helps it much (a tenth of the rate does worse: ablations.digits_knobs).
+The paper truncates in the first 10 % of 90,000 and more steps. The runs here have some hundred
+steps and have learnt next to nothing by then, so the window is 40 %; `digits` also has the paper's
+window. Train-then-compress appears twice, since fine-tuning for a tenth of the steps, at the full
+learning rate, helps it much (a tenth of the rate does worse: ablations.digits_knobs).
 """
 
 from harness.suite import (
@@ -19,8 +19,8 @@ from harness.suite import (
 )
 
 
-def ways(tau: float) -> dict:
-    """Full size, in-training truncation, and its rivals at the size that it ends with."""
+def arms(tau: float) -> dict:
+    """Full size, in-training truncation, and its rivals at its final size."""
     shrink = InTrainingSpec(tau=tau, end=0.4)
     compress = PostHocSpec(match="seed", to=shrink)
     tuned = {"finetune_share": 0.1, "finetune_lr_factor": 1.0}
@@ -34,7 +34,7 @@ def ways(tau: float) -> dict:
 
 
 def early(tau: float) -> dict:
-    """In-training truncation in the paper's window, and small-from-scratch at its size."""
+    """In-training truncation in the paper's window, and small-from-scratch at its final size."""
     shrink = InTrainingSpec(tau=tau, end=0.1)
     small = SmallSpec(match="seed", to=shrink)
     return {"in_training early": shrink, "small early": small}
@@ -44,21 +44,21 @@ digits = Comparison(
     task=TaskSpec(name="digits"),
     model=LRUSpec(blocks=1, width=8, state_dim=64),
     training=TrainingSpec(steps=1500, batch_size=50, lr=0.01),
-    arms=ways(tau=0.15) | early(tau=0.18),
+    arms=arms(tau=0.15) | early(tau=0.18),
     seeds=(0, 1, 2, 3, 4),
 )
 vowels = Comparison(
     task=TaskSpec(name="vowels", length=512, train=4000, validation=1000, test=2000),
     model=LRUSpec(blocks=1, width=8, state_dim=64),
     training=TrainingSpec(steps=600, batch_size=32, lr=0.01),
-    arms=ways(tau=0.1),
+    arms=arms(tau=0.1),
     seeds=(0, 1, 2, 3, 4),
 )
 pylib = Comparison(
     task=TaskSpec(name="pylib", window=128, train=20000, validation=200, test=400),
     model=LRUSpec(blocks=1, width=32, state_dim=64),
     training=TrainingSpec(steps=600, batch_size=16, lr=0.01),
-    arms=ways(tau=0.2),
+    arms=arms(tau=0.2),
     seeds=(0, 1, 2),
 )
 listops = Comparison(
@@ -75,7 +75,7 @@ listops = Comparison(
     ),
     model=LRUSpec(blocks=2, width=16, state_dim=64),
     training=TrainingSpec(steps=900, batch_size=32, lr=0.01),
-    arms=ways(tau=0.15),
+    arms=arms(tau=0.15),
     seeds=(0, 1, 2),
 )
 

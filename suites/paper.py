@@ -1,13 +1,13 @@
 """The paper's experiments (arXiv 2510.02823) as its research code runs them.
 
-Hyper-parameters are those of that code's configurations; where the released code or the paper's
-text differ, a comment says so. The protocol is `published` (harness/training/README.md), under
+Hyper-parameters are those of that code's configurations. If the released code or the paper's text
+differs, a comment says so. The protocol is `published` (harness/training/README.md), under
 which truncations fall on the evaluations inside an arm's window. On a smaller machine:
 
     harness run paper.listops --set task.source=generated --set training.steps=4000 \
         --set training.evaluate_every=100 --set 'seeds=[8]' --set model.blocks=2
 
-and where the Arena's release cannot be had, on images of our own (not the paper's data):
+and without the Arena's release, on images of our own (not the paper's data):
 
     harness run paper.pathfinder --set \
         'task={"name": "pathfinder_generated", "difficulty": "easy", "scaling": "signed"}'
@@ -35,20 +35,20 @@ from harness.suite import (
 )
 
 TAUS = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15)
-# The runner's grid and the released configurations' have these between them.
+# The union of the runner's grid and the released configurations.
 SMNIST_TAUS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.05)
 SEEDS = (8, 42, 123, 456, 789)
 SMNIST_SEEDS = (*SEEDS, 101, 202, 303, 404, 505)
 
 
 def cut(tau: float, **window: Any) -> InTrainingSpec:
-    """The paper's truncation; the optimizer's moments are sliced, as its code does."""
+    """The paper's truncation; the optimizer's moments are sliced, as in its code."""
     return InTrainingSpec(tau=tau, gate=0.05, moments="slice", **window)
 
 
 def rows(taus: Sequence[float], middle: float, small: Sequence[int], **window: Any) -> dict:
-    """Full size, truncation by every tau, small-from-scratch at the mean size of each and at the
-    sizes of the paper's grid, and train-then-compress at the size of one tau."""
+    """Full size, truncation for every tau, small-from-scratch at the mean size of each and at the
+    sizes in the paper's grid, and train-then-compress at the size for one tau."""
 
     def compress(method: Any) -> PostHocSpec:
         return PostHocSpec(match="seed", to=cut(middle, **window), method=method)
@@ -209,8 +209,8 @@ pathfinder = experiment(
 
 
 def released(suite: Suite, taus: Sequence[float], **window: Any) -> Suite:
-    """An experiment as the released code configures it: no time channel, and truncations where an
-    evaluation coincides with a step of its own interval of 2,000."""
+    """An experiment as the released code configures it: no time channel, and truncations at
+    evaluations that coincide with its own interval of 2,000 steps."""
     (as_published,) = suite.comparisons
     changes = {
         "task": as_published.task.model_copy(update={"time_channel": False}),

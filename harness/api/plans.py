@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.planning.estimate import summary
+from harness.planning.estimate import plan_summary
 from harness.planning.plan import Plan
 from harness.planning.plan_lines import plan_lines
 
@@ -68,7 +68,7 @@ def plan(suite: SuiteLike, store: StoreLike = None) -> SuitePlan:
     Raises:
         ValueError: no such suite, or a store that cannot be one.
     """
-    return SuitePlan(summary(Plan(suite_of(suite), existing_or_new(store))))
+    return SuitePlan(plan_summary(Plan(suite_of(suite), existing_or_new(store))))
 
 
 __all__ = ["SuitePlan", "plan"]

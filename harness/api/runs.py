@@ -19,7 +19,7 @@ from .suites import SuiteLike, command_of, suite_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.launch.run_suite import Account
+    from harness.launch.run_suite import RunSummary
 
 
 @dataclass(frozen=True, repr=False)
@@ -30,7 +30,7 @@ class SuiteRun:
     suite: str
     store: StoreView
     failures: list[str]
-    summary: Account
+    summary: RunSummary
 
     def comparison(self) -> pd.DataFrame:
         """The comparison of the suite; see `StoreView.comparison`."""
@@ -69,33 +69,28 @@ def run(
         KeyboardInterrupt: it was interrupted; what was done is kept, and the same call goes on.
     """
     from harness.launch.preflight import default_cpus
-    from harness.launch.run_suite import Wishes, run_suite
+    from harness.launch.run_suite import RunOptions, run_suite
 
     wanted, place = suite_of(suite), existing_or_new(store, create=True)
-    wishes = Wishes(
+    options = RunOptions(
         address, only, retry, default_cpus() if cpus is None else cpus, gpus, concurrency, fork,
         name, quiet,
     )  # fmt: skip
     given = {
-        "store": place.root,
-        "address": None if address == "local" else address,
-        "only": only,
-        "cpus": cpus,
-        "gpus": gpus or None,
-        "concurrency": concurrency,
-        "name": name,
-    }
-    options = [f"--{key}={value}" for key, value in given.items() if value is not None]
-    options += [f"--retry={status}" for status in retry] + ([] if fork else ["--no-fork"])
-    account = run_suite(wanted, place, redacted(command_of(wanted, options)), wishes)
-    if account.interrupted:
+        "store": place.root, "address": None if address == "local" else address, "only": only,
+        "cpus": cpus, "gpus": gpus or None, "concurrency": concurrency, "name": name,
+    }  # fmt: skip
+    words = [f"--{key}={value}" for key, value in given.items() if value is not None]
+    words += [f"--retry={status}" for status in retry] + ([] if fork else ["--no-fork"])
+    summary = run_suite(wanted, place, redacted(command_of(wanted, words)), options)
+    if summary.interrupted:
         raise KeyboardInterrupt("what was done is kept; the same call goes on")
-    said = "\n".join(account.unfinished)
-    damaged = [line for line in account.damaged if line not in said]
+    said = "\n".join(summary.unfinished)
+    damaged = [line for line in summary.damaged if line not in said]
     if not quiet:
-        for line in account.lines():
+        for line in summary.lines():
             print(line, file=sys.stderr)
-    return SuiteRun(name or wanted.name, StoreView(place), account.unfinished + damaged, account)
+    return SuiteRun(name or wanted.name, StoreView(place), summary.unfinished + damaged, summary)
 
 
 def run_trial(spec: TrialSpec | Mapping[str, Any], store: StoreLike = None) -> dict[str, Any]:

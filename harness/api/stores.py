@@ -95,7 +95,7 @@ class StoreView:
 
     def _comparison(self, suite: str) -> pd.DataFrame:
         from harness.report.comparison.compare import compare
-        from harness.tune.rebuild import newest_comparison
+        from harness.tune.rebuild_study import newest_comparison
 
         is_study = self.store.kind_of(suite) == "study"
         return compare(self.trials(newest_comparison(suite, self.store) if is_study else suite))

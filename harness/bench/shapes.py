@@ -1,4 +1,4 @@
-"""The shapes that training steps are measured at, and what others measured there."""
+"""The shapes at which training steps are measured, and the official code's times for them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Shape:
         return TaskInfo("classification", self.outputs, self.length, self.inputs, self.vocabulary)
 
     def model(self, state_dim: int, backend: str = "auto", remember: str = "auto") -> LRUSpec:
-        """The model at one size."""
+        """The model at one size N."""
         values = {"blocks": self.blocks, "width": self.width, "state_dim": state_dim}
         return LRUSpec.model_validate({**values, "backend": backend, "remember": remember})
 
@@ -82,7 +82,7 @@ OFFICIAL_MS: dict[tuple[str, int], float] = {
 
 
 def pick_shapes(names: str | None) -> list[Shape]:
-    """Shapes by their names, comma-separated; all without any.
+    """Shapes by comma-separated names; all shapes without names.
 
     Raises:
         ValueError: an unknown name.
@@ -91,7 +91,7 @@ def pick_shapes(names: str | None) -> list[Shape]:
 
 
 def picked(text: str | None, known: tuple[str, ...], what: str) -> list[str]:
-    """The names in a comma-separated text, each once; all that are known without a text."""
+    """The names in a comma-separated text, each once; all known names without a text."""
     if text is None:
         return list(known)
     names = list(dict.fromkeys(name.strip() for name in text.split(",")))

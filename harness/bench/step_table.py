@@ -1,11 +1,11 @@
-"""The table of `harness bench step`, from what `step.measure` found."""
+"""The table of `harness bench step`, from the result of `step_bench.measure`."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from .machine import machine_lines
-from .text import middle, number, paragraph, percent, span, table
+from .bench_machine import machine_lines
+from .text_table import middle, number, paragraph, percent, span, table
 
 HEADER = (
     "N",
@@ -24,7 +24,7 @@ HEADER = (
 
 
 def lines(result: dict[str, Any]) -> list[str]:
-    """For a person: one table a shape, then what was left out and what the columns are."""
+    """The result as text: one table per shape, what was left out, and what the columns mean."""
     said = machine_lines(result["machine"])
     for found in result["shapes"]:
         said += ["", *shape_lines(found)]
@@ -69,7 +69,7 @@ def cells(row: dict[str, Any]) -> list[str]:
 
 
 def official_cells(row: dict[str, Any]) -> list[str]:
-    """The official code at one size: a reference from elsewhere, so it enters no ratio of ours."""
+    """The official code at one size, measured elsewhere, so it enters no ratio of ours."""
     ideal, measured = number(row["ideal_speedup"]), number(row["measured_speedup"])
     ms = number(row["seconds"] * 1e3)
     return [str(row["state_dim"]), "official +", ms, *["-"] * 6, ideal, measured, "-"]
@@ -100,7 +100,7 @@ def left_out_lines(left_out: list[dict[str, str]]) -> list[str]:
 
 
 def legend(result: dict[str, Any]) -> list[str]:
-    """What the columns are."""
+    """What the columns mean."""
     return [
         *paragraph(
             f"Medians and ranges of {result['rounds']} interleaved rounds; ratios are paired by "

@@ -1,11 +1,11 @@
-"""The table of `harness bench truncation`, from what `truncation.measure` found."""
+"""The table of `harness bench truncation`, from the result of `truncation_bench.measure`."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from .machine import machine_lines
-from .text import middle, paragraph, span, table
+from .bench_machine import machine_lines
+from .text_table import middle, paragraph, span, table
 
 HEADER = (
     "blocks",
@@ -28,7 +28,7 @@ HEADER = (
 
 
 def lines(result: dict[str, Any]) -> list[str]:
-    """For a person: one row a rank, then what the columns are."""
+    """The result as text: one row per rank, then what the columns mean."""
     rows = [cells(found, row) for found in result["setups"] for row in found["rows"]]
     return [
         *machine_lines(result["machine"]),
@@ -61,7 +61,7 @@ def cells(found: dict[str, Any], row: dict[str, Any]) -> list[str]:
 
 
 def legend(result: dict[str, Any]) -> list[str]:
-    """What the columns are, and which steps were measured at another batch."""
+    """What the columns mean, and which steps were measured at another batch."""
     said = paragraph(
         f"Medians and ranges of {result['rounds']} interleaved rounds, in milliseconds. spectra: "
         "Hankel singular values and mode shares of all blocks; both: the same and the truncation "

@@ -1,1 +1,1 @@
-"""The command line: one file a verb, or a group of them; `app` puts them together."""
+"""The command line: one file per verb or group of verbs; `app` puts them together."""

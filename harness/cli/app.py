@@ -1,4 +1,4 @@
-"""The command `harness`: its verbs put together, and what becomes of whatever one raises."""
+"""The command `harness`: all verbs, and how their errors are reported."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Compare the ways to a small state-space model, at equal size and by counted cost.",
+    help="Compare ways to a small state-space model, at equal size and by counted cost.",
 )
 for verb in (plan, run, trial, tune, report, table, claims, ui, doctor):
     app.command()(verb)
@@ -57,7 +57,7 @@ def execute(arguments: list[str]) -> int:
         if message is None:
             raise
         return _refuse(message, getattr(error, "exit_code", 2))
-    if code == INTERRUPTED:  # typer's answer to Ctrl-C, which says nothing
+    if code == INTERRUPTED:  # typer's silent answer to Ctrl-C
         return _refuse("interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0
 

@@ -1,4 +1,4 @@
-"""The verbs of `harness bench`: parse, call, print. Imports wait until they are needed."""
+"""The verbs of `harness bench`: parse, call, print. Imports are delayed until needed."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def step(
     rounds: RoundsOption = None,
 ) -> None:
     """Time, rates and memory of a training step, by shape, N and backend."""
-    from harness.bench import step as bench
+    from harness.bench import step_bench as bench
     from harness.bench import step_table
 
-    wanted = bench.wishes(
+    options = bench.step_bench_options(
         quick=quick,
         backends=backends,
         shapes=shapes,
@@ -40,7 +40,7 @@ def step(
         device=device,
         rounds=rounds,
     )
-    _print(bench.measure(wanted), step_table.lines, as_json)
+    _print(bench.measure(options), step_table.lines, as_json)
 
 
 @app.command()
@@ -52,11 +52,13 @@ def truncation(
     rounds: RoundsOption = None,
 ) -> None:
     """Cost of spectra and truncation, by N, H, blocks and rank; the steps after it."""
-    from harness.bench import truncation as bench
+    from harness.bench import truncation_bench as bench
     from harness.bench import truncation_table
 
-    wanted = bench.wishes(quick=quick, threads=threads, device=device, rounds=rounds)
-    _print(bench.measure(wanted), truncation_table.lines, as_json)
+    options = bench.truncation_bench_options(
+        quick=quick, threads=threads, device=device, rounds=rounds
+    )
+    _print(bench.measure(options), truncation_table.lines, as_json)
 
 
 @app.command()
@@ -68,7 +70,7 @@ def regularizer(
     rounds: RoundsOption = None,
 ) -> None:
     """What the Hankel nuclear norm adds to a training step, by method, shape and N."""
-    from harness.bench import regularizer as bench
+    from harness.bench import regularizer_bench as bench
 
     found = bench.measure(quick=quick, threads=threads, device=device, rounds=rounds)
     _print(found, bench.lines, as_json)
@@ -82,7 +84,7 @@ def launch(
     concurrency: Annotated[int | None, typer.Option(min=1, help="Trials at a time.")] = None,
 ) -> None:
     """Overhead per trial (launch, record, mirror), and trials per second."""
-    from harness.bench import launch as bench
+    from harness.bench import launch_bench as bench
 
     _print(bench.measure(bench.count(trials, quick), concurrency), bench.lines, as_json)
 

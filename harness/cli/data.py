@@ -1,4 +1,4 @@
-"""The verbs of `harness data`: parse, call, print. Imports wait until they are needed."""
+"""The verbs of `harness data`: parse, call, print. Imports are delayed until needed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Settings = Annotated[
 
 @app.command("list")
 def list_tasks(data_dir: DataDir = None) -> None:
-    """List the tasks: family, metric, shapes; where their data come from, and what is here."""
+    """List the tasks: family, metric, shapes, where their data come from, and what is here."""
     from harness.tasks import data_folder
     from harness.tasks.storage.inventory import data_lines
 
@@ -32,16 +32,16 @@ def list_tasks(data_dir: DataDir = None) -> None:
 
 @app.command()
 def fetch(name: str, data_dir: DataDir = None, settings: Settings = None) -> None:
-    """Download and process, or generate, the data of a task, at its defaults unless --set."""
+    """Download and process, or generate, the data of a task; --set changes its defaults."""
     task = _task(name, data_dir, settings)
     print(f"{task.name}: {task.sizes}, fingerprint {task.fingerprint}")
 
 
 @app.command()
 def check(name: str, data_dir: DataDir = None, settings: Settings = None) -> None:
-    """Verify a task's data, describe them, write a sample to look at or listen to.
+    """Verify a task's data, describe them, and write a sample to look at or listen to.
 
-    Data that are there need not be writable: without a sample, they are verified all the same.
+    If the folder is not writable, the data are still verified, without a sample.
     """
     from harness.tasks import data_folder
     from harness.tasks.base import SampleError
@@ -66,7 +66,7 @@ def _task(name: str, data_dir: Path | None, settings: list[str] | None) -> Any:
 
 
 def _fields(settings: list[str]) -> dict[str, Any]:
-    """{field: value} of FIELD=VALUE, the value JSON or else text."""
+    """{field: value} of FIELD=VALUE; the value is JSON, or else text."""
     fields = {}
     for setting in settings:
         field, equals, text = setting.partition("=")

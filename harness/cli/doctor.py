@@ -21,7 +21,7 @@ def doctor() -> None:
 
 
 def examine() -> Iterator[str]:
-    """Lines for a person: versions, then devices."""
+    """Lines of text: versions, devices, backends, settings."""
     yield f"python {platform.python_version()} on {platform.system()} {platform.machine()}"
     for name in PACKAGES:
         try:
@@ -43,7 +43,7 @@ def examine() -> Iterator[str]:
 
 
 def backends() -> Iterator[str]:
-    """What computes a scan here, narrow and wide, and why."""
+    """The backend that computes a scan here, for a narrow and a wide model, and why."""
     import torch
 
     from harness.models.scans import choose

@@ -1,4 +1,4 @@
-"""What the names on a command line stand for: stores, suites and studies, in files or recorded."""
+"""Names on the command line: stores, suites and studies, in files or in records."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def open_store(path: str | None, create: bool) -> Any:
 
 
 def suite_of(name: str, settings: list[str] | None) -> Any:
-    """The suite of a name or file, with settings applied; raises ValueError as `load`."""
+    """The suite of a name or file, with settings applied. Raises ValueError as `load` does."""
     from harness.suite import load, override
 
     return override(load(name), settings or [])
 
 
 def suite_or_study(name: str) -> tuple[Any, bool]:
-    """What a name stands for, and whether that is a study."""
+    """The suite or study of a name, and whether it is a study."""
     from harness.suite import Suite
     from harness.suite.load import find
     from harness.tune import Study
@@ -31,7 +31,7 @@ def suite_or_study(name: str) -> tuple[Any, bool]:
 
 
 def planned(name: str, store: str | None) -> tuple[Any, bool]:
-    """What a name stands for, or else the suite that is recorded under it, by `run --name`."""
+    """The suite or study of a name, or the suite that `run --name` recorded under it."""
     from harness.planning.plan_file import stored_suite
 
     try:
@@ -47,8 +47,8 @@ def planned(name: str, store: str | None) -> tuple[Any, bool]:
 def recorded_name(name: str, store: Any) -> tuple[str, bool]:
     """The name under which a suite or study is recorded, and whether it is a study.
 
-    Records do without the file that they came from, which may be gone or broken: a name that the
-    store knows is taken as it is.
+    Records do not need the file they came from, which may be gone or broken: a name that the store
+    knows is used as it is.
     """
     kind = store.kind_of(name)
     if kind is not None:

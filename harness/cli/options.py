@@ -1,4 +1,4 @@
-"""What several verbs are given."""
+"""Options that several verbs share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ SetOption = Annotated[
 ]
 
 NameOption = Annotated[
-    str | None, typer.Option("--name", help="Record it under this name, beside what its own shows.")
+    str | None,
+    typer.Option("--name", help="Record it under this name, next to the records under its own."),
 ]
 AddressOption = Annotated[str, typer.Option(help="local, or a Ray cluster's HOST:PORT.")]
 CpusOption = Annotated[
@@ -27,10 +28,10 @@ GpusOption = Annotated[
     typer.Option(
         min=0.0,
         max=1024.0,
-        help="GPUs of one trial, or a part.",
+        help="GPUs of one trial, or a fraction of one.",
     ),
 ]
 ConcurrencyOption = Annotated[int | None, typer.Option(min=1, max=2**20, help="Trials at a time.")]
 ForkOption = Annotated[
-    bool, typer.Option("--fork/--no-fork", help="Train what trials have in common once.")
+    bool, typer.Option("--fork/--no-fork", help="Train steps that trials have in common only once.")
 ]

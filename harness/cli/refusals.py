@@ -1,4 +1,4 @@
-"""What the command line says when it refuses: one line on standard error."""
+"""Refusals of the command line: one line on standard error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LONGEST_LINE, LONGEST_USAGE = 2_000, 300
 
 
 def plain(error: Exception) -> str | None:
-    """One line for what the user can mend; None for a fault of ours, which keeps its traceback."""
+    """One line for what the user can fix; None for a bug of ours, which keeps its traceback."""
     from pydantic import ValidationError
 
     if isinstance(error, ValidationError):
@@ -47,7 +47,7 @@ def check_folder() -> None:
 
 
 def unusable(arguments: Sequence[str]) -> str | None:
-    """Why a command line cannot be kept in the records, if it cannot."""
+    """Why a command line cannot be recorded, or None if it can."""
     for number, argument in enumerate(arguments, 1):
         if "\0" in argument:
             return f"argument {number} holds a NUL character: {shown(argument)}"
@@ -60,7 +60,7 @@ def unusable(arguments: Sequence[str]) -> str | None:
 
 
 def say(message: str) -> None:
-    """The message as one line on standard error, without what is secret in it."""
+    """Print the message as one line on standard error, without secrets."""
     notes.say(cut(redacted(message), LONGEST_LINE))
 
 

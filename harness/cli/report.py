@@ -1,4 +1,4 @@
-"""What shows records: `harness report`, `table` and `ui`. Imports wait until they are needed."""
+"""Showing records: `harness report`, `table` and `ui`. Imports are delayed until needed."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def report(
     suite: SuiteArgument,
     store: StoreOption = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Compare every file of its trials with its checksum.")
+        bool, typer.Option("--verify", help="Check every file of its trials against its checksum.")
     ] = False,
 ) -> int:
-    """Rebuild tables, figures and page, of a suite or a study, from records alone."""
+    """Rebuild the tables, figures and page of a suite or study from records alone."""
     place = open_store(store, create=True)
     name, is_study = recorded_name(suite, place)
     return report_anew(name, is_study, place, verify)
@@ -35,14 +35,14 @@ def table(
     store: StoreOption = None,
     format: Annotated[str, typer.Option(help="text, md, csv, tex, html or json.")] = "text",
 ) -> None:
-    """Print the comparison table; of a study, that on fresh seeds once there is one."""
+    """Print the comparison table; for a study, the one on fresh seeds if it exists."""
     from harness.report.rebuild import comparison_of, lacking
     from harness.report.tables import render
 
     place = open_store(store, create=False)
     name, is_study = recorded_name(suite, place)
     if is_study:
-        from harness.tune.rebuild import newest_comparison
+        from harness.tune.rebuild_study import newest_comparison
 
         name = newest_comparison(name, place)
     print(render(comparison_of(name, place), format))
@@ -54,7 +54,7 @@ def ui(
     store: StoreOption = None,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
 ) -> None:
-    """Open MLflow's page on the store's mirror, on this machine only."""
+    """Serve MLflow's page on the store's mirror, to this machine only."""
     place = open_store(store, create=False)
     if not place.has_mirror():
         raise ValueError(f"{place.root} has no mirror yet: harness run or harness report makes it")
@@ -66,14 +66,15 @@ def ui(
 
 
 def report_anew(name: str, is_study: bool, store: Store, verify: bool) -> int:
-    """Rebuild the report, print its page's path, and, to `verify`, compare every file of its trials
-    with its checksum; the exit code.
+    """Rebuild the report and print the path of its page; returns the exit code.
+
+    With `verify`, also check every file of its trials against its checksum.
 
     Raises:
         ValueError: no record of the suite or study in this store.
     """
     if is_study:
-        from harness.tune.rebuild import rebuild_study, trials_of_study
+        from harness.tune.rebuild_study import rebuild_study, trials_of_study
 
         damaged = rebuild_study(name, store)
     else:
@@ -96,7 +97,7 @@ def report_anew(name: str, is_study: bool, store: Store, verify: bool) -> int:
 
 
 def left_out(damaged: Iterable[str]) -> int:
-    """Say which records are damaged; the exit code: the rest is kept and reported."""
+    """Print which records are damaged, and return the exit code. All others are reported."""
     lines = list(damaged)
     for line in lines:
         print(line, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`harness run`, `trial` and `tune`: parse, call, print. Imports wait until they are needed."""
+"""`harness run`, `trial` and `tune`: parse, call, print. Imports are delayed until needed."""
 
 from __future__ import annotations
 
@@ -36,32 +36,32 @@ def run(
     name: NameOption = None,
     only: Annotated[str | None, typer.Option(help="Glob over TASK/LABEL of the rows.")] = None,
     retry: Annotated[
-        list[str] | None, typer.Option(help="Run again what ended so: failed or diverged.")
+        list[str] | None, typer.Option(help="Run trials again that ended as: failed or diverged.")
     ] = None,
     cpus: CpusOption = None,
     gpus: GpusOption = 0.0,
     concurrency: ConcurrencyOption = None,
     fork: ForkOption = True,
 ) -> int:
-    """Plan, launch, record, report. Running it again resumes; ended trials are kept."""
+    """Plan, launch, record, report. Run it again to resume; trials that ended are kept."""
     wanted = suite_of(suite, settings)
     place = open_store(store, create=True)
     from harness.launch.preflight import default_cpus
-    from harness.launch.run_suite import Wishes, run_suite
+    from harness.launch.run_suite import RunOptions, run_suite
     from harness.report.rebuild import comparison_of
     from harness.report.tables import render
 
     command = redacted_command(["harness", *sys.argv[1:]])
     cpus = cpus or default_cpus()
-    wishes = Wishes(address, only, retry or (), cpus, gpus, concurrency, fork, name)
+    options = RunOptions(address, only, retry or (), cpus, gpus, concurrency, fork, name)
     with _going_on(command):
-        account = run_suite(wanted, place, command, wishes)
+        summary = run_suite(wanted, place, command, options)
     try:
-        if account.published:
+        if summary.published:
             print(render(comparison_of(name or wanted.name, place), "text"))
-            print(f"Tables, figures and page: {account.page}", file=sys.stderr)
-    finally:  # nobody may be reading, or the tables be damaged
-        code = _ended(account, command)
+            print(f"Tables, figures and page: {summary.page}", file=sys.stderr)
+    finally:  # nobody may be reading, or the tables may be damaged
+        code = _ended(summary, command)
     return code
 
 
@@ -69,10 +69,11 @@ def trial(
     spec: Annotated[Path, typer.Argument(help="A trial's spec as JSON.")],
     store: StoreOption = None,
     plugin: Annotated[
-        list[str] | None, typer.Option(help="FILE.py or MODULE with code of your own that it uses.")
+        list[str] | None,
+        typer.Option(help="FILE.py or MODULE with your own code that the trial uses."),
     ] = None,
 ) -> None:
-    """Run one trial in this process, without Ray; resume it from its checkpoint."""
+    """Run one trial in this process, without Ray, from its checkpoint if it has one."""
     from harness.suite.bring import bring
     from harness.suite.read import read_trial
 
@@ -100,31 +101,31 @@ def tune(
     concurrency: ConcurrencyOption = None,
     fork: ForkOption = True,
 ) -> int:
-    """Search truncation timing, confirm on fresh seeds, recommend. Run it again to go on."""
+    """Search truncation timing, confirm on fresh seeds, recommend. Run it again to resume."""
     from harness.launch.preflight import check_launch, default_cpus
-    from harness.launch.run_suite import Wishes
-    from harness.tune.run import load_study, run_study
+    from harness.launch.run_suite import RunOptions
+    from harness.tune.run_study import load_study, run_study
 
     wanted = load_study(study)
     place = open_store(store, create=True)
     command = redacted_command(["harness", *sys.argv[1:]])
     cpus = cpus or default_cpus()
-    wishes = Wishes(address, None, (), cpus, gpus, concurrency, fork, name)
+    options = RunOptions(address, None, (), cpus, gpus, concurrency, fork, name)
     check_launch([wanted.base], address, cpus, gpus)
     with _going_on(command):
-        account = run_study(wanted, place, command, wishes, storage)
+        summary = run_study(wanted, place, command, options, storage)
     try:
-        if account.published:
-            print(account.records.read("answer.md").decode(), end="")
-            print(f"Figures, candidates and page: {account.page}", file=sys.stderr)
+        if summary.published:
+            print(summary.records.read("answer.md").decode(), end="")
+            print(f"Figures, candidates and page: {summary.page}", file=sys.stderr)
     finally:
-        code = _ended(account, command)
+        code = _ended(summary, command)
     return code
 
 
 @contextlib.contextmanager
 def _going_on(command: str) -> Iterator[None]:
-    """Ctrl-C where no launch looks for it, in the middle of tables say, is answered alike."""
+    """Answer Ctrl-C the same way outside a launch, for example while tables are written."""
     try:
         yield
     except KeyboardInterrupt:
@@ -132,13 +133,13 @@ def _going_on(command: str) -> Iterator[None]:
         raise
 
 
-def _ended(account: Any, command: str) -> int:
-    """Say what a run took and what is left; the exit code."""
-    for line in (*account.lines(), *account.unfinished):
+def _ended(summary: Any, command: str) -> int:
+    """Print a run's summary and what is unfinished; returns the exit code."""
+    for line in (*summary.lines(), *summary.unfinished):
         print(line, file=sys.stderr)
-    said = "\n".join(account.unfinished)
-    code = left_out(line for line in account.damaged if line not in said)
-    if account.interrupted:
+    said = "\n".join(summary.unfinished)
+    code = left_out(line for line in summary.damaged if line not in said)
+    if summary.interrupted:
         print(f"What was done is kept. {going_on(command)}", file=sys.stderr)
         raise KeyboardInterrupt
-    return 3 if account.unfinished else code
+    return 3 if summary.unfinished else code

@@ -1,4 +1,4 @@
-"""Standard output and error: what a terminal cannot show, and a reader that is gone or full."""
+"""Standard output and error: characters that a terminal lacks, and readers that have gone."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import sys
 from harness.cli.refusals import say
 from harness.tools.inputs import os_reason
 
-# What our tables and sentences have beyond ASCII, in as many characters where that can be.
+# Characters beyond ASCII in our tables and sentences, with replacements of the same width if any.
 _PLAIN = {"±": "+-", "×": "x", "−": "-", "—": "-", "–": "-", "†": "+", "→": ">", "…": "..."}
 _HANDLER = "harness.plain"
 
 
 def prepare() -> None:
-    """Have whatever a stream's encoding lacks written in other characters, rather than refused."""
+    """Replace characters that a stream's encoding lacks, instead of failing on them."""
     codecs.register_error(_HANDLER, _written_plainly)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -32,9 +32,9 @@ def _written_plainly(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def finish(code: int) -> int:
-    """The exit code, once all that was printed has been written; a fault of that is one line.
+    """The exit code, after all output has been written. A failed write is reported in one line.
 
-    A reader who has left (`harness table | head -1`) is no fault worth a word.
+    A reader that has left (`harness table | head -1`) is not an error.
     """
     if sys.stdout is None or sys.stdout.closed:
         return code
@@ -42,7 +42,7 @@ def finish(code: int) -> int:
         sys.stdout.flush()
         return code
     except OSError as error:
-        # What is left in the buffer would be tried once more when Python ends.
+        # Python would try to write the rest of the buffer again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             return code or 1

@@ -1,6 +1,6 @@
-"""Launching: trials on Ray, with resources, dependencies, retries and progress.
+"""Run trials on Ray, with resources, dependencies, retries and progress.
 
-The only room that imports ray, and only when `launch` is called.
+Only this room imports ray, and only when `launch` is called.
 """
 
 from .driver import launch

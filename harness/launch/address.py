@@ -1,4 +1,4 @@
-"""Addresses of Ray clusters: what one looks like, and whether anybody answers there."""
+"""Addresses of Ray clusters: their syntax, and whether a cluster answers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ _SETTINGS = 4  # the type of an HTTP/2 server's first frame
 
 
 def check_address(address: str) -> None:
-    """Raise ValueError, within seconds, unless something that speaks gRPC, and Ray's calls, answers
-    there; `local` always does.
+    """Raise ValueError, within seconds, unless a Ray cluster answers there. `local` always passes.
 
-    Ray itself would try for two minutes. Of a server for `ray://` only gRPC is asked.
+    Ray itself would try for two minutes. A `ray://` server is only asked whether it speaks gRPC.
     """
     if address == "local":
         return
@@ -43,8 +42,8 @@ def check_address(address: str) -> None:
 
 
 def _is_ray(host: str, port: int) -> bool:
-    """Whether a gRPC server knows one of Ray's calls; one that wants a token first may."""
-    import grpc  # it comes with Ray
+    """Whether a gRPC server knows one of Ray's calls, or may know it but asks for a token first."""
+    import grpc  # installed with Ray
 
     target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     nobody = (
@@ -52,7 +51,7 @@ def _is_ray(host: str, port: int) -> bool:
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.DEADLINE_EXCEEDED,
     )
-    # A proxy for the web is none for Ray, which does not ask it either.
+    # Ray does not use the web proxy either.
     with grpc.insecure_channel(target, [("grpc.enable_http_proxy", 0)]) as channel:
         try:
             channel.unary_unary(_CALL)(b"", timeout=PROBE_SECONDS)
@@ -62,7 +61,7 @@ def _is_ray(host: str, port: int) -> bool:
 
 
 def _bootstrap() -> str | None:
-    """Where Ray's own `auto` would look: `RAY_ADDRESS`, or the cluster last started here."""
+    """Where Ray looks for `auto`: `RAY_ADDRESS`, or the cluster last started here."""
     if os.environ.get("RAY_ADDRESS"):
         return os.environ["RAY_ADDRESS"]
     folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
@@ -74,7 +73,7 @@ def _bootstrap() -> str | None:
 
 
 def _names_a_host(host: str) -> bool:
-    """Whether a host may have this name; IPv6 addresses may."""
+    """Whether this can be a host's name or an IPv6 address."""
     try:
         host.encode("idna")
     except UnicodeError:  # an empty part, or one too long

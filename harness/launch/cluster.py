@@ -1,4 +1,4 @@
-"""Ray itself: an own one or a running cluster, and what it has."""
+"""The connection to Ray, our own or a running cluster, and the nodes it has."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .local import own_ray
 
 @dataclass(frozen=True)
 class Node:
-    """What a node offers."""
+    """A node's resources."""
 
     node_id: str
     cpus: float
@@ -24,12 +24,12 @@ class Node:
 
 @contextlib.contextmanager
 def connected(address: str, cpus: int) -> Iterator[Any]:
-    """The ray module, connected; an own Ray with at least `cpus` CPUs for `local`.
+    """The connected ray module. `local` starts a Ray of our own with at least `cpus` CPUs.
 
-    Leaving it disconnects, and ends every process of an own Ray.
+    Leaving the context disconnects, and ends every process of our own Ray.
 
     Raises:
-        ValueError: what answers at the address lets us not in; or Ray does not start here.
+        ValueError: the cluster refuses us, or Ray does not start here.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     if address == "local":

@@ -1,4 +1,4 @@
-"""The launch: hand jobs to workers, follow them, retry the machines' faults, stop cleanly."""
+"""The launch: hand jobs to workers, watch them, retry machine faults, stop cleanly."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from .address import check_address
 from .jobs import Interrupted, Job, Jobs, Outcome
 from .pool import Pool, Slot
 from .progress import Ended, ProgressSink, Snapshot
-from .progress_estimate import running_trial, time_left
+from .progress.time_left import running_trial, time_left
 from .worker import usable_cores
 
-TICK = 0.25  # seconds between looks at signals
+TICK = 0.25  # seconds between checks for signals
 GRACE = 10.0  # seconds that trials get to take a checkpoint after Ctrl-C
 SHOW_EVERY = 0.5  # seconds between snapshots
-JOBS_EVERY = 0.5  # seconds between looks at what has become ready
-SHARE = 0.01  # of a core, which such looks may take: they go through the whole plan
+JOBS_EVERY = 0.5  # seconds between checks for jobs that have become ready
+SHARE = 0.01  # of a core, spent on such checks at most: each goes through the whole plan
 MOST_AT_A_TIME = 10_000  # trials
-NODES_EVERY = 5.0  # seconds between looks at which nodes live
-NODES_WAIT = 300.0  # seconds in which a lost node may be replaced
+NODES_EVERY = 5.0  # seconds between checks of which nodes are alive
+NODES_WAIT = 300.0  # seconds to wait for a lost node to be replaced
 
 
 def launch(
@@ -41,16 +41,16 @@ def launch(
     progress: ProgressSink,
     begin: Callable[[], None] = lambda: None,
 ) -> list[tuple[Job, Outcome]]:
-    """Run all jobs on Ray and return how they ended, in the order in which they did.
+    """Run all jobs on Ray and return how they ended, in the order in which they ended.
 
-    `address` is `local` (an own Ray on this machine, for this call), `auto`, HOST:PORT or
-    ray://HOST:PORT. `concurrency` bounds the trials at a time; without it, as many as fit.
-    Faults of machines are retried `retries` times. `begin` is called once nothing can be refused
-    any more, before the first trial starts.
+    `address` is `local` (a Ray of our own on this machine, for this call), `auto`, HOST:PORT or
+    ray://HOST:PORT. `concurrency` limits the trials at a time; by default as many run as fit.
+    Machine faults are retried `retries` times. `begin` is called before the first trial starts,
+    once all checks have passed.
 
     Raises:
-        ValueError: nobody answers at the address, or a job asks for more than any node has.
-        Interrupted: Ctrl-C or SIGTERM; everything is stopped and what ended is kept.
+        ValueError: no cluster answers at the address, or a job asks for more than any node has.
+        Interrupted: Ctrl-C or SIGTERM. Everything is stopped; trials that ended are kept.
     """
     if concurrency is not None and not 1 <= concurrency <= MOST_AT_A_TIME:
         raise ValueError(
@@ -71,7 +71,7 @@ def launch(
             stoppable(Signals()) as signals,
             cluster.connected(address, cpus * (concurrency or 1)) as ray,
         ):
-            signals.install()  # Ray has put its own in place
+            signals.install()  # Ray has installed its own
             signals.watched, signals.answer = True, None
             pool = Pool(ray, concurrency, _environment(address, data_dir))
             for job in first:
@@ -79,27 +79,27 @@ def launch(
             begin()
             run = Launch(pool, jobs, Path(store_root).absolute(), retries, progress, signals)
             return run.all(first)
-    except KeyboardInterrupt:  # before there was anything to wind down
+    except KeyboardInterrupt:  # before anything was running
         raise Interrupted([]) from None
     finally:
         progress.close()
 
 
 class Cadence:
-    """How often something is done: every so many seconds, or less often where it takes long.
+    """When to repeat a task: every so many seconds, or less often if it takes long.
 
-    Looking through a plan of thousands of trials takes a good part of a second.
+    Going through a plan of thousands of trials takes a good part of a second.
     """
 
     def __init__(self, every: float):
         self.every, self.next = every, time.monotonic()
 
     def due(self) -> bool:
-        """Whether it is time."""
+        """Whether the task is due."""
         return time.monotonic() >= self.next
 
     def done(self, begun: float) -> None:
-        """It was begun then, and has just been done."""
+        """The task that began at `begun` has just finished."""
         now = time.monotonic()
         self.next = now + max(self.every, (now - begun) / SHARE)
 
@@ -159,7 +159,7 @@ class Launch:
             if self.not_before.get(job.trial_id, 0.0) > now:
                 continue
             slot = self.pool.slot_for(job)
-            if slot is None:  # in order, so that large jobs are not passed over for ever
+            if slot is None:  # keep the order, so that large jobs are not passed over for ever
                 self._no_place(job, now)
                 return
             self.queue.remove(job)
@@ -176,9 +176,11 @@ class Launch:
             cadence.done(begun)
 
     def _no_place(self, job: Job, now: float) -> None:
-        """With nothing running, only another node can help: wait for one, but not for ever."""
+        """If nothing is running, only another node can help: wait for one, but not for ever."""
         asked = f"{job.cpus} CPUs and {job.gpus:g} GPUs"
-        self.why[job.trial_id] = f"no node has room for {asked}; given up after {NODES_WAIT:.0f} s"
+        self.why[job.trial_id] = (
+            f"no node has room for {asked}; it is given up after {NODES_WAIT:.0f} s"
+        )
         if not self.pool.busy and now - self.busy_at > NODES_WAIT:
             self.queue.remove(job)
             self._end(job, "faulted", f"no node could hold it for {NODES_WAIT:.0f} s")
@@ -193,7 +195,7 @@ class Launch:
 
     def _retry(self, job: Job, status: str, message: str) -> None:
         attempt = self.attempts[job.trial_id]
-        if status == "fault":  # a busy trial is another process's to write about
+        if status == "fault":  # another process runs a busy trial, and records its failures
             self._note_failure(job, message, attempt)
         if attempt > self.retries:
             self._end(job, "faulted", f"{message} (attempt {attempt} of {attempt})")
@@ -209,7 +211,7 @@ class Launch:
         failure = {"message": message, "time": time.time(), "attempt": attempt}
         try:
             Store(self.root).trial(job.trial_id).write_failure(failure)
-        except OSError as error:  # the disk that made the trial fail is ours too
+        except OSError as error:  # we may write to the very disk that made the trial fail
             self.progress.say(
                 f"the failure of trial {job.trial_id} cannot be noted: {os_reason(error)}"
             )
@@ -223,7 +225,7 @@ class Launch:
         self._take(self.jobs.ready())
 
     def _wind_down(self) -> None:
-        """Ask the trials to take a checkpoint and stop, and wait a little for it."""
+        """Ask the trials to take a checkpoint and stop, and wait a little for them."""
         self.progress.say(
             f"stopping: trials take a checkpoint (up to {GRACE:.0f} s); again to stop at once"
             if self.pool.busy
@@ -248,7 +250,7 @@ class Launch:
         )
         waiting = len(self.queue) + self.jobs.pending()
         eta = time_left(self.shown, running, waiting, len(self.pool.busy))
-        # While something runs, a job without a place waits its turn.
+        # While something runs, a job without a slot just waits its turn.
         reasons = [self.why.get(job.trial_id, "") for job in self.queue]
         reason = next((why for why in reasons if why and not (running and "no node" in why)), "")
         elapsed, note = now - self.start, self.jobs.note()
@@ -257,7 +259,7 @@ class Launch:
 
 
 def _environment(address: str, data_dir: Path | None) -> dict[str, str]:
-    """What the workers get from ours; on this machine the data folder in any case."""
+    """The variables that workers get from this process; on this machine always the data folder."""
     values = environment.forwarded()
     if data_dir is not None or address == "local":
         values[environment.DATA.name] = str(data_folder(data_dir))

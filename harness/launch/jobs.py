@@ -1,4 +1,4 @@
-"""What the launcher takes and gives back."""
+"""The launcher's input and output: jobs and outcomes."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ class Job:
     label: str
     cpus: int = 1
     gpus: float = 0.0
-    fork: tuple[str, int] | None = None  # begin where this trial was behind this step
-    keep_at: tuple[int, ...] = ()  # keep the state behind these steps for others
-    plugins: tuple[Source, ...] = ()  # the code that it needs beside ours
+    fork: tuple[str, int] | None = None  # begin from this trial's state after this step
+    keep_at: tuple[int, ...] = ()  # keep the state after these steps for others
+    plugins: tuple[Source, ...] = ()  # code that it needs besides ours
 
 
 @dataclass(frozen=True)
 class Outcome:
     """How a job ended.
 
-    `completed`, `diverged` and `failed` are what the trial's result says (`failed` also stands
-    for a trial that could not begin, which leaves no result). `faulted` means that the machine
-    failed on every attempt: the trial has not ended and can be run again. `seconds` are those
-    from the first start of the trial to its end, restarts included.
+    `completed`, `diverged` and `failed` come from the trial's result; `failed` also covers a trial
+    that could not begin and has no result. `faulted` means that the machine failed on every
+    attempt: the trial has not ended and can be run again. `seconds` run from the trial's first
+    start to its end, restarts included.
     """
 
     status: Status
@@ -40,10 +40,10 @@ class Outcome:
 
 
 class Jobs(Protocol):
-    """Where jobs come from, in the order of their dependencies."""
+    """A source of jobs, in the order of their dependencies."""
 
     def ready(self) -> list[Job]:
-        """Jobs that can start now and were not handed out yet; asked again and again."""
+        """Jobs that can start now and were not handed out before. Called again and again."""
         ...
 
     def done(self, trial_id: str, outcome: Outcome) -> None:
@@ -55,12 +55,12 @@ class Jobs(Protocol):
         ...
 
     def note(self) -> str:
-        """A line about where the whole stands, beyond what is counted; may be empty."""
+        """A line on overall progress, beyond the counts; may be empty."""
         ...
 
 
 class Interrupted(Exception):
-    """Ctrl-C or SIGTERM. What has ended is in `outcomes`; the rest resumes from checkpoints."""
+    """Ctrl-C or SIGTERM. `outcomes` holds what has ended; the rest resumes from checkpoints."""
 
     def __init__(self, outcomes: list[tuple[Job, Outcome]]):
         super().__init__(f"interrupted after {len(outcomes)} ended trials")

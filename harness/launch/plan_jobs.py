@@ -1,4 +1,4 @@
-"""A plan as the launcher sees it: jobs that can start, and what has become of them."""
+"""A plan as a source of jobs for the launcher."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.launch import Job, Outcome
-from harness.planning.forks import arrange
+from harness.planning.forks import arrange_forks
 from harness.planning.plan import Plan, Planned
-from harness.planning.plan_file import can_show, shown, write_plan
+from harness.planning.plan_file import can_show, shown_trials, write_plan
 from harness.plugins import sources_of
 from harness.suite import TrialSpec
 
 
 class PlanJobs:
-    """A plan as the launcher sees it: what is ready, and what has ended."""
+    """The jobs of a plan: which can start, and which have ended."""
 
     def __init__(
         self,
@@ -22,22 +22,22 @@ class PlanJobs:
         only: str | None = None,
         cpus: int = 1,
         gpus: float = 0.0,
-        share: bool = True,
+        fork: bool = True,
         keep_at: Mapping[str, Iterable[int]] | None = None,
         parents: Iterable[TrialSpec] = (),
     ):
         self.plan, self.cpus, self.gpus = plan, cpus, gpus
         self.rows = plan.select(only)
         specs = [row.spec for row in self.rows if row.spec is not None] + list(parents)
-        specs = specs if share else []
-        self.sharing = arrange(specs, plan.store, plan.ended, keep_at)
+        specs = specs if fork else []
+        self.fork_plan = arrange_forks(specs, plan.store, plan.ended, keep_at)
         self.given: set[str] = set()
         self.faulted: dict[str, str] = {}
         for row in self.rows:
-            plan.state(row)  # so that `pending`, which is asked often, reads no file
+            plan.state(row)  # so that `pending`, which is called often, reads no file
 
     def ready(self) -> list[Job]:
-        """Jobs that can start and were not handed out yet."""
+        """Jobs that can start and were not handed out before."""
         self.plan.resolve()
         missing = [row for row in self.plan.missing(self.rows) if self._can_begin(row)]
         jobs = [self._job(row) for row in missing]
@@ -46,9 +46,9 @@ class PlanJobs:
         return fresh
 
     def done(self, trial_id: str, outcome: Outcome) -> None:
-        """A trial has ended, or its machines gave up on it."""
+        """A trial has ended, or every attempt failed on its machine."""
         if outcome.status != "faulted" and self.plan.result(trial_id) is not None:
-            self.sharing.ended(trial_id)
+            self.fork_plan.ended(trial_id)
             return
         self.faulted[trial_id] = outcome.message or outcome.status
         for row in self.plan.rows:
@@ -56,7 +56,7 @@ class PlanJobs:
                 row.blocked = f"{trial_id}, which it needs, did not end"
 
     def pending(self) -> int:
-        """Roles whose trial was not handed out yet and is not in the store."""
+        """How many roles have a trial that is not in the store and was not handed out yet."""
         over = self.given | self.plan.results.keys() | self.plan.damaged.keys()
         return sum(
             row.spec is None or row.spec.trial_id not in over
@@ -69,7 +69,7 @@ class PlanJobs:
         return ""
 
     def unfinished(self) -> list[str]:
-        """What has no result that counts, one line each."""
+        """One line for each trial without a usable result."""
         lines = []
         for row in self.rows:
             state = self.plan.state(row)
@@ -84,14 +84,14 @@ class PlanJobs:
         return lines
 
     def _can_begin(self, row: Planned) -> bool:
-        """Whether all that the trial needs is there, or will never be."""
+        """Whether everything that the trial needs is there, or can no longer come."""
         assert row.spec is not None
         if not self.plan.ready(row):
             return False
-        fork = self.sharing.forks.get(row.spec.trial_id)
-        if fork is None or self.sharing.is_there(row.spec.trial_id):
+        begins = self.fork_plan.forks.get(row.spec.trial_id)
+        if begins is None or self.fork_plan.is_there(row.spec.trial_id):
             return True
-        return self.plan.ended(fork[0]) or fork[0] in self.faulted
+        return self.plan.ended(begins[0]) or begins[0] in self.faulted
 
     def _job(self, row: Planned) -> Job:
         assert row.spec is not None
@@ -102,24 +102,26 @@ class PlanJobs:
             row.name,
             cpus=self.cpus,
             gpus=self.gpus,
-            fork=self.sharing.forks.get(trial_id),
-            keep_at=tuple(sorted(self.sharing.keep_at.get(trial_id, ()))),
+            fork=self.fork_plan.forks.get(trial_id),
+            keep_at=tuple(sorted(self.fork_plan.keep_at.get(trial_id, ()))),
             plugins=sources_of(row.spec),
         )
 
 
 class SuiteJobs(PlanJobs):
-    """The plan of a suite; its tables show this one as soon as it has something to show."""
+    """The jobs of a suite's plan. The suite's tables show this plan once it has results."""
 
-    def __init__(self, plan: Plan, command: str, **wishes: Any):
-        super().__init__(plan, **wishes)
+    def __init__(self, plan: Plan, command: str, **options: Any):
+        super().__init__(plan, **options)
         self.command, self.written = command, False
 
     def begin(self) -> None:
-        """Nothing can be refused any more: write."""
+        """All checks have passed: start to write."""
         self.plan.wipe()
-        self.sharing.sweep()
-        if can_show(self.plan, self.rows) or not shown(self.plan.store, self.plan.suite.name):
+        self.fork_plan.sweep()
+        if can_show(self.plan, self.rows) or not shown_trials(
+            self.plan.store, self.plan.suite.name
+        ):
             self._write()
 
     def done(self, trial_id: str, outcome: Outcome) -> None:

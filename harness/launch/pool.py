@@ -1,4 +1,4 @@
-"""Warm workers: one Ray actor a slot, made for the resources of its jobs."""
+"""Warm workers: one Ray actor per slot, with the resources of its jobs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.environment import DEVICE, THREADS
 
 from . import cluster
 from .jobs import Job
-from .words import told
+from .ray_errors import told
 from .worker import TrialWorker
 
 POLL_EVERY = 1.0  # seconds
@@ -20,7 +20,7 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 
 @dataclass(eq=False)
 class Slot:
-    """A worker and the job in its hands."""
+    """A worker and its current job."""
 
     actor: Any
     cpus: int
@@ -34,7 +34,7 @@ class Slot:
 
 
 class Pool:
-    """As many workers as fit, or fewer if so asked. A dead one is replaced on demand."""
+    """As many workers as fit, up to a limit. Dead workers are replaced on demand."""
 
     def __init__(
         self, ray: Any, limit: int | None = None, environment: dict[str, str] | None = None
@@ -50,7 +50,7 @@ class Pool:
         return [slot for slot in self.slots if slot.job is not None]
 
     def check(self, job: Job) -> None:
-        """Raise ValueError if no node can ever hold the job: Ray would wait in silence."""
+        """Raise ValueError if no node can ever hold the job; Ray would wait silently."""
         if self._fitting(job.cpus, job.gpus) == 0:
             most = max(self.nodes, key=lambda n: (n.gpus, n.cpus), default=cluster.Node("", 0, 0))
             raise ValueError(
@@ -59,10 +59,10 @@ class Pool:
             )
 
     def look_again(self) -> None:
-        """Take note of nodes that came or went.
+        """Notice nodes that joined or left.
 
-        What a lost node held is made again elsewhere, and idle workers must not keep it waiting
-        for their place.
+        Workers of a lost node are started again elsewhere, and idle workers must not hold the
+        resources that they need.
         """
         self.nodes = cluster.nodes(self.ray)
         idle = [slot for slot in self.slots if slot.job is None]
@@ -127,12 +127,12 @@ class Pool:
         return job, status, message
 
     def ask_to_stop(self) -> None:
-        """Raise the flag that trials look at."""
+        """Set the flag that trials check."""
         for slot in self.busy:
             slot.actor.stop.remote()
 
     def discard(self, slot: Slot) -> None:
-        """End a worker and give its resources back."""
+        """End a worker and free its resources."""
         self.slots.remove(slot)
         self.ray.kill(slot.actor, no_restart=True)
 
@@ -150,7 +150,7 @@ class Pool:
         )
 
     def _free(self) -> tuple[float, float]:
-        """CPUs and GPUs that our workers leave of the cluster's totals."""
+        """The cluster's CPUs and GPUs that our workers do not use."""
         cpus = sum(n.cpus for n in self.nodes) - sum(s.cpus for s in self.slots)
         gpus = sum(n.gpus for n in self.nodes) - sum(s.gpus for s in self.slots)
         return cpus, gpus
@@ -159,7 +159,7 @@ class Pool:
         threads = self.environment.get(THREADS.name, str(job.cpus))
         environment = dict.fromkeys(_THREAD_VARIABLES, threads)
         environment[DEVICE.name] = "cuda" if job.gpus else "cpu"
-        if not job.gpus:  # on a GPU the trial's own default stands, whatever feeds it
+        if not job.gpus:  # on a GPU, threads keep the trial's own default, whatever its CPUs
             environment[THREADS.name] = threads
         environment |= self.environment
         actor = self.actor_class.options(
@@ -174,17 +174,17 @@ class Pool:
         return slot
 
     def _polled(self, slot: Slot) -> None:
-        # Of a dead worker the run's own reference tells what happened.
+        # If the worker is dead, the run's own reference says why.
         with contextlib.suppress(self.ray.exceptions.RayError):
             slot.told = self.ray.get(slot.poll_ref)
         slot.poll_ref, slot.polled = None, time.monotonic()
 
 
 def _times(cpus: float, gpus: float, asked_cpus: int, asked_gpus: float) -> int:
-    """How often the asked fits."""
+    """How often the request fits."""
     by_cpus = int(cpus // asked_cpus)
     if not asked_gpus:
         return by_cpus
-    # A share of a GPU cannot straddle two.
+    # A fraction of a GPU cannot span two.
     by_gpus = gpus // asked_gpus if asked_gpus >= 1 else gpus * (1 / asked_gpus + 1e-9) // 1
     return min(by_cpus, int(by_gpus))

@@ -1,4 +1,4 @@
-"""What can be refused before a launch starts or writes anything."""
+"""Checks before a launch starts or writes anything."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ MOST_CPUS, MOST_GPUS = 2**20, 1024
 
 
 def default_cpus() -> int:
-    """CPU cores of one trial where nobody says: as many as its threads."""
+    """The default CPU cores of one trial: as many as its threads."""
     return environment.THREADS.get()
 
 
 def check_resources(cpus: int, gpus: float) -> None:
-    """Refuse what no trial can have. Raises ValueError."""
+    """Raise ValueError for resources that no trial can have."""
     if isinstance(cpus, bool) or not isinstance(cpus, int) or not 1 <= cpus <= MOST_CPUS:
         raise ValueError(f"--cpus takes a whole number from 1 to {MOST_CPUS}, not {shown(cpus)}")
     number = isinstance(gpus, int | float) and not isinstance(gpus, bool)
-    # What Ray can count: whole GPUs, or so many ten-thousandths of one.
+    # Ray counts whole GPUs, or ten-thousandths of one.
     if not number or not (1e-4 <= gpus < 1.0 or (0 <= gpus <= MOST_GPUS and gpus == int(gpus))):
         raise ValueError(
             f"--gpus takes 0, a part of one from 0.0001, or a whole number, not {shown(gpus)}"
@@ -31,14 +31,14 @@ def check_resources(cpus: int, gpus: float) -> None:
 
 
 def check_launch(trials: Iterable[TrialSpec], address: str, cpus: int, gpus: float) -> None:
-    """Refuse what every worker would refuse, as far as this machine can tell.
+    """Refuse here what every worker would refuse, as far as this machine can tell.
 
-    On a cluster (any address but `local`) the workers' devices are not ours to look at.
+    On a cluster (any address but `local`) the workers' devices cannot be checked from here.
 
     Raises:
-        ValueError: a `HARNESS_*` variable that says nothing, or asks for a device that is not
-            here; fewer CPUs than threads; a trial that needs more memory than there is; a backend
-            that cannot run here; data that cannot be had.
+        ValueError: an invalid `HARNESS_*` variable, or one that names a missing device; fewer CPUs
+            than threads; a trial that needs more memory than there is; a backend that cannot run
+            here; data that cannot be obtained.
     """
     trials = list(trials)
     environment.check()
@@ -75,23 +75,23 @@ def _check_memory(trials: list[TrialSpec], device: str) -> None:
 
         there = range(torch.cuda.device_count())
         gpu_bytes = max(torch.cuda.get_device_properties(i).total_memory for i in there)
-    # Seeds need the same.
+    # All seeds of a trial need the same memory.
     distinct = {(one.task, one.model, one.training, one.arm): one for one in trials}
     for trial in distinct.values():
         check_memory(trial, gpu_bytes)
 
 
 def _bring_data(trials: list[TrialSpec]) -> None:
-    """Download and process what trials read from archives, once and where one sees it.
+    """Download and process the archives that trials read, once and with visible progress.
 
     Raises:
-        ValueError: data that are not here and cannot be had.
+        ValueError: data that are missing and cannot be obtained.
     """
     wanted = dict.fromkeys(t.task for t in trials if t.task.from_archives)
     for task in wanted:
         from harness import tasks
 
-        with waiting(f"the data of {task.name} are made ready"):
+        with waiting(f"preparing the data of {task.name}"):
             tasks.build(task)
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 from harness.launch import Interrupted, Job, Outcome, launch
 from harness.launch.jobs import Jobs
-from harness.launch.memory import PeakMemory
+from harness.launch.peak_memory import PeakMemory
 from harness.launch.plan_jobs import SuiteJobs
 from harness.launch.preflight import check_launch, check_resources, default_cpus
 from harness.launch.progress import make_progress
 from harness.planning.plan import Plan, Planned
-from harness.planning.plan_file import can_show, hidden, write_plan
+from harness.planning.plan_file import can_show, hidden_trials, write_plan
 from harness.records.states import Damaged
 from harness.records.store import Store
 from harness.records.suite_records import PAGE, SuiteRecords
@@ -27,8 +27,8 @@ from harness.tools.inputs import shown
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """How to run a suite; nothing that changes its numbers."""
+class RunOptions:
+    """How to run a suite. None of these options changes its results."""
 
     address: str = "local"
     only: str | None = None
@@ -36,8 +36,8 @@ class Wishes:
     cpus: int = field(default_factory=default_cpus)
     gpus: float = 0.0
     concurrency: int | None = None
-    share: bool = True  # begin trials where they part from others
-    name: str | None = None  # to record it under, instead of its own
+    fork: bool = True  # begin a trial from the state of another where both agree until then
+    name: str | None = None  # record it under this name instead of its own
     quiet: bool = False  # no progress
 
     def __post_init__(self) -> None:
@@ -48,37 +48,37 @@ class Wishes:
 
 
 @dataclass
-class Account:
-    """What a run did and what it took."""
+class RunSummary:
+    """What a run did, and what it cost."""
 
     records: SuiteRecords  # of the suite or study
-    published: bool = False  # whether tables and page are of this run
+    published: bool = False  # whether tables and page show this run
     seconds: float = 0.0
     launched: int = 0
-    seconds_launch: float | None = None  # a trial's, beyond its own seconds; the median
+    seconds_launch: float | None = None  # per trial, beyond its own seconds; the median
     seconds_report: float = 0.0
-    peak_memory_bytes: int | None = None  # all processes; None on a cluster of others
-    flops: float = 0.0  # training FLOPs that the ended trials stand for
-    flops_spent: float = 0.0  # those that were done here: less where beginnings were shared
+    peak_memory_bytes: int | None = None  # all processes; None on a cluster
+    flops: float = 0.0  # training FLOPs of the ended trials, each as if run alone
+    flops_spent: float = 0.0  # FLOPs actually spent: fewer where trials forked
     unfinished: list[str] = field(default_factory=list)
-    hidden: str | None = None  # what the tables showed before and do not now
-    damaged: list[str] = field(default_factory=list)  # records that are left out, and what to do
+    hidden: str | None = None  # a line on what the tables showed before and no longer show
+    damaged: list[str] = field(default_factory=list)  # a line for each damaged record
     interrupted: bool = False
 
     @property
     def page(self) -> str:
-        """Where the page stands."""
+        """Path of the page."""
         return self.records.page
 
     @property
     def overhead(self) -> float | None:
-        """Seconds per trial that went to launching, recording, reporting and mirroring it."""
+        """Seconds per trial spent on launching, recording, reporting and mirroring."""
         if self.seconds_launch is None:
             return None
         return self.seconds_launch + self.seconds_report / self.launched
 
     def lines(self) -> list[str]:
-        """For a person to read."""
+        """The summary as text."""
         if not self.launched and self.interrupted:
             return ["interrupted before a trial had ended", *self._older()]
         if not self.launched:
@@ -90,11 +90,11 @@ class Account:
         if self.peak_memory_bytes:
             said += f"; peak memory of all processes {self.peak_memory_bytes / 2**30:.2f} GiB"
         if self.flops_spent < self.flops:
-            said += f"; sharing saved {1 - self.flops_spent / self.flops:.0%} of the training FLOPs"
+            said += f"; forks saved {1 - self.flops_spent / self.flops:.0%} of the training FLOPs"
         return [said, *self._older()]
 
     def _older(self) -> list[str]:
-        """How what is shown now and what was shown before this run go together."""
+        """Whether tables and page changed, and what they no longer show."""
         if self.hidden is not None:
             return [self.hidden]
         if self.published or not self.records.has(PAGE):
@@ -102,76 +102,78 @@ class Account:
         return [f"{self.page} and its tables show what they showed before this run"]
 
 
-def run_suite(suite: Suite, store: Store, command: str, wishes: Wishes | None = None) -> Account:
-    """Launch what is missing, then collect, report and mirror.
+def run_suite(
+    suite: Suite, store: Store, command: str, options: RunOptions | None = None
+) -> RunSummary:
+    """Launch the missing trials, then collect, report and mirror.
 
-    An interrupted run is collected and reported too, and its account says so.
+    An interrupted run is also collected and reported, and its summary says so.
 
     Raises:
         ValueError: bad input, before anything starts or is written.
     """
-    wishes = wishes or Wishes()
-    plan = Plan(renamed(suite, wishes.name), store, of=suite.name)
+    options = options or RunOptions()
+    plan = Plan(renamed(suite, options.name), store, of=suite.name)
     if store.kind_of(plan.suite.name) == "study":
         raise ValueError(f"{store.root} holds a study {plan.suite.name}: give the run a --name")
-    plan.forget(wishes.retry, plan.select(wishes.only))
+    plan.forget(options.retry, plan.select(options.only))
     jobs = SuiteJobs(
         plan,
         command,
-        only=wishes.only,
-        cpus=wishes.cpus,
-        gpus=wishes.gpus,
-        share=wishes.share,
+        only=options.only,
+        cpus=options.cpus,
+        gpus=options.gpus,
+        fork=options.fork,
     )
-    account = Account(store.suite(plan.suite.name))
-    before = hidden(plan)
+    summary = RunSummary(store.suite(plan.suite.name))
+    before = hidden_trials(plan)
     begun, start = time.time(), time.perf_counter()
     if jobs.pending():
-        # What has ended may have needed more than this machine has.
+        # Only missing trials: those that have ended may have needed a larger machine.
         todo = (row for row in jobs.rows if plan.state(row) in ("missing", "waiting"))
         trials = (row.spec or row.role.trial for row in todo)
-        check_launch(trials, wishes.address, wishes.cpus, wishes.gpus)
-        launch_and_account(jobs, store, wishes, account, jobs.begin)
-    account.seconds_report = publish_run(plan, command, begun, account, jobs.rows)
-    account.seconds = time.perf_counter() - start
-    account.hidden = before if account.published else None
-    account.unfinished = jobs.unfinished()
-    return account
+        check_launch(trials, options.address, options.cpus, options.gpus)
+        launch_and_summarise(jobs, store, options, summary, jobs.begin)
+    summary.seconds_report = publish_run(plan, command, begun, summary, jobs.rows)
+    summary.seconds = time.perf_counter() - start
+    summary.hidden = before if summary.published else None
+    summary.unfinished = jobs.unfinished()
+    return summary
 
 
-def launch_and_account(
+def launch_and_summarise(
     jobs: Jobs,
     store: Store,
-    wishes: Wishes,
-    account: Account,
+    options: RunOptions,
+    summary: RunSummary,
     begin: Callable[[], None] = lambda: None,
 ) -> None:
-    """Launch jobs and note in the account what that took, interrupted or not."""
+    """Launch jobs and record the cost in the summary, interrupted or not."""
     with PeakMemory() as memory:
         try:
             ended = launch(
                 jobs,
                 store.root,
-                address=wishes.address,
-                concurrency=wishes.concurrency,
-                progress=make_progress(None if wishes.quiet else sys.stderr),
+                address=options.address,
+                concurrency=options.concurrency,
+                progress=make_progress(None if options.quiet else sys.stderr),
                 begin=begin,
             )
         except Interrupted as interrupted:
             ended = interrupted.outcomes
-            account.interrupted = True
+            summary.interrupted = True
     results = {job.trial_id: _result(store, job.trial_id) for job, _ in ended}
     records = {trial_id: one["record"] for trial_id, one in results.items() if one is not None}
-    account.launched = len(ended)
-    account.flops = sum(record["train_flops"] for record in records.values())
-    account.flops_spent = sum(record["flops_spent"] for record in records.values())
-    account.seconds_launch = _launch_seconds(records, ended)
-    if wishes.address == "local":
-        account.peak_memory_bytes = memory.bytes
+    summary.launched = len(ended)
+    summary.flops = sum(record["train_flops"] for record in records.values())
+    summary.flops_spent = sum(record["flops_spent"] for record in records.values())
+    summary.seconds_launch = _launch_seconds(records, ended)
+    if options.address == "local":
+        summary.peak_memory_bytes = memory.bytes
 
 
 def _result(store: Store, trial_id: str) -> dict[str, Any] | None:
-    """A trial's result; None for one that has not ended, or whose record is damaged."""
+    """A trial's result; None if it has not ended or its record is damaged."""
     try:
         return store.trial(trial_id).result()
     except Damaged:
@@ -181,9 +183,9 @@ def _result(store: Store, trial_id: str) -> dict[str, Any] | None:
 def _launch_seconds(
     records: Mapping[str, Mapping[str, Any]], ended: Sequence[tuple[Job, Outcome]]
 ) -> float | None:
-    """Median seconds from handing out a trial to seeing its end, beyond the trial's own.
+    """Median seconds from handing out a trial to seeing its end, less the trial's own seconds.
 
-    The median, since the first trial of every worker waits for its process to start.
+    The median, because the first trial of every worker waits for its process to start.
     """
     beyond = [
         outcome.seconds - records[job.trial_id]["seconds_spent"]
@@ -194,12 +196,13 @@ def _launch_seconds(
 
 
 def publish_run(
-    plan: Plan, command: str, begun: float, account: Account, rows: Sequence[Planned]
+    plan: Plan, command: str, begun: float, summary: RunSummary, rows: Sequence[Planned]
 ) -> float:
-    """Write the suite's tables, report and mirror from what has ended; returns the seconds.
+    """Write the suite's tables, report and mirror from the trials that have ended; returns the
+    seconds it took.
 
-    Nothing is written, and `account.published` stays as it is, while the stored plan has more to
-    show; `rows` are those that were asked for.
+    `rows` are the rows of this run. If the stored plan has more to show, nothing is written and
+    `summary.published` stays as it is.
     """
     from harness.report.publish import publish
 
@@ -210,13 +213,13 @@ def publish_run(
         return 0.0
     record = write_plan(plan, command)
     facts = {
-        "trials_launched": account.launched,
-        "peak_memory_bytes": account.peak_memory_bytes,
-        "seconds_launch_median": account.seconds_launch,
+        "trials_launched": summary.launched,
+        "peak_memory_bytes": summary.peak_memory_bytes,
+        "seconds_launch_median": summary.seconds_launch,
     }
     launched = {"id": secrets.token_hex(8), "command": command, "begun": begun, **facts}
     published = publish(store, name, record, command, launched)
-    account.published = True
-    account.damaged += [one for one in published.damaged if one not in account.damaged]
-    account.interrupted |= published.interrupted
+    summary.published = True
+    summary.damaged += [one for one in published.damaged if one not in summary.damaged]
+    summary.interrupted |= published.interrupted
     return time.perf_counter() - start

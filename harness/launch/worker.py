@@ -1,6 +1,6 @@
-"""What runs in a worker process: one trial at a time, and answers while it runs.
+"""A worker process: it runs one trial at a time, and answers while the trial runs.
 
-The driver makes an actor of this class, with two threads: one runs the trial, one answers `poll`
+The driver makes this class an actor with two threads: one runs the trial, the other answers `poll`
 and `stop`.
 """
 
@@ -16,7 +16,7 @@ from harness.tools.inputs import cut
 
 
 def usable_cores() -> int:
-    """Cores this process may use: those it is bound to, within the quota of its control group."""
+    """Cores this process may use: those it is bound to, up to the quota of its control group."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
         with open("/sys/fs/cgroup/cpu.max") as file:
@@ -31,8 +31,8 @@ def usable_cores() -> int:
 class TrialWorker:
     """A warm process for trials: torch is imported once, and the tasks' data stay in memory.
 
-    One that cannot get ready says so of every trial: what it raised here, Ray would take for the
-    worker's death, without the reason.
+    If it cannot start, it returns the reason for every trial. If it raised here, Ray would report
+    a dead worker without the reason.
     """
 
     def __init__(self) -> None:
@@ -58,12 +58,12 @@ class TrialWorker:
         keep_at: tuple[int, ...] = (),
         plugins: tuple[Source, ...] = (),
     ) -> tuple[str, str | None]:
-        """Run a trial to its end: (status, message). `plugins` are loaded before, if they are new
-        to this process; they need not lie on this machine.
+        """Run a trial to its end: (status, message). `plugins` new to this process load first;
+        their files need not be on this machine.
 
-        Beside a result's own statuses, `refused` (it could not begin), `fault` (this machine's
-        failing), `busy` (another process runs it) and `interrupted` come back. On a CPU the
-        trial is exclusive if all that Ray may place on this node fits its cores.
+        The status is that of the result, or `refused` (it could not begin), `fault` (this machine
+        failed), `busy` (another process runs it) or `interrupted`. On a CPU the trial is exclusive
+        if everything that Ray may place on this node fits its cores.
         """
         if self.unfit is not None:
             return self.unfit
@@ -101,7 +101,7 @@ class TrialWorker:
         return result["status"], result.get("message")
 
     def poll(self) -> dict[str, Any]:
-        """What the trial last said of itself; empty before it said anything."""
+        """The trial's last report; empty before the first."""
         return self.told
 
     def stop(self) -> None:
@@ -113,7 +113,7 @@ class TrialWorker:
 
 
 def _unfit(error: Exception) -> tuple[str, str]:
-    """`fault` for what another attempt or node may mend, else `refused`; with the reason."""
+    """`fault` if another attempt or node may help, else `refused`; and the reason."""
     status = "fault" if isinstance(error, MemoryError | OSError) else "refused"
     with contextlib.suppress(ImportError):  # torch itself may be what is broken
         from harness.training.faults import is_passing
@@ -124,14 +124,14 @@ def _unfit(error: Exception) -> tuple[str, str]:
 
 
 def _reserved(node_cpus: dict[str, float]) -> float:
-    """CPUs that Ray may hand out on this node."""
+    """CPUs that Ray may assign on this node."""
     import ray
 
     return node_cpus.get(ray.get_runtime_context().get_node_id(), float("inf"))
 
 
 def _json(spec: dict[str, Any]) -> str:
-    # Strict validation takes a list for a tuple from JSON only.
+    # Strict validation accepts a list as a tuple only from JSON.
     import json
 
     return json.dumps(spec, allow_nan=False)

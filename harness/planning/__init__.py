@@ -1,1 +1,1 @@
-"""Planning: which trials a suite lacks, in which order, what they share and what they cost."""
+"""Planning: the missing trials of a suite, their order, forks and cost."""

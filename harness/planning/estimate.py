@@ -1,4 +1,4 @@
-"""What the missing trials of a plan will cost: FLOPs, time and disk."""
+"""The cost of a plan's missing trials: FLOPs, time and disk space."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from harness.arms import StepWork
-from harness.planning.forks import arrange
+from harness.planning.forks import arrange_forks
 from harness.planning.plan import Plan, Planned
 from harness.records.states import Damaged
 from harness.records.store import Store
@@ -17,16 +17,16 @@ from harness.training.memory import FLOAT, parameters
 
 STAGES = ("trained from scratch", "after another trial of its seed")
 DONE = ("completed", "diverged", "failed")
-# By the paper's own timings of its GPU: its full sCIFAR model, 4.34e17 of these FLOPs, trained in
-# 4.34 h; and a step of one block with few states, all launches and no work, took about 1 ms.
+# From the paper's timings on its GPU: the full sCIFAR model, 4.34e17 of these FLOPs, trained in
+# 4.34 h. A step of one block with few states, where launches take all the time, took about 1 ms.
 GPU_FLOPS_PER_SECOND, GPU_SECONDS_PER_BLOCK = 2.8e13, 1e-3
 Rates = Mapping[str, Mapping[str, float]]  # by device, by task; "" for all tasks together
 
 
-def summary(plan: Plan) -> dict[str, Any]:
-    """A plan as JSON: its rows, and what each stage still costs.
+def plan_summary(plan: Plan) -> dict[str, Any]:
+    """A plan as JSON: its rows, and the cost of what each stage lacks.
 
-    Seconds are those of one worker, by device, from the rate of the finished trials in the store.
+    Seconds are for one worker, by device, at the rate of the finished trials in the store.
     """
     rates = measured_rates(plan.store)
     stages = [
@@ -39,7 +39,7 @@ def summary(plan: Plan) -> dict[str, Any]:
         "store": str(plan.store.root),
         "flops_per_second": {device: tasks[""] for device, tasks in rates.items()},
         "stages": stages,
-        "sharing": shared(plan),
+        "sharing": fork_savings(plan),
         "trials": [
             {
                 "row": row.name,
@@ -72,39 +72,39 @@ def _cost(plan: Plan, rows: Iterable[Planned], rates: Rates) -> dict[str, Any]:
         "estimated_seconds": {
             device: sum(count / tasks[todo[i].task.name] for i, count in flops.items())
             for device, tasks in rates.items()
-            # The rate of another task says nothing: it may be of a thousandth of the size.
+            # The rate of another task says nothing: the task may be a thousand times smaller.
             if all(trial.task.name in tasks for trial in todo.values())
         },
         "estimated_bytes": sum(map(trial_bytes, todo.values())),
     }
 
 
-def shared(plan: Plan) -> dict[str, Any]:
-    """What the missing trials save by beginning where they part from others, and its price.
+def fork_savings(plan: Plan) -> dict[str, Any]:
+    """What the missing trials save by forking from others, and the disk space it takes.
 
-    FLOPs are counted up to a trial's first truncation, and so are at least these. The bytes are
-    those of all states that are kept for it, as if all were there at one time.
+    FLOPs are counted only up to a trial's first truncation, so they are a lower bound. Bytes are
+    an upper bound: those of all kept states, as if all existed at the same time.
     """
     trials = {row.spec.trial_id: row.spec for row in plan.rows if row.spec is not None}
-    sharing = arrange(trials.values(), plan.store, plan.ended)
+    fork_plan = arrange_forks(trials.values(), plan.store, plan.ended)
     saved = 0.0
-    for trial_id, (_, step) in sharing.forks.items():
+    for trial_id, (_, step) in fork_plan.forks.items():
         trial = trials[trial_id]
         before = min((at for at, _ in trial.arm.event_keys(trial.training)), default=step)
         saved += estimated_flops(trial) / trial.training.steps * min(step, before)
-    kept = sum(len(steps) * state_bytes(trials[i]) for i, steps in sharing.keep_at.items())
-    return {"trials": len(sharing.forks), "saved_flops": saved, "kept_bytes": kept}
+    kept = sum(len(steps) * state_bytes(trials[i]) for i, steps in fork_plan.keep_at.items())
+    return {"trials": len(fork_plan.forks), "saved_flops": saved, "kept_bytes": kept}
 
 
 def state_bytes(trial: TrialSpec) -> int:
     """Bytes of a resumable state: weights, two moments and the selected weights, float32."""
     model = trial.model
-    statistics = 2 * model.width * model.blocks  # running ones, of the norms
+    statistics = 2 * model.width * model.blocks  # running statistics of the norms
     return 4 * FLOAT * (parameters(model, trial.task.info, model.state_dims) + statistics)
 
 
 def estimated_flops(trial: TrialSpec) -> float:
-    """Training FLOPs of a trial at its present sizes: an upper bound where it will truncate."""
+    """Training FLOPs of a trial at its initial sizes: an upper bound if it will truncate."""
     arm, model, training, info = trial.arm, trial.model, trial.training, trial.task.info
     dims = arm.trained_dims(model) or model.state_dims
     work = StepWork(model, dims, training.batch_size, partial(forward_flops, model, info))
@@ -113,7 +113,7 @@ def estimated_flops(trial: TrialSpec) -> float:
 
 
 def gpu_seconds(trial: TrialSpec, flops: float) -> float:
-    """Seconds of training on a GPU like the paper's: of work, or of launches where that is more."""
+    """Seconds of training on a GPU like the paper's: by FLOPs, or by launches if that is more."""
     steps = trial.arm.train_steps(trial.training.steps)
     return max(flops / GPU_FLOPS_PER_SECOND, steps * trial.model.blocks * GPU_SECONDS_PER_BLOCK)
 
@@ -124,7 +124,7 @@ def measured_rates(store: Store) -> dict[str, dict[str, float]]:
     for trial_id in store.ended_trials():
         try:
             result = store.trial(trial_id).result()
-        except Damaged:  # it tells nothing; who needs it will say so
+        except Damaged:  # skipped here, and reported where it is needed
             continue
         if result is None or result["status"] != "completed":
             continue
@@ -144,10 +144,10 @@ def measured_rates(store: Store) -> dict[str, dict[str, float]]:
 
 
 def trial_bytes(trial: TrialSpec) -> int:
-    """Bytes of an ended trial: its weights, and the spectra of every evaluation and event."""
+    """Bytes of an ended trial: its weights, and spectra at every evaluation and event."""
     training, states = trial.training, sum(trial.model.state_dims)
     looks = 1 + training.steps // training.evaluate_every + 2 * len(trial.arm.happens(training))
     return 20_000 + state_bytes(trial) // 4 + looks * states * 2 * 8
 
 
-__all__ = ["estimated_flops", "measured_rates", "summary", "trial_bytes"]
+__all__ = ["estimated_flops", "measured_rates", "plan_summary", "trial_bytes"]

@@ -1,9 +1,9 @@
-"""Which trials of a plan begin where they part from another, so that no step is trained twice.
+"""Which trials of a plan fork from another, so that no step is trained twice.
 
-Trials of one family (see `harness.suite.prefix`) are one run until their events differ. Taken in
-the order of their first event, the latest first (`full` has none), each forks from an earlier one
-at the latest step that they share. Together they then train every step that any of them needs once
-and only once: any such order would, and this one lets forks start soonest.
+Trials of one family (see `harness.suite.prefix`) are the same run until their events differ. They
+are sorted by their first event, the latest first (`full` has none), and each forks from an earlier
+one at the last step that both share. Together they train every step that any of them needs exactly
+once. Any order would do that; this one lets forks start soonest.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from harness.records.store import Store
 from harness.suite import TrialSpec
 from harness.suite.prefix import family, shared_steps
 
-Fork = tuple[str, int]  # the trial that is parted from, and the step behind which
+Fork = tuple[str, int]  # the trial it forks from, and the step after which
 
 
 @dataclass
-class Sharing:
-    """Who parts from whom, and which states are kept for it.
+class ForkPlan:
+    """Which trial forks from which, and which states are kept for that.
 
-    `forks` maps a trial that has not ended to where it begins; `keep_at` a trial to the steps
-    behind which it keeps its state.
+    `forks` maps a trial that has not ended to the fork where it begins. `keep_at` maps a trial to
+    the steps after which it keeps its state.
     """
 
     store: Store
@@ -33,65 +33,65 @@ class Sharing:
     members: set[str] = field(default_factory=set)
 
     def is_there(self, trial_id: str) -> bool:
-        """Whether the state that a trial begins with is kept; true for one that begins at 0."""
+        """Whether the state that a trial begins from is there; true for one that begins at 0."""
         fork = self.forks.get(trial_id)
         return fork is None or fork[1] in self.store.trial(fork[0]).forks()
 
     def ended(self, trial_id: str) -> None:
-        """A trial has ended: what only it could need is removed."""
+        """A trial has ended: remove the states that only it needed."""
         fork = self.forks.pop(trial_id, None)
         if fork is not None:
             self.store.trial(fork[0]).drop_forks(but=self.needed(fork[0]))
 
     def sweep(self) -> None:
-        """Remove what earlier runs of these trials kept and nothing here can need any more."""
+        """Remove states that earlier runs of these trials kept and that nothing here can need."""
         for trial_id in self.members:
             self.store.trial(trial_id).drop_forks(but=self.needed(trial_id))
 
     def needed(self, trial_id: str) -> set[int]:
-        """The steps of a trial that others still begin behind."""
+        """The steps of a trial after which others still fork."""
         return {step for parent, step in self.forks.values() if parent == trial_id}
 
 
-def arrange(
+def arrange_forks(
     trials: Iterable[TrialSpec],
     store: Store,
     ended: Callable[[str], bool],
     keep_at: Mapping[str, Iterable[int]] | None = None,
-) -> Sharing:
-    """Find out what resolved trials share. `keep_at` names further states that are to be kept."""
-    sharing = Sharing(store)
+) -> ForkPlan:
+    """Decide which resolved trials fork from which. `keep_at` names further states to keep."""
+    fork_plan = ForkPlan(store)
     for trial_id, steps in (keep_at or {}).items():
-        sharing.keep_at[trial_id] |= set(steps)
+        fork_plan.keep_at[trial_id] |= set(steps)
     families: dict[str, dict[str, TrialSpec]] = defaultdict(dict)
     for trial in trials:
         key = family(trial)
         if key is not None:
             families[key][trial.trial_id] = trial
     for relatives in families.values():
-        sharing.members |= relatives.keys()
-        _arrange_family(relatives, sharing, ended)
-    return sharing
+        fork_plan.members |= relatives.keys()
+        _fork_family(relatives, fork_plan, ended)
+    return fork_plan
 
 
-def _arrange_family(
-    relatives: Mapping[str, TrialSpec], sharing: Sharing, ended: Callable[[str], bool]
+def _fork_family(
+    relatives: Mapping[str, TrialSpec], fork_plan: ForkPlan, ended: Callable[[str], bool]
 ) -> None:
-    over = {i: sharing.store.trial(i).forks() for i in relatives if ended(i)}
+    over = {i: fork_plan.store.trial(i).forks() for i in relatives if ended(i)}
     earlier: list[str] = []
     open_ones = (i for i in relatives if i not in over)
     for trial_id in sorted(open_ones, key=lambda i: -_first_event(relatives[i])):
         best: Fork | None = None
         for other in (*over, *earlier):
             step = shared_steps(relatives[other], relatives[trial_id])
-            if other in over:  # it keeps nothing any more that it did not keep then
+            if other in over:  # it has ended, and offers only the states that it kept
                 step = max((kept for kept in over[other] if kept <= step), default=0)
             if step > (best[1] if best else 0):
                 best = other, step
         if best is not None:
-            sharing.forks[trial_id] = best
+            fork_plan.forks[trial_id] = best
             if best[0] not in over:
-                sharing.keep_at[best[0]].add(best[1])
+                fork_plan.keep_at[best[0]].add(best[1])
         earlier.append(trial_id)
 
 

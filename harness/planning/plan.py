@@ -1,4 +1,4 @@
-"""What a suite still needs, in which order, and at what estimated cost."""
+"""A suite's plan: the trials that it still needs, and in which order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.tools.inputs import cut
 
 @dataclass
 class Planned:
-    """One role, and the trial that it resolves to once its sizes are known."""
+    """One role, and the trial that it becomes once its sizes are known."""
 
     role: Role
     needs: tuple[str, ...]  # ids of trials that must have completed first
@@ -31,21 +31,21 @@ class Planned:
 
     @property
     def stage(self) -> int:
-        """0 for what can start at once, 1 for what waits for another trial."""
+        """0 if it can start at once, 1 if it waits for another trial."""
         return 1 if self.needs else 0
 
 
 @dataclass
 class Plan:
-    """All roles of a suite against a store; resolves more of them as trials end."""
+    """All roles of a suite, checked against a store. More of them resolve as trials end."""
 
     suite: Suite
     store: Store
-    of: str = ""  # what the suite calls itself, where it runs under another name
+    of: str = ""  # the suite's own name, if it runs under another
     rows: list[Planned] = field(default_factory=list)
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     forgotten: set[str] = field(default_factory=set)
-    damaged: dict[str, str] = field(default_factory=dict)  # by trial: what is wrong, what to do
+    damaged: dict[str, str] = field(default_factory=dict)  # by trial: what is wrong, and what to do
     trials_of: dict[tuple[str, str], dict[int, TrialSpec]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -58,15 +58,15 @@ class Plan:
         self.resolve()
 
     def resolve(self) -> None:
-        """Give sizes to every role whose prerequisites have ended."""
+        """Set the sizes of every role whose prerequisites have ended."""
         for row in self.rows:
             if row.spec is None and row.blocked is None:
                 self._resolve(row)
 
     def result(self, trial_id: str) -> dict[str, Any] | None:
-        """A trial's result in the store, or None. It is final, so it is read once.
+        """A trial's result in the store, or None. It is final, so it is read only once.
 
-        One that is damaged is none, and is kept in `damaged`.
+        A damaged result counts as None, and is listed in `damaged`.
         """
         if trial_id in self.damaged:
             return None
@@ -82,11 +82,11 @@ class Plan:
         return self.results.get(trial_id)
 
     def ended(self, trial_id: str) -> bool:
-        """Whether the trial has ended, be its record damaged."""
+        """Whether the trial has ended, even if its record is damaged."""
         return self.result(trial_id) is not None or trial_id in self.damaged
 
     def forget(self, statuses: Collection[str], among: Iterable[Planned]) -> None:
-        """Take the trials among rows that ended so as missing; `wipe` then makes it true."""
+        """Treat trials of these rows that ended so as missing; `wipe` removes their records."""
         rows = [row for row in among if row.spec is not None and self.state(row) in statuses]
         self.forgotten |= {row.spec.trial_id for row in rows if row.spec is not None}
         for trial_id in self.forgotten:
@@ -115,10 +115,10 @@ class Plan:
         return "missing" if result is None else result["status"]
 
     def select(self, glob: str | None) -> list[Planned]:
-        """Roles whose `TASK/LABEL` matches, and the roles that those need.
+        """Roles whose `TASK/LABEL` matches, and the roles that they need.
 
         Raises:
-            ValueError: none matches.
+            ValueError: no row matches.
         """
         if glob is None:
             return self.rows

@@ -1,4 +1,4 @@
-"""plan.json: the trials that a suite's tables show, and when another run's take their place."""
+"""plan.json: the trials that a suite's tables show, and when another run replaces them."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from harness.records.store import Store
 from harness.suite import Suite
 from harness.tools.redact import redacted
 
-RESULTS = {"completed", "diverged"}  # what a table has numbers or a verdict for
+RESULTS = {"completed", "diverged"}  # statuses that a table shows
 
 
 def write_plan(plan: Plan, command: str) -> dict[str, Any]:
-    """Make the plan what its suite shows; returns what was written."""
+    """Write the plan as the one that its suite shows; returns its content."""
     record = {**plan.record(), "command": command}
     plan.store.suite(plan.suite.name).write_plan(record)
     return record
 
 
-def shown(store: Store, name: str) -> list[Mapping[str, Any]]:
+def shown_trials(store: Store, name: str) -> list[Mapping[str, Any]]:
     """The entries of the stored plan whose trials have ended."""
     entries = store.suite(name).plan_or_empty().get("trials", [])
     return [entry for entry in entries if store.trial(entry["trial_id"]).ended()]
 
 
 def stored_suite(store: Store, name: str) -> Suite | None:
-    """The suite that the stored plan is of; None where there is none that this version can read."""
+    """The suite of the stored plan; None if there is none that this version can read."""
     if store.kind_of(name) != "suite":
         return None
     try:
@@ -38,14 +38,14 @@ def stored_suite(store: Store, name: str) -> Suite | None:
         return None
 
 
-def hidden(plan: Plan) -> str | None:
-    """What the stored plan shows and this one will not, and how to see both, in one line.
+def hidden_trials(plan: Plan) -> str | None:
+    """One line on trials that the stored plan shows and this one does not, and how to see both.
 
-    A row whose size follows from other trials (`match`) is another one when those are others, as
-    in a suite that has grown by a seed: that hides nothing.
+    A row whose sizes come from other trials (`match`) changes when those change, for example if a
+    suite has grown by a seed. That hides nothing.
     """
     store, name = plan.store, plan.suite.name
-    entries = shown(store, name)
+    entries = shown_trials(store, name)
     before = stored_suite(store, name)
     if before is None:
         here = {row.spec.trial_id for row in plan.rows if row.spec is not None}
@@ -69,15 +69,15 @@ def _key(label: str, task: str, seed: int) -> tuple[str, str, int]:
 
 
 def can_show(plan: Plan, rows: Iterable[Planned]) -> bool:
-    """Whether the plan may take the place of the stored one, of which `rows` were asked for.
+    """Whether the plan may replace the stored one; `rows` are those that this run asked for.
 
-    It may if it hides nothing, if it has a result that the stored one has not, or if all that was
-    asked for has ended. A run that was stopped before, or whose trials have all failed, has
-    nothing to put in the place of what another run found.
+    It may if it hides nothing, if it has a result that the stored one lacks, or if everything asked
+    for has ended. A run that was stopped before that, or whose trials have all failed, has nothing
+    to replace another run's results with.
     """
     states = {row.spec.trial_id: plan.state(row) for row in plan.rows if row.spec is not None}
     ended = {trial_id for trial_id in states if plan.ended(trial_id)}
-    before = {entry["trial_id"] for entry in shown(plan.store, plan.suite.name)}
+    before = {entry["trial_id"] for entry in shown_trials(plan.store, plan.suite.name)}
     if before <= ended:
         return bool(ended)
     results = {trial_id for trial_id in ended if states[trial_id] in RESULTS}

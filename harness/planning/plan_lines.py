@@ -1,4 +1,4 @@
-"""A plan's summary as lines for a person."""
+"""A plan's summary as text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ WORDS = {"completed": "done", "waiting": "missing, size still open"}
 
 
 def plan_lines(summary: Mapping[str, Any]) -> list[str]:
-    """Totals, then stage by stage what its rows have and lack."""
+    """Totals, then for each stage what its rows have and lack."""
     trials = summary["trials"]
     lacking = sum(stage["missing"] for stage in summary["stages"])
     head = f"{summary['suite']} in {summary['store']}"
@@ -20,16 +20,16 @@ def plan_lines(summary: Mapping[str, Any]) -> list[str]:
     sharing = summary["sharing"]
     if sharing["trials"]:
         lines.append(
-            f"sharing: {sharing['trials']} trials begin where they part from others, which saves "
-            f"at least {sharing['saved_flops']:.2g} FLOPs and keeps at most "
-            f"{sharing['kept_bytes'] / 1e6:.1f} MB for it; --no-fork does without"
+            f"forks: {sharing['trials']} trials fork from others, which saves at least "
+            f"{sharing['saved_flops']:.2g} FLOPs and keeps at most "
+            f"{sharing['kept_bytes'] / 1e6:.1f} MB of states; --no-fork turns it off"
         )
     return lines
 
 
 def _count(trials: list[Mapping[str, Any]]) -> str:
-    """How many trials; where rows share some, how many there are in rows and in all."""
-    # One whose size is still open is told by its row and seed.
+    """How many trials; if rows share trials, how many in all rows and how many distinct."""
+    # A trial whose size is still open is identified by row and seed.
     distinct = {t["trial_id"] or (t["row"], t["seed"]) for t in trials}
     if len(distinct) == len(trials):
         return f"{len(trials)} trials"

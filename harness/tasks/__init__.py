@@ -1,4 +1,4 @@
-"""Tasks: data plus metric. Importing this is cheap; the data's libraries load with `build`."""
+"""Tasks: data plus metric. Importing this is cheap; libraries for the data load in `build`."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def names() -> list[str]:
 
 
 def default_data_dir() -> Path:
-    """Where generated and downloaded data live: `HARNESS_DATA`, or `data` where that is unset."""
+    """The folder of generated and downloaded data: `HARNESS_DATA`, or `data` if that is unset."""
     return environment.DATA.get()
 
 
 def data_folder(given: str | Path | None) -> Path:
     """The folder of data that a user gives, `default_data_dir()` for none: absolute, without `~`.
 
-    Raises ValueError for a path that is none.
+    Raises ValueError for an invalid path.
     """
     return default_data_dir() if given is None else user_path(given, "the data folder")
 
@@ -60,7 +60,7 @@ def build(task_spec: TaskSpecBase, data_dir: str | Path | None = None) -> Task:
     """Read, or generate and cache, the data of `task_spec`.
 
     The two tasks built last are kept in memory, so that the trials of one worker share them.
-    Raises ValueError where the data cannot be had, with one line that says why.
+    Raises ValueError if the data cannot be obtained, with one line that says why.
     """
     if not isinstance(task_spec, TaskSpecBase):
         raise ValueError(f"build takes a task spec such as DigitsSpec; got {shown(task_spec)}")
@@ -73,7 +73,7 @@ def _build(task_spec: TaskSpecBase, data_dir: Path) -> Task:
 
 
 def build_anew(task_spec: TaskSpecBase, data_dir: Path) -> Task:
-    """As `build`, past what is kept in memory."""
+    """As `build`, but never from memory."""
     name = task_spec.task_name()
     check_memory(name, task_spec.data_bytes or 0)
     make = task_spec.implementation

@@ -78,7 +78,7 @@ class Task(ABC):
 
     @functools.cached_property
     def pool_fingerprint(self) -> str:
-        """`fingerprint` without what a drawn split decides, so the same for all its seeds."""
+        """`fingerprint` without the drawn split, so the same for all seeds of the split."""
         return self.fingerprint
 
     def verify(self) -> None:  # noqa: B027  (most tasks check their data when reading them)
@@ -89,7 +89,7 @@ class Task(ABC):
 
         x: (batch, length, inputs) float32, or (batch, length) int64 tokens.
         y: (batch,) int64 classes, or (batch, length) int64, one at every step; of a regression
-        (batch, length, outputs) float32, or (batch, outputs) where one answer is for all steps.
+        (batch, length, outputs) float32, or (batch, outputs) if there is one answer for all steps.
         Raises ValueError for an unknown split or an index out of range.
         """
         if split not in self.sizes:
@@ -110,12 +110,12 @@ class Task(ABC):
 
     @abstractmethod
     def sample(self, directory: str | Path) -> Path:
-        """Write what a person needs to see or hear what the model sees; return the path. Raises
-        SampleError or OSError where it cannot be written."""
+        """Write a file that shows or plays what the model sees, and return its path. Raises
+        SampleError or OSError if it cannot be written."""
 
     @abstractmethod
     def _balance(self, split: str) -> dict[str, Any]:
-        """What `summary` says of the targets of `split`."""
+        """The targets of `split`, for `summary`."""
 
     def summary(self) -> dict[str, Any]:
         """Counts, balance of the targets, fingerprint and origin, ready for JSON."""
@@ -132,7 +132,7 @@ class Task(ABC):
 
 
 def digest(arrays: dict[str, np.ndarray], note: str = "") -> str:
-    """SHA-256, hex, of named arrays: names, dtypes, shapes and bytes, in the order of the names."""
+    """SHA-256, hex, of named arrays: names, dtypes, shapes and bytes, in the order of names."""
     state = hashlib.sha256(note.encode())
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
@@ -142,17 +142,17 @@ def digest(arrays: dict[str, np.ndarray], note: str = "") -> str:
 
 
 def class_counts(labels: np.ndarray, classes: int) -> dict[str, Any]:
-    """Examples per class, and the share of the most frequent: what blind guessing reaches."""
+    """Examples per class, and the share of the largest class: the accuracy of blind guessing."""
     counts = np.bincount(labels, minlength=classes)
     return {"classes": counts.tolist(), "majority_share": float(counts.max() / counts.sum())}
 
 
 class SampleError(ValueError):
-    """A sample cannot be written where it was asked for; the data may be fine all the same."""
+    """A sample cannot be written to its folder; the data may still be fine."""
 
 
 def sample_path(directory: str | Path, filename: str) -> Path:
-    """`directory`/`filename`, the directory made; SampleError where it cannot be."""
+    """`directory`/`filename`, with the directory created; SampleError if that fails."""
     try:
         Path(directory).mkdir(parents=True, exist_ok=True)
     except OSError as error:

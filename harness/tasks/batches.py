@@ -1,4 +1,4 @@
-"""Which examples make up the batch of a step: a pure function of (seed, step), never of history."""
+"""The examples in the batch of a step: a pure function of (seed, step), never of history."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import functools
 
 import numpy as np
 
-# Keeps the order of the data apart from every other stream that is drawn from the run's seed.
+# Separates the order of the data from every other random stream of the run's seed.
 _STREAM = 0x0DA7A
 
 
 def step_indices(size: int, batch_size: int, seed: int, step: int) -> np.ndarray:
     """Indices of the training examples of step `step` (counted from 0): (batch_size,) int64.
 
-    Each epoch is a permutation of `size` examples of its own; the incomplete batch at its end is
-    dropped, so that all batches are of one size. Raises ValueError where a batch is larger than
-    the split, or a number is out of range.
+    Each epoch has its own permutation of the `size` examples. The incomplete batch at its end is
+    dropped, so that all batches have one size. Raises ValueError if a batch is larger than the
+    split, or a number is out of range.
     """
     if batch_size < 1 or seed < 0 or step < 0:
         raise ValueError(

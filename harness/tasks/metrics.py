@@ -1,4 +1,4 @@
-"""The metrics: what each is called, which way is better, how it is shown, how batches add up."""
+"""The metrics: name, direction, how each is shown, and how batches add up."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Measure:
 
     adds: what a batch contributes to a sum over the split: its `hits`, the `bits` (-log2 p of the
     right token), or the `squares` of its errors; `value` makes the metric of the whole sum.
-    label, unit, factor, decimals: how a value is shown, times `factor`, in tables and figures.
+    label, unit, factor, decimals: how a value, times `factor`, is shown in tables and figures.
     """
 
     label: str
@@ -34,7 +34,7 @@ class Measure:
     decimals: int = 3
 
     def value(self, total: float, count: int) -> float:
-        """The metric of a split, from the sum over it and the number of its targets."""
+        """A split's metric, from the sum over the split and the number of its targets."""
         mean = total / count
         return math.sqrt(mean) if self.root and mean >= 0.0 else mean
 
@@ -50,7 +50,7 @@ METRICS: dict[str, Measure] = {
 
 
 def measure(metric: str) -> Measure:
-    """The metric of this name. Raises ValueError for a name that is none."""
+    """The metric of this name. Raises ValueError for an unknown name."""
     if metric not in METRICS:
         raise ValueError(f"no metric {metric!r}; there are {', '.join(METRICS)}")
     return METRICS[metric]

@@ -13,8 +13,8 @@ from harness.tasks.text.characters import END, PAD, Vocabulary
 
 
 def write_sound(path: Path, sound: np.ndarray, rate: int) -> None:
-    """A WAV file of 16 bits; OSError where it cannot be written (soundfile's own errors of the
-    system say neither path nor reason)."""
+    """A WAV file of 16 bits; OSError if it cannot be written (soundfile's own errors give neither
+    path nor reason)."""
     import soundfile
 
     content = io.BytesIO()

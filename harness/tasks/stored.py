@@ -11,7 +11,7 @@ from harness.tasks.specs import TaskSpecBase
 from harness.tasks.storage.mapped import Mapped
 from harness.tasks.storage.sources import SOURCES
 
-# What draws or cuts the splits; the rest of a spec changes what the model sees.
+# Fields that draw or cut the splits; all others change what the model sees.
 _OF_THE_SPLIT = frozenset({*SPLITS, "split_seed", "validation_share", "test_share"})
 
 
@@ -21,7 +21,7 @@ class StoredTask(Task):
     stored: the arrays, one pool of examples; rows: {split: (n,) int64 rows of the pool}, of which
     each split keeps the first `spec.train`, `spec.validation`, `spec.test` (None: all); labels:
     (pool,) integers, None where the targets are not classes (`_balance` is then the subclass's).
-    Raises ValueError where a split has fewer examples than asked for.
+    Raises ValueError if a split has fewer examples than asked for.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ def drawn_split(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(train, validation) rows, int64, of `count` examples in an order drawn by `split_seed`.
 
-    validation: round(validation_share x count) of them, at least 1. Raises ValueError where
+    validation: round(validation_share x count) of them, at least 1. Raises ValueError if
     nothing is left to train on.
     """
     held = max(1, round(validation_share * count))

@@ -16,7 +16,9 @@ def stratified_split(labels: np.ndarray, size: int, seed: int) -> tuple[np.ndarr
     rows = np.split(np.argsort(classes, kind="stable"), np.cumsum(counts)[:-1])
     random = np.random.RandomState(seed)
     first_counts = _shares(counts, size, random)
-    _shares(counts - first_counts, len(labels) - size, random)  # drawn there, so drawn here
+    _shares(
+        counts - first_counts, len(labels) - size, random
+    )  # scikit-learn draws here, so we do too
     first: list[int] = []
     second: list[int] = []
     for members, count in zip(rows, first_counts, strict=True):
@@ -28,7 +30,7 @@ def stratified_split(labels: np.ndarray, size: int, seed: int) -> tuple[np.ndarr
 
 def _shares(counts: np.ndarray, size: int, random: np.random.RandomState) -> np.ndarray:
     """How many of each class make up `size`: rounded down, then up where the remainder is largest,
-    and by lot where remainders are equal."""
+    and at random among equal remainders."""
     exact = counts / counts.sum() * size
     shares = np.floor(exact)
     missing = int(size - shares.sum())

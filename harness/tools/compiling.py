@@ -1,7 +1,7 @@
-"""Loops compiled by numba: kept on disk where that can be done, compiled anew where it cannot.
+"""Loops compiled by numba, cached on disk if possible and compiled again otherwise.
 
-What is kept only saves seconds, and the bits of a result do not depend on it. So no trouble with
-it, a folder that cannot be written or a file cut short, may end a trial: it is said once.
+The cache only saves seconds; no result depends on it. So a problem with it (a folder that is not
+writable, a truncated file) must not end a trial. It is reported once.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ import numba
 from harness.tools.inputs import cut
 from harness.tools.notes import say
 
-_said: list[str] = []  # the note of this process, at most one
+_said: list[str] = []  # this process's note, at most one
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """The function compiled when first called: without the interpreter's lock and without
-    fast-math, division as in numpy."""
+    """The function, compiled at its first call: without the interpreter's lock, without fast-math,
+    and with numpy's division."""
     dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
     try:
         dispatcher._cache = _cache_class()(function)  # what `cache=True` does
-    except Exception as error:  # no folder that can be written, or a numba with other classes
+    except Exception as error:  # no writable folder, or a numba with other classes
         _say(error)
     return dispatcher
 
 
 @functools.cache
 def _cache_class() -> type:
-    """numba's own cache of a function, private to it, which here ends nothing."""
+    """numba's own function cache, changed so that its errors end nothing."""
     from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserWideCacheLocator
 
     class Files(CompileResultCacheImpl):
-        """Where what was compiled is kept: as numba has it, but never in a folder called `~`."""
+        """numba's own locations for compiled code, but never a folder called `~`."""
 
         @property
         def _locator_classes(self) -> list[Any]:  # type: ignore[override]
@@ -46,14 +46,14 @@ def _cache_class() -> type:
             return known
 
     class Cache(FunctionCache):
-        """A cache that counts as empty where it cannot be read, and is made anew if it can be."""
+        """A cache that counts as empty if it cannot be read, and is rewritten if possible."""
 
         _impl_class = Files
 
         def load_overload(self, sig: Any, target_context: Any) -> Any:
             try:
                 return super().load_overload(sig, target_context)
-            except Exception as error:  # whatever unpickling half a file raises
+            except Exception as error:  # anything that unpickling half a file raises
                 _say(error)
                 return None
 
@@ -63,7 +63,7 @@ def _cache_class() -> type:
                     super().save_overload(sig, data)
                 except OSError:
                     raise
-                except Exception:  # an index that cannot be read: begin a new one
+                except Exception:  # an unreadable index: start a new one
                     self.flush()
                     super().save_overload(sig, data)
             except OSError as error:  # full, or no longer ours to write

@@ -1,4 +1,4 @@
-"""What people hand us: read within bounds, and repeated within bounds when we refuse it."""
+"""User input: read within bounds, and quoted within bounds in messages."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ import re
 from pathlib import Path
 from typing import Any
 
-LONGEST = 200  # characters of a value of theirs that a message repeats
-LARGEST_JSON = 64 * 2**20  # bytes; the largest plan or study that we write is a hundredth of it
+LONGEST = 200  # characters of a user's value that a message quotes
+LARGEST_JSON = 64 * 2**20  # bytes; our largest plan or study is a hundredth of it
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 
 
 def is_plain_name(name: str) -> bool:
-    """Whether a name can be that of a file or folder on any machine, and leads nowhere else."""
+    """Whether a name is safe as a file or folder name on any machine, and contains no path."""
     return _PLAIN_NAME.fullmatch(name) is not None
 
 
 def shown(value: object, longest: int = LONGEST) -> str:
-    """The repr of a value for a message, cut at `longest` characters, in time that does not grow
-    with the value."""
+    """The repr of a value for a message, cut at `longest` characters. The time it takes does not
+    grow with the value."""
     if isinstance(value, str | bytes):
         return cut(repr(value[: longest + 1]), longest)
     try:
         return cut(repr(value), longest)
-    except (ValueError, RecursionError):  # an int of too many digits, a list that holds itself
+    except (ValueError, RecursionError):  # an int with too many digits, a list that contains itself
         return f"a {type(value).__name__} that cannot be written out"
 
 
 def cut(text: str, longest: int = LONGEST) -> str:
-    """The text in one line of at most `longest` characters, `...` standing for what is left out."""
+    """The text in one line of at most `longest` characters; `...` marks what is left out."""
     line = " ".join(text[: 4 * longest].split())
     if len(line) <= longest and len(text) <= 4 * longest:
         return line
@@ -38,19 +38,19 @@ def cut(text: str, longest: int = LONGEST) -> str:
 
 
 def os_reason(error: OSError) -> str:
-    """`PATH: No space left on device`: an error of the system in one line."""
+    """A system error in one line: `PATH: No space left on device`."""
     said = error.strerror or cut(str(error)) or type(error).__name__
     paths = [cut(str(name)) for name in (error.filename, error.filename2) if name is not None]
     return f"{' -> '.join(paths)}: {said}" if paths else said
 
 
 def user_path(given: object, what: str, folder: Path | None = None) -> Path:
-    """The path that a user gives for `what`: absolute, with `~` resolved. A relative one starts in
-    `folder`, or in the working directory.
+    """The path that a user gives for `what`, absolute and with `~` resolved. A relative path starts
+    in `folder`, or else in the working directory.
 
     Raises:
-        ValueError: it is empty, no text that a file system of UTF-8 knows, the home of nobody, or
-            below a working directory that is gone.
+        ValueError: it is empty, no UTF-8 text, the home of an unknown user, or relative to a
+            working directory that is gone.
     """
     name = str(given)
     if not name.strip():
@@ -75,7 +75,7 @@ def user_path(given: object, what: str, folder: Path | None = None) -> Path:
 
 
 def read_bounded(path: Path, at_most: int = LARGEST_JSON) -> bytes:
-    """The bytes of a file, which may be one that never ends.
+    """The bytes of a file, which may be endless.
 
     Raises:
         ValueError: it holds more than `at_most` bytes.

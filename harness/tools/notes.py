@@ -1,4 +1,4 @@
-"""Notes on standard error, for whoever still reads it."""
+"""Notes on standard error, if anybody still reads it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import sys
 import threading
 from collections.abc import Iterator
 
-SOON = 1.0  # seconds of waiting that need no explanation
+SOON = 1.0  # seconds of waiting that need no note
 
 
 def say(text: str) -> None:
-    """A line, where somebody can still read it."""
+    """Print a line, if somebody can still read it."""
     line = f"harness: {text}"
     try:
         if sys.stderr is not None and sys.stderr.closed:  # by a suite, say
@@ -26,7 +26,7 @@ def say(text: str) -> None:
 
 @contextlib.contextmanager
 def waiting(what: str, soon: float = SOON) -> Iterator[None]:
-    """Say what is waited for in here, unless it is over within `soon` seconds."""
+    """Print what the block waits for, unless it is over within `soon` seconds."""
     timer = threading.Timer(soon, say, [f"waiting: {what}"])
     timer.daemon = True
     timer.start()
@@ -38,10 +38,10 @@ def waiting(what: str, soon: float = SOON) -> Iterator[None]:
 
 
 def mute_what_is_closed() -> None:
-    """Standard output and error go nowhere where nobody can read them any more.
+    """Redirect standard output and error to nowhere if nobody can read them any more.
 
-    Every later write would be an error (EIO of a terminal, EPIPE of a pipe), in the middle of
-    what still has to be put in order.
+    Otherwise every later write would fail (EIO on a terminal, EPIPE on a pipe), in the middle of
+    cleaning up.
     """
     for descriptor in (1, 2):
         if _is_closed(descriptor):

@@ -1,7 +1,7 @@
-"""Secrets in what people type: kept out of whatever we keep or show.
+"""Keep secrets that users type out of everything we store or show.
 
-A password stands in a URL (`postgresql://me:PASSWORD@host`, `?password=...`), and URLs stand in
-commands and in the messages of other people's libraries.
+Passwords appear in URLs (`postgresql://me:PASSWORD@host`, `?password=...`), and URLs appear in
+commands and in the messages of other libraries.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ from urllib.parse import quote, quote_plus
 
 HIDDEN = "***"
 
-# Up to the last `@`, since an `@` of the password itself is often not escaped.
+# Up to the last `@`, since an `@` within the password is often not escaped.
 _PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*):.*@", re.IGNORECASE | re.DOTALL)
-_TOKEN = re.compile(r"(\bhttps?://)[^\s/@]+@", re.IGNORECASE)  # services take a token as user
+_TOKEN = re.compile(
+    r"(\bhttps?://)[^\s/@]+@", re.IGNORECASE
+)  # services accept a token as user name
 _NAMES = "pass|pwd|token|secret|key|credential|signature|sig"
 _QUERY = re.compile(rf"([?&;][\w.-]*(?:{_NAMES})[\w.-]*=)[^&\s]*", re.IGNORECASE)
 
 
 def redacted(text: str, secrets: Iterable[str | None] = ()) -> str:
-    """A word of a command, a URL, or one line, with `***` in the place of what is secret in it.
+    """A word of a command, a URL, or one line, with every secret replaced by `***`.
 
-    `secrets` are known ones, which may stand in the text anywhere, escaped or not.
+    `secrets` are known ones, which may occur anywhere in the text, escaped or not.
     """
     text = _PASSWORD.sub(rf"\1:{HIDDEN}@", text)
     text = _TOKEN.sub(rf"\1{HIDDEN}@", text)
@@ -35,12 +37,12 @@ def redacted(text: str, secrets: Iterable[str | None] = ()) -> str:
 
 
 def redacted_command(words: Iterable[str]) -> str:
-    """A command line as a shell takes it, its secrets left out."""
+    """A command line, quoted for a shell, without its secrets."""
     return shlex.join(redacted(word) for word in words)
 
 
 def going_on(command: str) -> str:
-    """How to go on with a redacted command, and how to give what is left out of it."""
+    """How to resume with a redacted command, and how to give the password that it lacks."""
     said = f"Go on with: {command}"
     if HIDDEN not in command:
         return said

@@ -1,5 +1,5 @@
-"""Studies over the timing of truncations. `search`, which needs optuna, is not imported here."""
+"""Studies of truncation timing. `search`, which needs optuna, is not imported here."""
 
-from .spec import Budget, Floats, Ints, Setting, Space, Study
+from .study_spec import Budget, Floats, Ints, Setting, Space, Study
 
 __all__ = ["Budget", "Floats", "Ints", "Setting", "Space", "Study"]

@@ -1,7 +1,7 @@
-"""A study's books: its candidates and their trials, what was spent, and the files that say so.
+"""A study's ledger: its candidates, their trials, and what they cost.
 
-Everything here is read from trial records; `study.json` only says which trial is whose. So a
-study's report needs neither Optuna's storage nor the study's file.
+All numbers come from trial records; `study.json` only maps candidates to trials. So a study's
+report needs neither Optuna's storage nor the file that defines the study.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from harness.records.store import Store
 from harness.suite import FullSpec, TrialSpec
 from harness.tasks.metrics import METRICS
 
-from .spec import Study
+from .study_spec import Study
 
 if TYPE_CHECKING:
-    from .search import Asked
+    from .search.ask_and_tell import Asked
 
 OBJECTIVES = {"train_flops": "flops_method", "state_dim_mean": "state_dim_mean"}
 
 
 @dataclass
 class Candidate:
-    """A setting under trial: its arm, and its trial on every seed."""
+    """A setting being tried: its arm, and its trial on every seed."""
 
     number: int
     origin: str
@@ -44,7 +44,7 @@ class Candidate:
 
 @dataclass
 class Ledger:
-    """The books of one study, in one store."""
+    """The ledger of one study in one store."""
 
     study: Study
     store: Store
@@ -53,19 +53,19 @@ class Ledger:
     finalists: list[int] = field(default_factory=list)
     state: str = "searching"
     recommendation: dict[str, Any] | None = None
-    known: int = 0  # candidates of the study.json of before
-    earlier: tuple[list[int], dict[str, Any]] | None = None  # finalists and answer of before
+    known: int = 0  # candidates in the earlier study.json
+    earlier: tuple[list[int], dict[str, Any]] | None = None  # earlier finalists and answer
     _results: dict[str, dict[str, Any]] = field(default_factory=dict)
     _keep: set[int] = field(default_factory=set)
 
-    # Who is who
+    # Candidates and their trials
 
     def full(self, seed: int) -> TrialSpec:
-        """The full-size trial of a seed, the trunk of its candidates."""
+        """The full-size trial of a seed, from which its candidates fork."""
         return self.study.base.model_copy(update={"arm": FullSpec(), "seed": seed})
 
     def enter(self, asked: Asked, arm: Arm) -> Candidate:
-        """Take a candidate that the search asked for into the books."""
+        """Enter a candidate that the search asked for."""
         trials = {
             seed: self.study.base.model_copy(update={"arm": arm, "seed": seed})
             for seed in self.study.seeds
@@ -75,14 +75,14 @@ class Ledger:
         return self.candidates.setdefault(asked.number, candidate)
 
     def end(self, candidate: Candidate, state: str, why: str | None) -> None:
-        """Note how a candidate ended."""
+        """Record how a candidate ended."""
         candidate.state, candidate.why = state, why
 
     def arms(self) -> dict[int, Arm]:
         """Arms by number."""
         return {number: candidate.arm for number, candidate in self.candidates.items()}
 
-    # What the records say
+    # From the records
 
     def record(self, trial: TrialSpec) -> dict[str, Any] | None:
         """A trial's record, or None while it has not ended."""
@@ -103,7 +103,7 @@ class Ledger:
         """The validation metric by seed, of the trials that completed.
 
         Raises:
-            ValueError: a full-size trial did not complete: there is nothing to measure against.
+            ValueError: a full-size trial did not complete, so there is no reference.
         """
         found = {}
         for seed, trial in trials.items():
@@ -116,7 +116,7 @@ class Ledger:
         return found
 
     def score(self, candidate: Candidate) -> tuple[list[float], float | None]:
-        """(values of the study's objectives, deficit beyond the margin), means over seeds."""
+        """(values of the study's objectives, deficit beyond the margin), averaged over seeds."""
         study = self.study
         records = {s: self.record(t) for s, t in candidate.trials.items()}
         metric = self.metrics(candidate.trials)
@@ -133,10 +133,10 @@ class Ledger:
         deficit = statistics.fmean(sign * (full[s] - metric[s]) for s in metric)
         return costs, deficit - study.margin
 
-    # What it costs
+    # Cost
 
     def spent(self) -> dict[str, float]:
-        """FLOPs and hours of the search: really spent, and had each trial been run alone."""
+        """FLOPs and hours of the search: actually spent, and as if every trial had run alone."""
         trials = [self.full(seed) for seed in self.study.seeds]
         trials += [t for c in self.candidates.values() for t in c.trials.values()]
         unique = {trial.trial_id: self.record(trial) for trial in trials}
@@ -150,27 +150,27 @@ class Ledger:
         }
 
     def affords(self, k: int) -> bool:
-        """Whether the budget has room for batch k, if it costs what a batch has cost so far."""
+        """Whether the budget allows batch k, assuming it costs as much as earlier batches did."""
         budget, size = self.study.budget, self.study.batch
         if budget.candidates is not None and (k + 1) * size > budget.candidates:
             return False
         if k == 0:
-            return True  # `check_budget` has said so
-        spent, trunk = self.spent(), self.trunk()
+            return True  # `check_budget` has checked it
+        spent, full = self.spent(), self.full_spent()
         return all(
-            limit is None or spent[name] + (spent[name] - trunk[name]) / k <= limit
+            limit is None or spent[name] + (spent[name] - full[name]) / k <= limit
             for name, limit in (("flops", budget.flops), ("gpu_hours", budget.gpu_hours))
         )
 
     def check_budget(self) -> None:
-        """Refuse a budget of hours that holds less than the full model and a batch of candidates.
+        """Refuse a budget of hours too small for the full model and one batch of candidates.
 
-        What those take is known once the full model has run; FLOPs are known before.
+        Their hours are known only once the full model has run; FLOPs are known beforehand.
 
         Raises:
             ValueError: with the numbers.
         """
-        hours, limit = self.trunk()["gpu_hours"], self.study.budget.gpu_hours
+        hours, limit = self.full_spent()["gpu_hours"], self.study.budget.gpu_hours
         least = hours * (1 + self.study.batch)
         if limit is not None and limit < least:
             raise ValueError(
@@ -178,7 +178,7 @@ class Ledger:
                 f"candidates may need: {hours:.3g} hours and {self.study.batch} times as much"
             )
 
-    def trunk(self) -> dict[str, float]:
+    def full_spent(self) -> dict[str, float]:
         """FLOPs and hours of the full model on the search seeds."""
         found = (self.record(self.full(seed)) for seed in self.study.seeds)
         records = [record for record in found if record is not None]
@@ -187,24 +187,24 @@ class Ledger:
             "gpu_hours": sum(r["seconds_spent"] * r["device_share"] for r in records) / 3600,
         }
 
-    # The states that later candidates may begin with
+    # States that later candidates fork from
 
     def hold(
         self, candidates: Iterable[Candidate], seeds: tuple[int, ...]
     ) -> dict[str, tuple[int, ...]]:
-        """Have the states kept that later candidates may part from; steps by trial.
+        """Choose which states to keep for later candidates to fork from; steps by trial.
 
-        The trunk keeps them all. Where it had ended before this study began, without keeping them,
-        the candidates that pass there do.
+        The full-size trial keeps them all. If it ended before this study began and kept none, the
+        candidates that pass those steps keep them.
         """
         wanted: dict[str, tuple[int, ...]] = {}
         steps = self.study.first_event_steps()
         for seed in seeds:
-            trunk = self.full(seed)
-            folder = self.store.trial(trunk.trial_id)
+            full = self.full(seed)
+            folder = self.store.trial(full.trial_id)
             if not folder.ended():
                 folder.hold_forks(self.study.name)
-                wanted[trunk.trial_id] = steps
+                wanted[full.trial_id] = steps
                 continue
             there = set(folder.forks())
             for keeper in self.keepers((seed,)):
@@ -221,13 +221,13 @@ class Ledger:
         return wanted
 
     def keepers(self, seeds: Iterable[int]) -> tuple[TrialSpec, ...]:
-        """The trials of ended candidates that keep states in the place of the trunk."""
+        """The trials of ended candidates that keep states because the full-size trial did not."""
         kept = (self.candidates[number] for number in sorted(self._keep))
         trials = [candidate.trials[seed] for candidate in kept for seed in seeds]
         return tuple(trial for trial in trials if self.record(trial) is not None)
 
     def release(self) -> None:
-        """The search is over: nothing can need the states any more."""
+        """Remove the kept states: the search is over, and nothing can need them."""
         trials = [self.full(seed) for seed in self.study.seeds]
         trials += [t for c in self.candidates.values() for t in c.trials.values()]
         for trial in trials:
@@ -235,13 +235,13 @@ class Ledger:
             folder.release_forks(self.study.name)
             folder.drop_forks()
 
-    # The two halves of the answer
+    # From search to confirmation
 
     def begin_confirmation(self) -> None:
-        """Choose the finalists from what the search found, by validation alone."""
+        """Choose the finalists from the search, by validation alone."""
         from harness.report.study.answer import finalists, summarise
 
-        from .frames import candidates_frame
+        from .candidates import candidates_frame
 
         study = self.study
         self.release()
@@ -251,13 +251,13 @@ class Ledger:
         )
         if not chosen:
             raise ValueError(f"no candidate of {study.name} completed: there is nothing to confirm")
-        if self.recommendation is not None:  # it stands until this confirmation has results
+        if self.recommendation is not None:  # valid until this confirmation has results
             self.earlier = self.finalists, self.recommendation
         self.finalists, self.state, self.recommendation = chosen, "confirming", None
         self.write()
 
     def end_confirmation(self) -> None:
-        """Every trial of the confirmation has ended, or never will."""
+        """Every trial of the confirmation has ended, or never will end."""
         self.state = "done"
 
     def content(self) -> dict[str, Any]:
@@ -286,11 +286,11 @@ class Ledger:
         }
 
     def has_less(self) -> bool:
-        """Whether the search knows less yet than study.json says: it was stopped on its way."""
+        """Whether this search was stopped before it had caught up with study.json."""
         return self.state == "searching" and len(self.candidates) < max(1, self.known)
 
     def write(self) -> None:
-        """Write the books, study.json, unless that would hide candidates of before."""
+        """Write study.json, unless that would hide candidates of an earlier run."""
         if self.has_less():
             return
         self.store.suite(self.study.name).write_study(self.content())

@@ -1,4 +1,4 @@
-"""Where a study searches: ranges of the timing knobs, and the grid that truncations lie on."""
+"""The search space of a study: ranges of the timing knobs, and the grid of truncations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.tools.inputs import cut, shown
 TIMING = ("start", "end", "count", "tau")
 OPTIONS = tuple(name for name in InTrainingSpec.model_fields if name not in (*TIMING, "kind"))
 Choices = Annotated[tuple[Any, ...], Field(strict=False, min_length=1, max_length=1_000)]
-DIGITS = 9  # decimals of a fraction of training; a step is found again in runs of 10^8 steps
+DIGITS = 9  # decimals of a fraction of training, enough for runs of 10^8 steps
 
 
 class Floats(Spec):
@@ -48,7 +48,7 @@ class Ints(Spec):
 
 
 class Setting(Spec):
-    """One way to truncate, as an in-training arm says it; `options` are its other fields."""
+    """One truncation timing as fields of an in-training arm; `options` holds its other fields."""
 
     start: float
     end: float
@@ -64,8 +64,8 @@ class Setting(Spec):
 class Space(Spec):
     """The knobs of a study. `start`, `length` and `end` are fractions of training.
 
-    Exactly one of `length` and `end` is given. `options` maps other fields of an in-training arm
-    to the values that are tried.
+    Give exactly one of `length` and `end`. `options` maps other fields of an in-training arm to
+    the values to try.
     """
 
     start: Floats
@@ -115,10 +115,10 @@ class Space(Spec):
         return knobs | {name: self.options[name] for name in sorted(self.options)}
 
     def params(self, setting: Setting, arm: Arm) -> dict[str, Any]:
-        """A setting as values of the knobs; an option that it leaves out is as in `arm`.
+        """A setting as values of the knobs. An option that it leaves out is taken from `arm`.
 
         Raises:
-            ValueError: an option's value that is not among those tried, or an option not tried.
+            ValueError: the space does not search an option, or does not try its value.
         """
         others = set(setting.options) - set(self.options)
         if others:
@@ -143,15 +143,15 @@ class Space(Spec):
     def events(self, params: Mapping[str, Any], grid: int) -> tuple[int, int, int]:
         """(s, gap, count): event k = 1..count comes at grid point s + gap k, never past `grid`.
 
-        gap is the length over count, rounded, and at least 1; where the window would pass the end
-        of training it shrinks, and then count does. An end before the start gives gap 1.
+        gap is the length over count, rounded, and at least 1. If the window would pass the end of
+        training, gap shrinks first and then count. An end before the start gives gap 1.
         """
         start = grid_start(params["start"], grid)
         span = params["end"] * grid - start if self.window == "end" else params["length"] * grid
         return start, *_gaps(span, params["count"], grid - start)
 
     def setting(self, params: Mapping[str, Any], grid: int) -> Setting:
-        """The setting that values of the knobs stand for, on the grid, tau to three digits."""
+        """The setting for values of the knobs: on the grid, with tau rounded to three digits."""
         start, gap, count = self.events(params, grid)
         return Setting(
             start=round(start / grid, DIGITS),
@@ -162,13 +162,13 @@ class Space(Spec):
         )
 
     def first_events(self, grid: int) -> set[int]:
-        """The grid points at which the first event of a setting of this space can come."""
+        """The grid points at which the first event of a setting in this space can fall."""
         first, last = grid_start(self.start.low, grid), grid_start(self.start.high, grid)
-        # Not above: this module is read with every suite.
+        # Imported here because this module is loaded with every suite.
         import numpy as np
 
         counts = np.arange(self.count.low, min(self.count.high, grid) + 1)
-        more = np.zeros(2 * grid + 2, dtype=np.int64)  # of intervals that begin, less those ended
+        more = np.zeros(2 * grid + 2, dtype=np.int64)  # intervals that begin, less those that end
         for start in range(first, last + 1):
             most = np.maximum(1, (grid - start) // counts)
             low, high = (
@@ -185,12 +185,12 @@ class Space(Spec):
 
 
 def grid_start(start: float, grid: int) -> int:
-    """The grid point nearest to a start, with room for one event behind it."""
+    """The grid point nearest to a start that leaves room for one event after it."""
     return min(round(start * grid), grid - 1)
 
 
 def three_digits(tau: float) -> float:
-    """tau to three significant digits, so that ids of trials do not hang on the last bits."""
+    """tau to three significant digits, so that trial ids do not depend on the last bits."""
     return float(f"{tau:.3g}")
 
 
@@ -200,7 +200,7 @@ def _gaps(span: float, count: int, room: int) -> tuple[int, int]:
 
 
 def _accepted(where: str, field: str, value: Any) -> None:
-    """Refuse what an in-training arm's field refuses."""
+    """Raise ValueError if an in-training arm would not take this value for its field."""
     try:
         InTrainingSpec.model_validate({"kind": "in_training", field: value})
     except ValidationError as error:

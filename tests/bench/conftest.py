@@ -23,7 +23,7 @@ def same_threads():
 
 @pytest.fixture
 def machine():
-    """What `harness.bench.machine.describe` says, of a machine that does not exist."""
+    """What `harness.bench.bench_machine.describe` says, of a machine that does not exist."""
     identity = {"device": "an abacus", "threads": 2, "torch_version": "2.99"}
     versions = {"numba_version": None, "triton_version": "3.0"}
     return {"identity": identity, "cores": 2, "git_commit": None, "load_average": 0.1, **versions}

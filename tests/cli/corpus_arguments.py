@@ -78,7 +78,7 @@ CASES = [
     (("bench", "regularizer", "--rounds", str(10**12)), "rounds must be at most"),
     (("bench", "launch", "--trials", str(10**9)), "trials must be at most"),
     (("bench", "launch", "--trials", "-5"), "trials must be at least 2"),
-    # wishes
+    # options
     ((*RUN, "--only", ""), "no row matches; there are digits/full"),
     ((*RUN, "--only", LONG), "no row matches; there are digits/full"),
     ((*RUN, "--only", "["), "no row matches; there are digits/full"),

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from harness.cli.app import execute
-from harness.launch.run_suite import Account, publish_run
+from harness.launch.run_suite import RunSummary, publish_run
 from harness.planning.plan import Plan
 from harness.records.store import Store
 from harness.suite import Suite
@@ -46,8 +46,8 @@ def made(tmp_path_factory):
         plan.resolve()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("harness.records.mirror.mirror", lambda *_: None)
-        account = Account(store.suite("tiny"))
-        publish_run(plan, "harness run tiny.py", time.time(), account, plan.rows)
+        summary = RunSummary(store.suite("tiny"))
+        publish_run(plan, "harness run tiny.py", time.time(), summary, plan.rows)
     return store
 
 

@@ -13,7 +13,7 @@ from harness.launch.progress import (
     Snapshot,
     make_progress,
 )
-from harness.launch.progress_estimate import time_left
+from harness.launch.progress.time_left import time_left
 
 
 def snapshot(eta=90.0):

@@ -13,7 +13,7 @@ from harness.launch import Job, Outcome
 from harness.launch.plan_jobs import PlanJobs
 from harness.models import build
 from harness.planning.estimate import state_bytes
-from harness.planning.forks import arrange
+from harness.planning.forks import arrange_forks
 from harness.planning.plan import Plan
 from harness.records.store import Store
 from harness.suite import Comparison, InTrainingSpec, PostHocSpec, SmallSpec, Suite, TrialSpec
@@ -68,22 +68,22 @@ def test_families_differ_in_all_but_the_arm():
     assert family(trial("post_hoc", tau=0.1)) is None
 
 
-def test_branches_part_from_the_trunk_and_from_each_other(store):
-    trunk, early, late = trial(), cut(0.1, 0.2), cut(0.1, 0.6)
-    twig = cut(0.0, 0.4, 2)  # steps 20 and 40: shares its first truncation with `early`
+def test_trials_fork_from_full_and_from_each_other(store):
+    parent, early, late = trial(), cut(0.1, 0.2), cut(0.1, 0.6)
+    nested = cut(0.0, 0.4, 2)  # steps 20 and 40: shares its first truncation with `early`
     strange = trial(seed=1)
-    sharing = arrange([early, twig, late, trunk, strange], store, none_ended)
-    assert sharing.forks[early.trial_id] == (trunk.trial_id, 20)
-    assert sharing.forks[late.trial_id] == (trunk.trial_id, 60)
-    assert sharing.forks[twig.trial_id] == (early.trial_id, 40)
-    assert sharing.keep_at == {trunk.trial_id: {20, 60}, early.trial_id: {40}}
-    assert strange.trial_id not in sharing.forks
+    fork_plan = arrange_forks([early, nested, late, parent, strange], store, none_ended)
+    assert fork_plan.forks[early.trial_id] == (parent.trial_id, 20)
+    assert fork_plan.forks[late.trial_id] == (parent.trial_id, 60)
+    assert fork_plan.forks[nested.trial_id] == (early.trial_id, 40)
+    assert fork_plan.keep_at == {parent.trial_id: {20, 60}, early.trial_id: {40}}
+    assert strange.trial_id not in fork_plan.forks
 
 
-def test_without_a_full_trial_the_latest_branch_is_the_trunk(store):
+def test_without_a_full_trial_the_latest_is_forked_from(store):
     early, late = cut(0.1, 0.2), cut(0.1, 0.6)
-    sharing = arrange([early, late], store, none_ended)
-    assert sharing.forks == {early.trial_id: (late.trial_id, 20)}
+    fork_plan = arrange_forks([early, late], store, none_ended)
+    assert fork_plan.forks == {early.trial_id: (late.trial_id, 20)}
 
 
 def prefixes(spec):
@@ -101,20 +101,20 @@ def test_no_step_is_trained_twice(store):
     trials = [cut(s, s + length, count, tau=tau) for s, length, count, tau in grid]
     trials.append(trial())
     random.shuffle(trials)
-    sharing = arrange(trials, store, none_ended)
-    spent = sum(STEPS - sharing.forks.get(t.trial_id, ("", 0))[1] for t in trials)
+    fork_plan = arrange_forks(trials, store, none_ended)
+    spent = sum(STEPS - fork_plan.forks.get(t.trial_id, ("", 0))[1] for t in trials)
     assert spent == len({prefix for t in trials for prefix in prefixes(t)})
-    assert len(sharing.forks) == len(trials) - 1
+    assert len(fork_plan.forks) == len(trials) - 1
 
 
 def test_an_ended_trial_is_parted_from_only_where_it_kept_its_state(store):
-    trunk, branch, other = trial(), cut(0.1, 0.6), cut(0.1, 0.3)
-    run_trial(trunk, store, Execution(keep_at=(25,)))
-    ended = {trunk.trial_id}.__contains__
-    sharing = arrange([trunk, branch, other], store, ended)
-    assert sharing.forks[branch.trial_id] == (trunk.trial_id, 25)
-    assert sharing.forks[other.trial_id] == (branch.trial_id, 30)
-    assert trunk.trial_id not in sharing.keep_at
+    parent, fork, other = trial(), cut(0.1, 0.6), cut(0.1, 0.3)
+    run_trial(parent, store, Execution(keep_at=(25,)))
+    ended = {parent.trial_id}.__contains__
+    fork_plan = arrange_forks([parent, fork, other], store, ended)
+    assert fork_plan.forks[fork.trial_id] == (parent.trial_id, 25)
+    assert fork_plan.forks[other.trial_id] == (fork.trial_id, 30)
+    assert parent.trial_id not in fork_plan.keep_at
 
 
 def suite():
@@ -147,7 +147,7 @@ def play(jobs, store):
     return played
 
 
-def test_a_branch_waits_for_the_state_and_it_goes_when_all_have_ended(store):
+def test_a_fork_waits_for_the_state_and_it_goes_when_all_have_ended(store):
     jobs = PlanJobs(Plan(suite(), store))
     first = jobs.ready()
     assert [job.spec["arm"]["kind"] for job in first] == ["full"]
@@ -162,23 +162,23 @@ def test_a_branch_waits_for_the_state_and_it_goes_when_all_have_ended(store):
     assert not list(store.root.glob("trials/*/forks"))
 
 
-def test_a_branch_whose_trunk_failed_on_its_machine_runs_alone(store):
+def test_a_fork_whose_parent_failed_on_its_machine_runs_alone(store):
     jobs = PlanJobs(Plan(suite(), store))
-    (trunk,) = jobs.ready()
+    (parent,) = jobs.ready()
     assert jobs.ready() == []
-    jobs.done(trunk.trial_id, Outcome("faulted", "lost", 0.0))
+    jobs.done(parent.trial_id, Outcome("faulted", "lost", 0.0))
     assert [job.spec["arm"]["kind"] for job in jobs.ready()] == ["in_training"]
 
 
-def test_without_sharing_all_begin_at_once(store):
-    jobs = PlanJobs(Plan(suite(), store), share=False)
+def test_without_forks_all_begin_at_once(store):
+    jobs = PlanJobs(Plan(suite(), store), fork=False)
     assert [(job.fork, job.keep_at) for job in jobs.ready()] == [(None, ())] * 2
 
 
 def test_what_an_interrupted_run_left_is_swept(store):
     run_trial(trial(), store, Execution(keep_at=(10, 40, 77)))
     jobs = PlanJobs(Plan(suite(), store))
-    jobs.sharing.sweep()
+    jobs.fork_plan.sweep()
     assert store.trial(trial().trial_id).forks() == [40]
 
 

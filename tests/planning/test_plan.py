@@ -4,7 +4,7 @@ import pytest
 
 from harness.launch import run_suite as run
 from harness.launch.plan_jobs import PlanJobs
-from harness.planning.estimate import summary
+from harness.planning.estimate import plan_summary
 from harness.planning.plan import Plan
 from harness.planning.plan_lines import plan_lines
 from harness.records.store import Store
@@ -52,22 +52,22 @@ def test_only_what_is_selected_is_run_again(store, monkeypatch):
 
     monkeypatch.setattr(run, "launch", launch)
     monkeypatch.setattr(run, "publish_run", lambda *_: 0.0)
-    wishes = run.Wishes(only="digits/shrunk", retry=("failed",))
-    account = run.run_suite(suite, store, "harness run", wishes)
+    options = run.RunOptions(only="digits/shrunk", retry=("failed",))
+    summary = run.run_suite(suite, store, "harness run", options)
     assert handed_out == [shrunk]
     assert store.ended_trials() == [full]
-    assert account.unfinished == ["missing digits/shrunk, seed 0"]
+    assert summary.unfinished == ["missing digits/shrunk, seed 0"]
 
 
 def test_rows_that_share_a_trial_are_counted_once(store):
     small = SmallSpec(kind="small", match="seed", to=SHRINK)
     suite = suite_of(full=FullSpec(kind="full"), shrunk=SHRINK, small=small)
-    first = plan_lines(summary(Plan(suite, store)))[0]
+    first = plan_lines(plan_summary(Plan(suite, store)))[0]
     assert first.endswith(": 3 trials, 3 missing")  # the size of `small` is open
     shrunk = Plan(suite, store).rows[1].spec.trial_id
     numbers = {"train_flops": 1.0, "seconds_total": 1.0, "device": "cpu", "task": "digits"}
     end(store, shrunk, "completed", state_dims=[64, 64], **numbers)
-    first = plan_lines(summary(Plan(suite, store)))[0]
+    first = plan_lines(plan_summary(Plan(suite, store)))[0]
     assert first.endswith(": 3 rows of trials (2 distinct), 2 missing")
 
 
@@ -98,7 +98,7 @@ def test_a_student_needs_a_full_arm_in_its_comparison():
 
 
 def test_regularized_trials_of_two_sizes_share_their_training(store):
-    from harness.planning.forks import arrange
+    from harness.planning.forks import arrange_forks
     from harness.suite import TrialSpec
 
     trials = [
@@ -109,8 +109,8 @@ def test_regularized_trials_of_two_sizes_share_their_training(store):
         for n in (3, 5)
     ]
     full = TrialSpec(task=TaskSpec(name="digits"), arm=FullSpec(kind="full"))
-    sharing = arrange([full, *trials], store, lambda _: False)
-    assert sharing.forks == {trials[1].trial_id: (trials[0].trial_id, 600)}
+    fork_plan = arrange_forks([full, *trials], store, lambda _: False)
+    assert fork_plan.forks == {trials[1].trial_id: (trials[0].trial_id, 600)}
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_damaged_result_is_told_and_neither_run_again_nor_waited_for(store):
     path = store.trial(full).path / "result.json"
     path.write_text("{}")
     plan = Plan(suite, store)
-    jobs = PlanJobs(plan, share=False)
+    jobs = PlanJobs(plan, fork=False)
     assert jobs.pending() == 2
     assert {job.trial_id for job in jobs.ready()} == {shrunk, halved}
     assert jobs.pending() == 0
@@ -152,5 +152,5 @@ def test_a_damaged_result_is_told_and_neither_run_again_nor_waited_for(store):
     said = jobs.unfinished()[0]
     assert said.startswith(f"damaged digits/full, seed 0: the record in {path.parent} is damaged")
     assert path.read_text() == "{}"
-    lines = plan_lines(summary(plan))
+    lines = plan_lines(plan_summary(plan))
     assert any("1 damaged" in line for line in lines)

@@ -28,7 +28,7 @@ from harness.tasks import TASK_SPECS, DigitsSpec
 from harness.training.alone import run_alone
 from harness.training.trial import run_trial
 from harness.tune import Study
-from harness.tune.run import run_study
+from harness.tune.run_study import run_study
 
 HEAD = """
 from harness.suite import *

@@ -1,6 +1,6 @@
 """A driver of a study whose scores are a function of the candidate, for tests of the search."""
 
-from harness.tune.search import open_search
+from harness.tune.search.ask_and_tell import open_search
 
 
 def score(params):

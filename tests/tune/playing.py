@@ -7,16 +7,16 @@ import random
 import time
 
 from harness.launch import Interrupted, Outcome
-from harness.launch.run_suite import Account, Wishes
+from harness.launch.run_suite import RunOptions, RunSummary
 from harness.records.store import Store
 from harness.suite import TrialSpec
 from harness.training.trial import Execution, Fork, run_trial
 from harness.tune import Study
-from harness.tune.jobs import StudyJobs
 from harness.tune.ledger import Ledger
-from harness.tune.rounds import Rounds
-from harness.tune.run import conclude
-from harness.tune.search import open_search
+from harness.tune.run_study import conclude
+from harness.tune.search.ask_and_tell import open_search
+from harness.tune.study_jobs import StudyJobs
+from harness.tune.study_stages import StudyStages
 
 STUDY = {
     "name": "tiny",
@@ -78,15 +78,18 @@ def launching(stop=None, kill=None, end=None):
 
 
 def play(study, store, *, order=None, die_after=None, lose=(), report=False):
-    """Run a study to its end: `order` shuffles which ready trial ends first, `die_after` kills the
-    driver behind so many ends, trials in `lose` are lost with their machines; only `report` makes
-    tables, pictures and the recommendation. Its ledger."""
+    """Run a study to its end and return its ledger.
+
+    `order` shuffles which ready trial ends first, `die_after` kills the driver after so many have
+    ended, trials in `lose` are lost with their machines, and only `report` makes tables, figures
+    and the recommendation.
+    """
     shuffle = random.Random(order)
     ledger = Ledger(study, store, "harness tune tiny")
     ended = 0
     with open_search(study, None, store) as search:
-        rounds = Rounds(study, search, ledger)
-        jobs = StudyJobs(rounds.stages(), store, Wishes(), rounds.ahead, lambda: "")
+        course = StudyStages(study, search, ledger)
+        jobs = StudyJobs(course.stages(), store, RunOptions(), course.ahead, lambda: "")
         waiting = []
         while True:
             waiting += jobs.ready()
@@ -100,7 +103,7 @@ def play(study, store, *, order=None, die_after=None, lose=(), report=False):
                 raise Killed
         ledger.write()
         if report:
-            conclude(ledger, time.time(), Account(store.suite(study.name)))
+            conclude(ledger, time.time(), RunSummary(store.suite(study.name)))
     return ledger
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from harness.cli.app import execute
 from harness.records.store import Store
-from harness.tune.search import open_search
+from harness.tune.search.ask_and_tell import open_search
 
 from .playing import STUDY, concluded, play, tiny_study
 

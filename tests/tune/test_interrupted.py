@@ -8,10 +8,10 @@ from harness.cli.app import execute
 from harness.launch import Interrupted
 from harness.launch import run_suite as run
 from harness.records.store import Store
-from harness.tune import search as search_room
-from harness.tune.rebuild import rebuild_study
-from harness.tune.run import run_study
-from harness.tune.search import Search
+from harness.tune.rebuild_study import rebuild_study
+from harness.tune.run_study import run_study
+from harness.tune.search import ask_and_tell as search_room
+from harness.tune.search.ask_and_tell import Search
 
 from .playing import STUDY, Killed, launching, tiny_study
 from .playing import run as train
@@ -55,8 +55,8 @@ def test_an_answer_stands_until_there_is_another(tune):
     with pytest.raises(Killed):
         tune(MORE, kill=0)
     assert shown(tune.store)[1] == answer
-    account = tune(MORE, stop=0)
-    assert account.interrupted
+    summary = tune(MORE, stop=0)
+    assert summary.interrupted
     after, _ = shown(tune.store)
     assert after["recommendation"] == before["recommendation"]
 

@@ -11,8 +11,8 @@ from sqlalchemy import Engine, event
 from harness.records.locks import Busy
 from harness.records.store import Store
 from harness.tune import Budget, Study
-from harness.tune.search import open_search
-from harness.tune.suggest import GENERATION, sobol, suggest
+from harness.tune.search.ask_and_tell import open_search
+from harness.tune.search.suggest import GENERATION, sobol, suggest
 
 from .conftest import fields
 from .driving import drive, end, score

@@ -10,8 +10,8 @@ import pytest
 
 from harness.records.locks import Busy
 from harness.records.store import Store
-from harness.tune import storage as storage_room
-from harness.tune.search import open_search
+from harness.tune.search import optuna_storage as storage_room
+from harness.tune.search.ask_and_tell import open_search
 
 from .driving import drive
 
@@ -137,7 +137,7 @@ import sys
 from pathlib import Path
 from harness.records.store import Store
 from harness.tune import Study
-from harness.tune.search import open_search
+from harness.tune.search.ask_and_tell import open_search
 study = Study.model_validate_json(Path(sys.argv[1]).read_text())
 with open_search(study, sys.argv[2], Store(sys.argv[3])) as search:
     search.batch(0)

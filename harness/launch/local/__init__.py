@@ -1,4 +1,4 @@
-"""An own Ray on this machine for one launch: started, and ended with all that belongs to it."""
+"""A Ray of our own on this machine, for one launch."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from harness.tools.notes import say
 from ..worker import usable_cores
 from .folder import MARK, private_folder
 
-# Variables of Ray's own for the processes that we start. Workers are made with the environment of
-# their trials, so those that it would start ahead stay unused; and it is as patient as we are.
+# Ray's own variables for the processes that we start. Workers get the environment of their trials,
+# so any that Ray starts in advance would stay unused. Ray waits as long as we do.
 SETTINGS = {"RAY_prestart_worker_first_driver": "0"}
 PATIENCE = {  # units in a second
     "RAY_worker_register_timeout_seconds": 1,
     "RAY_agent_register_timeout_ms": 1000,
 }
-OBJECT_STORE_BYTES = 100 * 1024**2  # specs and outcomes are all that goes through it
-# What a Ray whose private parts are others than `head` knows would raise.
+OBJECT_STORE_BYTES = 100 * 1024**2  # only specs and outcomes go through it
+# Raised by a Ray whose private parts differ from those that `head` uses.
 UNKNOWN = (ImportError, AttributeError, TypeError)
 
 
 @contextlib.contextmanager
 def own_ray(cpus: int) -> Iterator[Any]:
-    """The ray module, connected to a Ray of ours with at least `cpus` CPUs, which only we can use.
+    """The ray module, connected to a private Ray of our own with at least `cpus` CPUs.
 
-    Leaving it ends every process of it. Where this process dies instead, its keeper does so.
+    Leaving the context ends all its processes. If this process dies instead, the keeper ends them.
 
     Raises:
-        ValueError: it does not start; in one line, why.
+        ValueError: Ray does not start; one line says why.
     """
     seconds = environment.RAY_START_SECONDS.get()
     folder = private_folder()
@@ -59,8 +59,8 @@ def own_ray(cpus: int) -> Iterator[Any]:
 
 
 def _connected(cpus: int, folder: str, seconds: float, heads: list[Any], before: set[Any]) -> Any:
-    """Start the node, which goes into `heads` at once, and connect to it."""
-    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what it says, we say in a line
+    """Start the node, add it to `heads` at once, and connect to it."""
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # we report its errors in one line
     import ray
 
     cpus = max(usable_cores(), cpus)
@@ -75,7 +75,7 @@ def _connected(cpus: int, folder: str, seconds: float, heads: list[Any], before:
         heads.clear()
         where = _plainly(cpus, folder)
         said = cut(f"{type(error).__name__}: {error}")
-        say(f"Ray {ray.__version__} is started as it starts itself, dashboard and all ({said})")
+        say(f"Ray {ray.__version__} is started as it starts itself, with its dashboard ({said})")
     ray.init(
         namespace=f"harness-{uuid.uuid4().hex}",
         log_to_driver=False,
@@ -86,7 +86,7 @@ def _connected(cpus: int, folder: str, seconds: float, heads: list[Any], before:
 
 
 def _plainly(cpus: int, folder: str) -> dict[str, Any]:
-    """What `ray.init` is given to start a node by itself."""
+    """Arguments of `ray.init` that make it start a node itself."""
     return {
         "address": "local",
         "num_cpus": cpus,
@@ -98,7 +98,7 @@ def _plainly(cpus: int, folder: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _settings(folder: str, seconds: float) -> Iterator[None]:
-    """The environment of Ray's processes; what the user has set for them stands."""
+    """The environment of Ray's processes; variables that the user has set are kept."""
     wanted = SETTINGS | {name: str(int(units * seconds)) for name, units in PATIENCE.items()}
     added = {name: value for name, value in wanted.items() if name not in os.environ}
     before = os.environ.get(MARK)
@@ -114,9 +114,9 @@ def _settings(folder: str, seconds: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _deaf_to_hangups() -> Iterator[None]:
-    """What is started in here never sees SIGHUP, which a terminal that closes sends to all.
+    """Processes started inside never see SIGHUP, which a closing terminal sends to all processes.
 
-    Its trials could take no checkpoint any more. Ctrl-C Ray keeps from them itself.
+    It would end trials before they can take a checkpoint. Ray itself shields them from Ctrl-C.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
@@ -138,7 +138,7 @@ def _children() -> set[Any]:
 
 
 def _end(heads: list[Any], before: set[Any], gracefully: bool) -> None:
-    """Disconnect, end the node, and see to it that all processes that came since are gone."""
+    """Disconnect, end the node, and make sure that every process started since has ended."""
     import psutil
 
     ours = _children() - before
@@ -146,7 +146,7 @@ def _end(heads: list[Any], before: set[Any], gracefully: bool) -> None:
 
     ray.shutdown()
     for head in heads:
-        with contextlib.suppress(*UNKNOWN):  # the processes are ended below all the same
+        with contextlib.suppress(*UNKNOWN):  # the processes are ended below in any case
             head.kill_all_processes(check_alive=False, allow_graceful=gracefully)
     _, alive = psutil.wait_procs(ours, timeout=3)
     for process in alive:

@@ -1,4 +1,4 @@
-"""The folder of an own Ray: token, sockets and logs, for this user alone and for this process."""
+"""The folder of our own Ray: token, sockets and logs, for this user and this process only."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from pathlib import Path
 from . import keeper
 
 LONGEST_TEMPORARY = 24  # Ray's socket names must stay within 107 characters
-FORGOTTEN_SECONDS = 3600.0  # after which no process can still be about to mark its folder
+FORGOTTEN_SECONDS = 3600.0  # after which no process can still be about to lock its folder
 PREFIX, OWNED, MARK = "harness-ray-", keeper.OWNED, keeper.MARK
 
 
 @functools.cache
 def private_folder() -> Path:
-    """The folder, removed when this process ends, however it does.
+    """The folder, removed when this process ends, however it ends.
 
-    One a process, since Ray reads its token once.
+    There is one per process, since Ray reads its token once.
 
     Raises:
-        OSError: no folder for temporary files can be written.
+        OSError: no folder for temporary files is writable.
     """
     parent = tempfile.gettempdir()
     if len(parent) > LONGEST_TEMPORARY:
@@ -58,20 +58,22 @@ def own(folder: Path) -> None:
     """Lock a file in the folder for as long as this process lives, however it ends."""
     descriptor = os.open(folder / "new", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    (folder / "new").rename(folder / OWNED)  # never there without its lock
+    (folder / "new").rename(folder / OWNED)  # so that it never exists unlocked
 
 
 def remove_orphans(parent: Path) -> None:
-    """Remove the folders of processes that were killed, and their keepers with them."""
+    """Remove the folders of processes that were killed along with their keepers."""
     for mark in parent.glob(f"{PREFIX}*/{OWNED}"):
-        with contextlib.suppress(OSError):  # it lives, or is somebody else's
+        with contextlib.suppress(OSError):  # its process is alive, or belongs to somebody else
             descriptor = os.open(mark, os.O_RDWR)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(mark.parent, ignore_errors=True)
             finally:
                 os.close(descriptor)
-    for folder in parent.glob(f"{PREFIX}*"):  # one whose mark is gone, and that came again
+    for folder in parent.glob(
+        f"{PREFIX}*"
+    ):  # folders without the locked file, which were created again
         with contextlib.suppress(OSError):
             found = folder.stat()
             ours = found.st_uid == os.getuid() and not (folder / OWNED).exists()
@@ -80,7 +82,7 @@ def remove_orphans(parent: Path) -> None:
 
 
 def _keep(folder: Path) -> None:
-    """Start the keeper in a session of its own, out of reach of what ends us."""
+    """Start the keeper in its own session, out of reach of signals that end this process."""
     _keepers.append(
         subprocess.Popen(
             [sys.executable, "-I", "-S", keeper.__file__, str(folder)],

@@ -1,9 +1,9 @@
-"""The one node of an own Ray, without what a launch does not need.
+"""The only node of our own Ray, without the parts that a launch does not need.
 
-`ray.init` would also start a dashboard, an autoscaler's monitor and a monitor of logs, a Python
-process each; gives the node 30 seconds, however busy the machine is; and waits for processes that
-are long dead. So this is Ray's own class for a node, with those few of its steps replaced. The
-class is private to Ray: where another version has it otherwise, `own_ray` does without this file.
+`ray.init` would also start a dashboard, an autoscaler monitor and a log monitor, each a Python
+process. It gives the node 30 seconds, however busy the machine is, and waits for processes that
+have long died. So this is Ray's own node class with a few steps replaced. The class is private to
+Ray: if another version differs, `own_ray` falls back to `ray.init`.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from typing import Any
 from ray._private import node
 from ray._private.parameter import RayParams
 
-from ..words import last_words
+from ..ray_errors import last_words
 
 LOOK_EVERY = 0.1  # seconds
 ANSWER = 5.0  # seconds that one question may take
-LAST_BYTES = 65536  # of a log, in which the reason of a death is looked for
+LAST_BYTES = 65536  # of a log, searched for the reason of a death
 
 
 class Head(node.Node):
     """A node in a folder of its own. `start` starts it; `kill_all_processes` ends it."""
 
     def __init__(self, cpus: int, folder: str, seconds: float, object_store_bytes: int):
-        # What `kill_all_processes` asks of a node that was never begun.
+        # `kill_all_processes` needs it even if the node never started.
         self.all_processes: dict[str, Any] = {}
         self.cpus, self.folder, self.seconds = cpus, folder, seconds
         self.object_store_bytes = object_store_bytes
@@ -45,7 +45,7 @@ class Head(node.Node):
         parameters = RayParams(
             num_cpus=self.cpus,
             object_store_memory=self.object_store_bytes,
-            temp_dir=self.folder,  # Ray opens this one to everybody
+            temp_dir=self.folder,  # Ray makes this folder accessible to everybody
             include_dashboard=False,
             include_log_monitor=False,  # type: ignore[arg-type]
             no_monitor=True,
@@ -54,23 +54,23 @@ class Head(node.Node):
             super().__init__(parameters, head=True, shutdown_at_exit=False, spawn_reaper=True)
 
     def start_api_server(self, **_: Any) -> None:
-        """None: it serves the dashboard."""
+        """Do nothing: the server is only for the dashboard."""
 
     def start_gcs_server(self) -> None:
-        """Start it and see that it can be reached; Ray would try for a quarter of an hour."""
+        """Start it and check that it can be reached; Ray would try for a quarter of an hour."""
         super().start_gcs_server()
         self._await(self._reach)
 
     def start_ray_processes(self) -> None:
-        """Start them, and wait for as long as we are told until the node is known."""
+        """Start them, and wait until the node is registered, at most until the deadline."""
         super().start_ray_processes()
         self._await(self._ask)
 
     @contextlib.contextmanager
     def _patient_with_ports(self) -> Iterator[None]:
-        """Ray waits for a port in one piece, deaf to signals and to the death of its process."""
+        """Wait for ports in short steps; Ray's one long wait ignores signals and a dead process."""
         original = getattr(node, "wait_for_persisted_port", None)
-        if original is None:  # an older Ray, which chooses the ports itself
+        if original is None:  # an older Ray, which chooses ports itself
             yield
             return
 
@@ -98,7 +98,7 @@ class Head(node.Node):
             raise RuntimeError
 
     def _await(self, ask: Callable[[], Any]) -> Any:
-        """The answer, which is RuntimeError for as long as there is none."""
+        """The answer of `ask`, which raises RuntimeError as long as there is none."""
         while True:
             try:
                 return ask()

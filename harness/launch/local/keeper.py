@@ -1,6 +1,6 @@
-"""Outlives a driver that was killed, ends the processes of its Ray and removes its folder.
+"""Outlives a driver that was killed, ends its Ray's processes and removes its folder.
 
-Run as a script, FOLDER its one argument, by a bare interpreter: nothing but the standard library.
+Runs as a script with one argument, FOLDER, in a bare interpreter with the standard library only.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import signal
 import sys
 import time
 
-OWNED = "owned"  # the file that the driver holds locked while it lives
-MARK = "HARNESS_RAY_FOLDER"  # what the processes of its Ray find in their environment
-PATIENCE = 20.0  # seconds in which processes come and go
+OWNED = "owned"  # the file that the driver keeps locked while it is alive
+MARK = "HARNESS_RAY_FOLDER"  # set in the environment of its Ray's processes
+PATIENCE = 20.0  # seconds in which new processes may still appear
 
 
 def belongs(pid: str, folder: str) -> bool:
-    """Whether a process is of the Ray in the folder: its environment says so, or, where a title
-    lies over that, it has a file of the folder open to write."""
+    """Whether a process belongs to the Ray in the folder. Its environment says so or, if a process
+    title has overwritten that, it has a file in the folder open for writing."""
     place = f"/proc/{pid}"
     with contextlib.suppress(OSError):
         with open(f"{place}/environ", "rb") as file:
@@ -41,22 +41,22 @@ def _writes(info: str) -> bool:
 
 
 def processes(folder: str) -> list[int]:
-    """The processes of that Ray, as far as the system shows them."""
+    """The processes of that Ray, as far as /proc shows them."""
     names = os.listdir("/proc") if os.path.isdir("/proc") else []
     others = (name for name in names if name.isdigit() and int(name) != os.getpid())
     return [int(name) for name in others if belongs(name, folder)]
 
 
 def keep(folder: str) -> None:
-    """Wait for the driver's end, then clear up."""
-    with contextlib.suppress(FileNotFoundError):  # it has cleared up itself
+    """Wait for the driver's end, then clean up."""
+    with contextlib.suppress(FileNotFoundError):  # the driver has cleaned up itself
         descriptor = os.open(os.path.join(folder, OWNED), os.O_RDWR)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     clear(folder)
 
 
 def clear(folder: str) -> None:
-    """End the processes of that Ray, which would make files in the folder anew, and remove it."""
+    """End that Ray's processes, which could create files in the folder again, and remove it."""
     end = time.monotonic() + PATIENCE
     while (alive := processes(folder)) and time.monotonic() < end:
         for pid in alive:

@@ -20,7 +20,7 @@ _TEST = "test_batch.bin"
 _FILE = r"data_batch_[1-5]\.bin|test_batch\.bin"
 _MOST = 100_000 * _RECORD  # bytes of one file
 
-# Of the paper's code, on pixels in [0, 1]; that code takes them from others.
+# From the paper's code, for pixels in [0, 1]; that code took them from others.
 _MEAN = np.array([0.4914, 0.4822, 0.4465], dtype=np.float32)
 _DEVIATION = np.array([0.2023, 0.1994, 0.2010], dtype=np.float32)
 

@@ -62,7 +62,7 @@ def read_idx(path: Path, magic: int, shape: tuple[int, ...]) -> np.ndarray:
     """The content of a compressed idx file of bytes, (count, *shape) uint8.
 
     An idx file is big-endian: the magic number, the size of each dimension (32 bits each), the
-    bytes. Raises ValueError for another magic number, another shape, or another number of bytes.
+    bytes. Raises ValueError for a wrong magic number, shape or number of bytes.
     """
     header, row = 4 * (2 + len(shape)), int(np.prod(shape, dtype=int))
     content = gunzip(path, header + _MOST * row)

@@ -1,4 +1,4 @@
-"""What tasks of images read pixel by pixel have in common."""
+"""The base of tasks on images read pixel by pixel."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ class Listops(Task):
 
 
 def cache_path(spec: ListopsSpec, data_dir: Path) -> Path:
-    """Where the expressions of `spec` are kept: named by all that decides them."""
+    """The file for the expressions of `spec`, named after everything that decides them."""
     options = spec.model_dump(exclude={"length", "source"}) | {"generator": trees.GENERATOR_VERSION}
     name = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:16]
     return data_dir / "listops" / name / "expressions.npz"

@@ -25,14 +25,14 @@ _HEADER = b"Source\tTarget"
 _WITHOUT_PARENTHESES = bytes.maketrans(b"]", b"X")
 _TOKENS = {symbol.encode(): token for token, symbol in enumerate(trees.SYMBOLS)}
 _IN_A_TREE = {word: token for word, token in _TOKENS.items() if token >= trees.DIGIT}
-_LAYOUT = 1  # raise it when the arrays change
+_LAYOUT = 1  # increase when the arrays change
 
 
 def released(data_dir: Path) -> Mapped:
     """tokens (total,) uint8, ends (count,) int64, labels (count,) uint8 as the generator's, the
     splits in the order of `TABLES`; notes: {"counts": {split: expressions}}.
 
-    Raises ValueError where the tables are missing or not what they should be.
+    Raises ValueError if the tables are missing or wrong.
     """
     options = {"source": "lra", "layout": _LAYOUT}
     try:

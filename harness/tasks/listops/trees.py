@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.tasks.said import Said
+from harness.tasks.progress_lines import ProgressLines
 from harness.tasks.specs import ListopsSpec
 
 PAD, UNKNOWN, END = 0, 1, 2
@@ -60,15 +60,15 @@ class _Level:
 def generate(spec: ListopsSpec, count: int, workers: int | None = None) -> Expressions:
     """The first `count` distinct expressions of `spec`, whatever the number of workers.
 
-    Chunks of trees have a seed each and are joined in their order. Threads, because numpy lets
-    go of the interpreter's lock: nothing to import again, no processes to leave behind.
-    Raises ValueError where distinct expressions of these bounds cannot be found.
+    Chunks of trees have a seed each and are joined in their order. Threads are
+    enough, because numpy releases the interpreter's lock, and need no imports or clean-up.
+    Raises ValueError if not enough distinct expressions exist within these bounds.
     """
     seen: set[bytes] = set()
     tokens: list[np.ndarray] = []
     labels: list[int] = []
     idle = 0
-    said = Said("listops", "expressions", count)
+    said = ProgressLines("listops", "expressions", count)
     for chunk in _chunks(spec, workers or _cores()):
         before = len(labels)
         starts = np.concatenate([[0], chunk.ends[:-1]]).astype(np.int64)

@@ -1,1 +1,1 @@
-"""Tasks of people's own data: files as they are, without a line of code."""
+"""Tasks on users' own files, without a line of code."""

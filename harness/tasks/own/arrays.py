@@ -19,8 +19,8 @@ from harness.tasks.storage.mapped import Mapped, mapped
 from harness.tasks.stored import StoredTask
 from harness.tools.inputs import cut
 
-_BUILD = 1  # raise it when the arrays change
-# What of a spec decides the stored arrays.
+_BUILD = 1  # increase when the arrays change
+# Fields of a spec that decide the stored arrays.
 _DECIDING = {
     "predict", "per", "x_columns", "y_columns", "sequence_column", "split_column", "window",
 }  # fmt: skip
@@ -85,12 +85,12 @@ class Arrays(StoredTask):
         return steps
 
     def summary(self) -> dict[str, Any]:
-        """Also by what x and y were scaled."""
+        """Also the scales of x and y."""
         scales = {"x": self._x_scale.told(), "y": self._y_scale.told()}
         return super().summary() | {"scaled": {k: v for k, v in scales.items() if v}}
 
     def sample(self, directory: str | Path) -> Path:
-        """A picture: the first training sequences as the model reads them, with what it answers."""
+        """A picture: the first training sequences as the model reads them, with their targets."""
         from matplotlib.figure import Figure
 
         count = min(_SHOWN, self.sizes["train"])
@@ -112,7 +112,7 @@ class Arrays(StoredTask):
 
 def _build(builder: Builder, spec: ArraysSpec, path: Path) -> None:
     """`x` (n, length, channels) or (n, length), zero beyond each sequence's end; `lengths` (n,);
-    `y`, `split` where there are any; and of numbers x and y the moments of each sequence."""
+    `y` and `split` if given; and for numeric x and y the moments of each sequence."""
     found = read(spec, path)
     check_unchanged(spec, found.sha256)
     count = len(found.lengths)
@@ -160,7 +160,7 @@ def _put_targets(builder: Builder, spec: ArraysSpec, found: Sequences, y: np.nda
 
 
 def _check_numbers(values: np.ndarray, begin: int, where: str) -> None:
-    """Raises ValueError for what is no finite number of float32; `begin` is the first row's."""
+    """Raises ValueError for values not finite in float32; `begin` is the first row's number."""
     if values.dtype.kind != "f":
         return
     with np.errstate(over="ignore"):

@@ -1,4 +1,4 @@
-"""`audio_folder`: which class a recording of the user's own is of."""
+"""`audio_folder`: the class of a recording, from the user's own files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.tasks.base import sample_path
 from harness.tasks.own.checks import check_same, check_unchanged, facts
 from harness.tasks.own.content import content_sha256, numbered
 from harness.tasks.own.recordings import content_of, listed, read_recording, rows_of
-from harness.tasks.said import Said
+from harness.tasks.progress_lines import ProgressLines
 from harness.tasks.samples import write_sound
 from harness.tasks.specs.own import AudioFolderSpec
 from harness.tasks.storage.builder import Builder
@@ -20,7 +20,7 @@ from harness.tasks.storage.mapped import mapped
 from harness.tasks.stored import StoredTask
 from harness.tools.inputs import cut
 
-_BUILD = 1  # raise it when the arrays change
+_BUILD = 1  # increase when the arrays change
 _HEARD = 20  # classes in a sample
 
 
@@ -67,13 +67,13 @@ class AudioFolder(StoredTask):
 
 def _build(builder: Builder, spec: AudioFolderSpec, path: Path) -> None:
     """`clips` (n, length) float32 in the order of the files' paths, `labels` (n,), and `split` (n,)
-    where it is given."""
+    if it is given."""
     found = listed(path)
     content = content_of(path, found)
     check_unchanged(spec, content.sha256)
     files = found.files
     clips = builder.create("clips", (len(files), spec.length), np.float32)
-    said = Said(spec.name, "recordings", len(files))
+    said = ProgressLines(spec.name, "recordings", len(files))
     rates: Counter[int] = Counter()
     padded = shortened = 0
     for number, file in enumerate(files):

@@ -1,4 +1,4 @@
-"""Whether files still hold what a spec says that they hold."""
+"""Checks that files still hold what a spec says."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.tools.inputs import cut
 
 
 def check_unchanged(spec: OwnSpec, sha256: str) -> None:
-    """Raises ValueError where the files of a spec hold something else than when it was made."""
+    """Raises ValueError if the files of a spec have changed since it was made."""
     if sha256 != spec.seen("sha256"):
         raise ValueError(
             f"{cut(spec.path)} holds other data than the trial was planned with: its SHA-256 is "
@@ -18,12 +18,11 @@ def check_unchanged(spec: OwnSpec, sha256: str) -> None:
 
 
 def facts(content: Content) -> dict[str, Any]:
-    """What follows from the files and the options by which they are read, and not from the path or
-    the split."""
+    """The part of `content` that depends on the files and reading options, not on path or split."""
     return content.model_dump(exclude={"path", "train", "validation"})
 
 
 def check_same(spec: OwnSpec, content: dict[str, Any]) -> None:
-    """Raises ValueError where the `content` of a spec is not what was read, as `facts` tell."""
+    """Raises ValueError if the `content` of a spec differs from what was read, by `facts`."""
     if spec.content is None or content != facts(spec.content):
         raise ValueError(f"{cut(spec.path)}: `content` is of other options: leave it out")

@@ -1,4 +1,4 @@
-"""What files hold, whatever they are called and wherever they lie: the identity of own data."""
+"""The content of files, whatever their names and places: the identity of own data."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _known: dict[tuple[str, tuple[int, ...]], str] = {}  # SHA-256 of files by path 
 
 @contextlib.contextmanager
 def relative_to(folder: Path) -> Iterator[None]:
-    """Let relative paths of data, in specs that are made meanwhile, start in `folder` rather than
-    in the working directory."""
+    """Inside this context, relative data paths in new specs start in `folder` instead of the
+    working directory."""
     token = _folder.set(folder.absolute())
     try:
         yield
@@ -29,16 +29,16 @@ def relative_to(folder: Path) -> Iterator[None]:
 
 
 def located(path: str, what: str = "the data") -> Path:
-    """The absolute path that a user means. Raises ValueError for a path that is none."""
+    """The absolute path that a user means. Raises ValueError for an invalid path."""
     return user_path(path, what, _folder.get())
 
 
 def files_of(path: Path, suffixes: Sequence[str] = (), deep: bool = True) -> list[Path]:
-    """The files that `path` stands for: itself, or those of the folder, in the order of their
-    paths below it; hidden ones are left out, and links to folders not followed.
+    """The files at `path`: itself, or those in the folder, in the order of their paths below it.
+    Hidden files are left out, and links to folders are not followed.
 
-    suffixes: only files that end so, in small letters; none: all. Raises ValueError where there is
-    none.
+    suffixes: only files with these lower-case endings; none: all files. Raises ValueError if
+    there is no file.
     """
     try:
         if path.is_file():
@@ -69,16 +69,16 @@ def _below(folder: Path, deep: bool) -> Iterator[Path]:
 
 
 def numbered(path: Path, files: Sequence[Path], number: int) -> str:
-    """How a message names a file, the `number`-th from 0 of those that `path` stands for."""
+    """How a message names a file: the `number`-th, from 0, of those at `path`."""
     if files == [path]:
         return cut(str(path))
     return f"{cut(str(files[number]))} (file {number + 1} of {len(files)})"
 
 
 def content_sha256(path: Path, files: Sequence[Path]) -> str:
-    """SHA-256, hex: of a file, or of the names below `path` and the SHA-256 of several.
+    """SHA-256, hex: of one file, or of several files' names below `path` and their SHA-256.
 
-    Raises ValueError where one cannot be read.
+    Raises ValueError if a file cannot be read.
     """
     if files == [path]:
         return _file_sha256(path)

@@ -1,5 +1,5 @@
-"""Mean and standard deviation of any set of sequences, from those of each: nothing is read again
-when another split is drawn."""
+"""Mean and standard deviation of a set of sequences, from those of each sequence, so that another
+split can be drawn without reading the data again."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Scale:
         mean = (weights * means).sum(0) / total
         variance = (spreads + weights * np.square(means - mean)).sum(0) / total
         deviation = np.sqrt(variance)
-        # What is left of a constant by rounding is none: there is nothing to divide by.
+        # A deviation that is only rounding of a constant counts as zero.
         flat = deviation <= 1e-12 * np.maximum(np.abs(mean), np.finfo(np.float64).tiny)
         return cls(mean, np.where(flat, 1.0, deviation))
 
@@ -54,7 +54,7 @@ class Scale:
         return scaled.astype(np.float32, copy=False)
 
     def told(self) -> dict[str, Any] | None:
-        """Both as lists, ready for JSON."""
+        """Mean and deviation as lists, ready for JSON."""
         if self.mean is None or self.deviation is None:
             return None
         return {"mean": self.mean.tolist(), "deviation": self.deviation.tolist()}

@@ -16,7 +16,7 @@ from harness.tasks.specs.own import ArraysSpec
 from harness.tasks.storage.capacity import check_memory
 from harness.tools.inputs import cut
 
-# What numpy raises for bits gone wrong.
+# What numpy raises for corrupted bytes.
 _DAMAGE = (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -26,7 +26,7 @@ _HEADERS = {
 
 @dataclass(frozen=True)
 class Part:
-    """The sequences of one file. x is read when it is called for: (n, length, channels) numbers, or
+    """The sequences of one file. x is read on demand: (n, length, channels) numbers, or
     (n, length) tokens, of `shape` and `dtype`; lengths: (n,), None where all are full; split: (n,)
     words."""
 
@@ -40,8 +40,8 @@ class Part:
 
 
 def read_npz(path: Path, where: str, spec: ArraysSpec) -> Part:
-    """The arrays of a file, of the shapes that it says. Raises ValueError, one line that begins
-    with `where`."""
+    """The arrays of a file, with the shapes in its header. Raises ValueError with one line that
+    begins with `where`."""
     given = ("x_columns", "y_columns", "sequence_column", "split_column")
     named = [name for name in given if getattr(spec, name) is not None]
     if named:
@@ -147,7 +147,7 @@ def _whole(path: Path, where: str, name: str) -> np.ndarray:
 
 
 class _Told(ValueError):
-    """What needs no other words."""
+    """An error whose message is complete."""
 
 
 def _why(error: Exception) -> str:

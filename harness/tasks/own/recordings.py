@@ -1,4 +1,4 @@
-"""What `audio_folder` reads: which recordings there are, their classes and splits, and each one."""
+"""Files of `audio_folder`: the recordings, their classes and splits, and how one is read."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class Recordings:
 
 
 def look(spec: AudioFolderSpec, path: Path) -> Content:
-    """What the folder holds; no recording is decoded, and nothing written."""
+    """What the folder holds. No recording is decoded, and nothing is written."""
     found = listed(path)
     rows = rows_of(spec, found.labels, found.split, found.classes)
     return with_sizes(content_of(path, found), rows)
 
 
 def content_of(path: Path, found: Recordings) -> Content:
-    """What a plan must know."""
+    """What a plan needs to know."""
     return Content(
         path=str(path),
         sha256=content_sha256(path, found.files),
@@ -60,7 +60,7 @@ def rows_of(
 
 
 def listed(path: Path) -> Recordings:
-    """The recordings below a folder. Raises ValueError where there are no classes to tell apart."""
+    """The recordings below a folder. Raises ValueError if there are not at least two classes."""
     if path.is_file():
         raise ValueError(f"{cut(str(path))} is a file, not a folder with one for each class")
     files = files_of(path, SUFFIXES)
@@ -103,7 +103,7 @@ def read_recording(file: Path, where: str, rate: int, length: int) -> tuple[np.n
             with soundfile.SoundFile(content) as sound:
                 own, frames = sound.samplerate, sound.frames
                 up, down = _factors(rate, own)
-                # What the filter sees of the kept part, and no more: a file may last for hours.
+                # Only what the filter needs for the kept part: a file may last for hours.
                 needed = math.ceil(length * down / up) + math.ceil(_TAPS * max(up, down) / up) + 1
                 channels = sound.read(frames=needed, dtype="float64", always_2d=True)
     except OSError as error:
@@ -132,7 +132,7 @@ def _factors(rate: int, own: int) -> tuple[int, int]:
 
 
 def _refuse_cut_off(head: bytes, size: int, where: str) -> None:
-    """(libsndfile takes a WAV file that is cut off for a shorter one.)"""
+    """(libsndfile reads a truncated WAV file as a shorter one.)"""
     announced = int.from_bytes(head[4:8], "little")
     if head[:4] == b"RIFF" and announced not in _OPEN_ENDED and size < announced + 8:
         raise ValueError(f"{where} is cut off: it has {size} of {announced + 8} bytes")

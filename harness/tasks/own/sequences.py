@@ -1,4 +1,4 @@
-"""What `arrays` reads: sequences of one or more files, checked, and what a plan needs of them."""
+"""Files of `arrays`: sequences from one or more files, checked, and what a plan needs of them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from harness.tasks.specs.own import ArraysSpec, Content
 from harness.tools.inputs import cut, shown
 
 READERS = {".npz": read_npz, ".parquet": read_table, ".csv": read_table}
-_AT_ONCE = 1 << 22  # numbers of x that are looked at together
+_AT_ONCE = 1 << 22  # numbers of x checked at a time
 _MOST_CLASSES = 1_000_000
 
 
 @dataclass(frozen=True)
 class Sequences:
-    """All sequences of the files, which agree.
+    """All sequences of the files, with shapes that agree.
 
     length: steps; channels: None where x holds tokens, and then `vocabulary` counts them; y: codes
     of classes, or numbers, (n,), (n, targets), (n, length) or (n, length, targets); classes: what
@@ -47,7 +47,7 @@ class Sequences:
     split: np.ndarray | None
 
     def content(self, spec: ArraysSpec, path: Path) -> Content:
-        """What a plan must know."""
+        """What a plan needs to know."""
         if self.classes is not None:
             outputs = len(self.classes)
         elif self.y is not None:
@@ -65,7 +65,7 @@ class Sequences:
         )
 
     def pieces(self) -> Iterator[tuple[slice, np.ndarray, str]]:
-        """(rows, x, file) in turn, of a size that a check may copy."""
+        """(rows, x, file) in turn, small enough for a check to copy."""
         begin = 0
         for part in self.parts:
             x = part.x()
@@ -79,7 +79,7 @@ class Sequences:
 
 
 def look(spec: ArraysSpec, path: Path) -> Content:
-    """What the files at `path` hold; writes nothing."""
+    """What the files at `path` hold. Writes nothing."""
     found = read(spec, path)
     rows = rows_of(spec, len(found.lengths), found.y, found.split, found.classes)
     return with_sizes(found.content(spec, path), rows)
@@ -104,7 +104,7 @@ def rows_of(
 
 
 def read(spec: ArraysSpec, path: Path) -> Sequences:
-    """The sequences at `path`. Raises ValueError: one line with the file and what is wrong."""
+    """The sequences at `path`. Raises ValueError with the file and what is wrong, in one line."""
     files = files_of(path, tuple(READERS), deep=False)
     sha256 = content_sha256(path, files)
     parts = [_part(spec, path, files, number) for number in range(len(files))]
@@ -147,7 +147,7 @@ def _part(spec: ArraysSpec, path: Path, files: list[Path], number: int) -> Part:
 
 
 def _agreed(parts: list[Part]) -> tuple[int, int | None]:
-    """Steps and channels, which are the same in all files (or padded to the same)."""
+    """Steps and channels, which must be the same in all files (or padded to the same)."""
     first = parts[0]
     for part in parts[1:]:
         if part.shape[2:] != first.shape[2:]:
@@ -181,7 +181,7 @@ def _lengths(part: Part) -> np.ndarray:
 
 
 def _vocabulary(parts: list[Part]) -> int:
-    """Tokens there are: the largest, and one for 0."""
+    """The number of tokens: the largest plus one, for 0."""
     most = 0
     for part in parts:
         x = part.x()

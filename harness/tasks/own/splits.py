@@ -1,4 +1,4 @@
-"""Which examples train, validate and test: as their owner says, or drawn."""
+"""The training, validation and test splits: as given, or drawn."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ WORDS = {"train": 0, "training": 0, "validation": 1, "valid": 1, "val": 1, "test
 
 
 def named_splits(path: Path, files: Sequence[Path]) -> list[int] | None:
-    """The split that each file's name says, as an index into SPLITS, where all names are those of
-    splits, train and test among them."""
+    """The split named by each file, as an index into SPLITS, if all names are those of splits and
+    include train and test."""
     if files == [path]:
         return None
     codes = [WORDS.get(file.stem.lower()) for file in files]
@@ -29,7 +29,7 @@ def named_splits(path: Path, files: Sequence[Path]) -> list[int] | None:
 
 
 def split_codes(words: np.ndarray | None, where: str) -> np.ndarray:
-    """(n,) int8 indices into SPLITS of words such as train. Raises ValueError for another word."""
+    """(n,) int8 indices into SPLITS of names such as train. Raises ValueError for unknown names."""
     assert words is not None
     if words.ndim != 1 or words.dtype.kind != "U":
         raise ValueError(
@@ -51,11 +51,10 @@ def split_rows(
 ) -> dict[str, np.ndarray]:
     """{split: (n,) int64 rows} of `count` examples.
 
-    given: (count,) indices into SPLITS, or None; a validation split that is not given is drawn from
-    the training split. labels: (count,) classes, of which each split has the same mix where it is
-    drawn; None where there is nothing to mix. listed: the last ones, rather than drawn ones,
-    validate and test.
-    Raises ValueError where a split would be empty.
+    given: (count,) indices into SPLITS, or None; a missing validation split is drawn from the
+    training split. labels: (count,) classes, which every drawn split has in the same proportions,
+    or None. listed: take the last examples, not drawn ones, to validate and test.
+    Raises ValueError if a split would be empty.
     """
     seed = None if listed else spec.split_seed
     part = functools.partial(_part, labels=labels, seed=seed)
@@ -76,7 +75,7 @@ def split_rows(
 
 
 def with_sizes(content: Content, rows: dict[str, np.ndarray]) -> Content:
-    """The content, with how many examples train and validate."""
+    """The content, with the number of training and validation examples."""
     sizes = {split: len(rows[split]) for split in ("train", "validation")}
     return content.model_copy(update=sizes)
 
@@ -84,7 +83,7 @@ def with_sizes(content: Content, rows: dict[str, np.ndarray]) -> Content:
 def check_classes(
     where: str, labels: np.ndarray, rows: dict[str, np.ndarray], names: Sequence[Any]
 ) -> None:
-    """Raises ValueError where a split has a class that training lacks.
+    """Raises ValueError if a split has a class that training lacks.
 
     labels: (n, ...) codes into `names`.
     """
@@ -113,7 +112,7 @@ def _size(share: float, count: int) -> int:
 def _part(
     rows: np.ndarray, held: int, labels: np.ndarray | None, seed: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(all others, `held` of the rows), which are the last ones where there is no seed."""
+    """(all others, `held` of the rows); without a seed, the held ones are the last."""
     if held >= len(rows):
         return rows[:0], rows
     if seed is None:

@@ -1,4 +1,4 @@
-"""Sequences from tables of one row a step: .parquet and .csv."""
+"""Sequences from tables with one row per step: .parquet and .csv."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _read(path: Path, where: str) -> pa.Table:
 
 
 def _column(table: pa.Table, where: str, name: str) -> np.ndarray:
-    """A column without missing values, as it is."""
+    """A column, which must have no missing values."""
     import pyarrow as pa
 
     found = table.column_names.count(name)
@@ -141,7 +141,7 @@ def _sequences(table: pa.Table, where: str, spec: ArraysSpec) -> tuple[np.ndarra
 def _constant(
     values: np.ndarray, rows: np.ndarray, lengths: np.ndarray, where: str, name: str
 ) -> np.ndarray:
-    """One value for each sequence; ValueError where it changes within one."""
+    """One value for each sequence; ValueError if it changes within a sequence."""
     first = values[rows[:, 0]]
     differs = values[rows] != first[:, None]
     if differs.any():

@@ -15,7 +15,7 @@ from harness.tasks.storage.builder import Builder
 from harness.tasks.text.corpora import Corpus
 from harness.tools.inputs import cut
 
-_BUILD = 1  # raise it when the arrays change
+_BUILD = 1  # increase when the arrays change
 
 
 class TextFile(Corpus):

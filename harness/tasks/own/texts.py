@@ -1,4 +1,4 @@
-"""What `text_file` reads: bytes or characters of one or several files, and their splits."""
+"""Files of `text_file`: bytes or characters of one or several files, and their splits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_TOKENS = 1 << 16
 
 
 def look(spec: TextFileSpec, path: Path) -> Content:
-    """What the files at `path` hold; writes nothing."""
+    """What the files at `path` hold. Writes nothing."""
     files = files_of(path)
     sha256 = content_sha256(path, files)
     texts = read(spec, path, files)
@@ -40,9 +40,9 @@ def look(spec: TextFileSpec, path: Path) -> Content:
 
 
 def read(spec: TextFileSpec, path: Path, files: list[Path]) -> list[np.ndarray]:
-    """Of each file its bytes, (n,) uint8, or its characters' code points, (n,) uint32.
+    """For each file its bytes, (n,) uint8, or the code points of its characters, (n,) uint32.
 
-    Raises ValueError, one line with the file, for one that cannot be read, or is no UTF-8.
+    Raises ValueError with one line that names a file that cannot be read or is not UTF-8.
     """
     try:
         check_memory(spec.name, sum(file.stat().st_size for file in files))

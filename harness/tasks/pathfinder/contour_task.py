@@ -1,4 +1,4 @@
-"""What the tasks of marked contours have in common, drawn here or released elsewhere."""
+"""The base of the tasks on marked contours, drawn here or released elsewhere."""
 
 from __future__ import annotations
 

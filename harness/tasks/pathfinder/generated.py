@@ -1,4 +1,4 @@
-"""`pathfinder_generated`: Pathfinder's images drawn here, where its release cannot be had.
+"""`pathfinder_generated`: Pathfinder's images drawn here, without its release.
 
 The rules leave a shortcut open, in short contours most of all: both start near each other, and
 those of 64 and 128 pixels bend little, so that the tips of one contour lie at other distances, and
@@ -22,7 +22,7 @@ from harness.tasks.pathfinder.contour_images import DRAWING_VERSION, draw
 from harness.tasks.pathfinder.contour_rules import Rules, rules
 from harness.tasks.pathfinder.contour_task import ContourTask
 from harness.tasks.pathfinder.contours import GENERATOR_VERSION, layouts
-from harness.tasks.said import Said
+from harness.tasks.progress_lines import ProgressLines
 from harness.tasks.specs import PathfinderGeneratedSpec
 from harness.tasks.storage.builder import Builder
 from harness.tasks.storage.mapped import mapped
@@ -70,7 +70,7 @@ def _build(builder: Builder, kind: Rules, split_seed: int, sizes: dict[str, int]
     total = sum(sizes.values())
     images = builder.create("images", (total, kind.resolution**2), np.uint8)
     labels = builder.create("labels", (total,), np.uint8)
-    said = Said("pathfinder_generated", "images", total)
+    said = ProgressLines("pathfinder_generated", "images", total)
     first = 0
     for split in SPLITS:
         rows = slice(first, first + sizes[split])
@@ -94,8 +94,8 @@ def generate(
 ) -> None:
     """Write the first images (n, resolution^2) uint8 of a stream, and their labels (n,) uint8.
 
-    In chunks, by threads: the compiled loops let go of the interpreter's lock, and what they write
-    does not depend on who writes it. `done` is told of the images of each chunk.
+    Threads draw the images in chunks: the compiled loops release the interpreter's lock, and the
+    result does not depend on the thread. `done` is called with the images of each chunk.
     """
 
     def chunk(first: int) -> int:

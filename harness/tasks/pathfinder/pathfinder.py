@@ -34,10 +34,10 @@ ARCHIVE = "lra_release.gz"
 
 Place = tuple[int, str]  # of an image: the number of its folder in imgs, and its file
 
-_BUILD = 1  # raise it when the arrays change
+_BUILD = 1  # increase when the arrays change
 _MOST_IMAGES = 210_000  # the release has 200,000 of each kind
 _LISTED_FOLDER = re.compile(r"imgs/([0-9]{1,9})/?")
-# What Pillow raises for bits gone wrong.
+# What Pillow raises for corrupted bytes.
 _NO_PNG = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, OverflowError)
 _MAX_MEMBER, _MAX_TOTAL = 1 << 24, 30 * 10**9  # bytes
 
@@ -82,7 +82,7 @@ def _build(builder: Builder, folder: str, resolution: int) -> None:
     pass, and `order` (n,) int64, its rows in the metadata's order. n is the number of images.
 
     The release holds some folders at two depths: each is a copy of its own, and the largest of
-    those whose images and metadata agree is taken, with a word.
+    those whose images and metadata agree is used, with a note.
     """
     path = builder.archive(ARCHIVE)
     copies: dict[str, _Copy] = {}

@@ -24,7 +24,7 @@ ARCHIVE = "speech_commands_v0.02.tar.gz"
 RATE = 16_000  # of the recordings, in Hz; a clip lasts a second at most
 LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
 
-_BUILD = 1  # raise it when the arrays change
+_BUILD = 1  # increase when the arrays change
 _CLIP = rf"(?P<word>{'|'.join(WORDS)})/(?P<file>[^./][^/]*)"
 _NAME = re.compile(r"[0-9a-f]+_nohash_[0-9]+\.wav")
 _LIST = "|".join(map(re.escape, LISTS.values()))
@@ -36,8 +36,8 @@ class SpeechCommands(StoredTask):
 
     Classes are the spec's words in their (alphabetical) order. Validation and test clips are those
     of the archive's lists, all others train; within a split they are ordered by word and file
-    name. At 8 kHz every second sample is kept, without a filter, so that what a model trained at
-    16 kHz hears is the same signal at another step.
+    name. At 8 kHz every second sample is kept, without a filter, so that a model trained at
+    16 kHz reads the same signal at another step size.
     """
 
     def __init__(self, spec: SpeechCommandsSpec, data_dir: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.signal import ellip, sosfilt
 
 from harness.tasks.base import SPLITS
-from harness.tasks.said import Said
+from harness.tasks.progress_lines import ProgressLines
 from harness.tasks.specs import VowelsSpec
 
 SAMPLE_RATE = 8000  # Hz
@@ -75,7 +75,7 @@ def generate(spec: VowelsSpec, split: str) -> dict[str, np.ndarray]:
     count = int(getattr(spec, split))
     waves = np.empty((count, spec.length), dtype=np.int16)
     vowels, speakers = np.empty(count, dtype=np.uint8), np.empty(count, dtype=np.uint8)
-    said = Said("vowels", f"{split} samples", count)
+    said = ProgressLines("vowels", f"{split} samples", count)
     for index in range(count):
         waves[index], vowels[index], speakers[index] = synthesise(spec, split, index)
         said(1)

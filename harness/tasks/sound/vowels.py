@@ -94,8 +94,8 @@ class Vowels(Task):
 
 
 def _load(spec: VowelsSpec, split: str, data_dir: Path) -> dict[str, np.ndarray]:
-    """One split, from the cache: named by all that decides it, so the other splits' sizes do not
-    matter."""
+    """One split, from the cache. Its name holds everything that decides it, so the sizes of other
+    splits do not matter."""
     options = spec.model_dump(exclude=set(SPLITS)) | {
         "split": split,
         "count": int(getattr(spec, split)),

@@ -1,4 +1,4 @@
-"""What can be asked of each task: one frozen, validated model per task, without any data.
+"""The options of each task: one frozen, validated model per task, without any data.
 
 A spec also knows what a plan needs before any data exist: family, metric and shapes.
 """
@@ -34,7 +34,7 @@ TASK_SPECS: tuple[type[TaskSpecBase], ...] = (
     VowelsSpec,
     Wikitext103Spec,
 )
-TASK_UNION = SpecUnion("name", TASK_SPECS)  # with those of plug-ins
+TASK_UNION = SpecUnion("name", TASK_SPECS)  # including those of plug-ins
 
 __all__ = [
     "TASK_SPECS",

@@ -23,10 +23,10 @@ class TaskSpecBase(Spec):
 
     `implementation` names the task's class, as MODULE:CLASS, which is imported when it is built;
     a plug-in may give the class itself, or a function of the spec and the data folder.
-    `origin` says where the data come from; `installed` whether they came with a package that is
-    here anyway, rather than being made or fetched into the data folder; `archives` which files
-    are fetched for them, and `archive_uses` which option needs one, where not all do; `folder`
-    where the processed data are kept, where that is not the task's name. Under the protocols in
+    `origin` says where the data come from. `installed` is true if they come with an installed
+    package and need not be made or fetched. `archives` lists the files to fetch, and
+    `archive_uses` which option needs which, if not all do. `folder` is where the processed data
+    are kept, unless it is named after the task. Under the protocols in
     `split_by_run` the run's seed draws the split.
     """
 
@@ -57,22 +57,22 @@ class TaskSpecBase(Spec):
 
     @property
     def from_archives(self) -> bool:
-        """Whether the data come from `archives`, which may have to be downloaded, or from files of
-        the user's: they are then processed before a launch, where one sees what is wrong."""
+        """Whether the data come from `archives`, which may have to be downloaded, or from the
+        user's files. They are then processed before a launch, where errors are visible."""
         return bool(self.archives)
 
     @property
     def train_size(self) -> int | None:
-        """Training examples; None where only reading the data can tell."""
+        """Training examples; None if only reading the data can tell."""
         return None
 
     @property
     def validation_size(self) -> int | None:
-        """Validation examples; None where only reading the data can tell."""
+        """Validation examples; None if only reading the data can tell."""
         return getattr(self, "validation", None)
 
     @property
     def data_bytes(self) -> int | None:
-        """Bytes of memory that a process cannot do without while it holds the data, at least;
-        None where only reading them can tell. What stays on disk, mapped, does not count."""
+        """Minimum bytes of memory that a process needs to hold the data; None if only reading them
+        can tell. Data that stay on disk, mapped, do not count."""
         return None

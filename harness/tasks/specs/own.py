@@ -1,8 +1,8 @@
-"""The specs of people's own data, read as they are: arrays and tables, texts, sounds.
+"""The specs of users' own data, read as they are: arrays and tables, texts, sounds.
 
-What the files hold is seen when a spec is made, and stands in its `content`, whose SHA-256 is part
-of its identity. Where they lie is not: a file that was moved is the same data, one that was changed
-is other data.
+The files are inspected when a spec is made, and described in its `content`, whose SHA-256 is part
+of its identity. Their path is not: a file that was moved is the same data, one that was changed is
+other data.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class Content(Spec):
-    """What files hold, as far as a plan must know it; of `None` the task has no use.
+    """What files hold, as far as a plan needs it; None means that the task does not use a field.
 
-    path: where they were seen; sha256: of all their bytes; examples: those of all splits together;
-    train, validation: those of these splits, where nothing caps them; length, inputs, vocabulary,
+    path: where they were found; sha256: of all their bytes; examples: those of all splits together;
+    train, validation: those of these splits, before any cap; length, inputs, vocabulary,
     outputs: as in `TaskInfo`.
     """
 
@@ -53,16 +53,17 @@ class Content(Spec):
 
 
 class OwnSpec(TaskSpecBase):
-    """The base of tasks that read files of the user's.
+    """The base of tasks that read the user's files.
 
     path: a file or folder; a relative one starts in the folder of the suite's file, or of the
-    trial's JSON, else in the working directory. content: what the files hold, filled in where there
-    is none of this path, and verified when the data are read. validation_share, test_share: of all
-    examples, where no splits are given; train, validation, test: at most so many, the first of each
-    split; None takes all. `looks` names what sees the content of files, as MODULE:FUNCTION.
+    trial's JSON, else in the working directory. content: what the files hold, filled in if it is
+    missing or of another path, and verified when the data are read. validation_share,
+    test_share: of all examples, if no splits are given; train, validation, test: at most so
+    many, the first of each split; None takes all. `inspected_by` names the function that inspects
+    the files, as MODULE:FUNCTION.
     """
 
-    looks: ClassVar[str]
+    inspected_by: ClassVar[str]
     not_identity: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"path": True, "content": set(Content.model_fields) - {"sha256"}}
     )
@@ -76,8 +77,8 @@ class OwnSpec(TaskSpecBase):
     test: Examples | None = None
 
     def look(self, path: Path) -> Content:
-        """What the files at `path` hold. Raises ValueError for what the task cannot read."""
-        module, _, function = self.looks.partition(":")
+        """What the files at `path` hold. Raises ValueError if the task cannot read them."""
+        module, _, function = self.inspected_by.partition(":")
         content = getattr(importlib.import_module(module), function)(self, path)
         assert isinstance(content, Content)
         return content
@@ -89,7 +90,7 @@ class OwnSpec(TaskSpecBase):
                 f"validation_share {self.validation_share:g} and test_share {self.test_share:g} "
                 "leave nothing to train on"
             )
-        # (a frozen value, that is not there for anyone else yet)
+        # (the value is frozen, but nobody else has it yet)
         path = located(self.path)
         vars(self)["path"] = str(path)
         if self.content is None or self.content.path != str(path):
@@ -98,7 +99,7 @@ class OwnSpec(TaskSpecBase):
         return self
 
     def seen(self, field: str) -> Any:
-        """A field of `content`. Raises ValueError where it has none."""
+        """A field of `content`. Raises ValueError if it is missing."""
         value = getattr(self.content, field)
         if value is None:
             raise ValueError(f"content has no {field}: leave it out, and it is filled in")
@@ -138,13 +139,13 @@ class ArraysSpec(OwnSpec):
     `validation_share` and `test_share` of the sequences are drawn by `split_seed`, with the same
     mix of classes, or with order="listed" are the last ones.
     normalise_x, normalise_y: subtract each channel's mean over the training split, and divide by
-    its standard deviation; errors are then in units of that deviation. error: how they are told.
+    its standard deviation; errors are then in units of that deviation. error: the metric.
     """
 
     family: ClassVar[Family] = "own"
     origin: ClassVar[str] = "your own .npz, .parquet or .csv: --set path=FILE_OR_FOLDER"
     implementation: ClassVar[str] = "harness.tasks.own.arrays:Arrays"
-    looks: ClassVar[str] = "harness.tasks.own.sequences:look"
+    inspected_by: ClassVar[str] = "harness.tasks.own.sequences:look"
 
     name: Literal["arrays"]
     predict: Literal["class", "value", "next_step"] = "class"
@@ -203,7 +204,7 @@ class TextFileSpec(OwnSpec):
     family: ClassVar[Family] = "language"
     origin: ClassVar[str] = "your own file, or folder of files: --set path=FILE_OR_FOLDER"
     implementation: ClassVar[str] = "harness.tasks.own.text:TextFile"
-    looks: ClassVar[str] = "harness.tasks.own.texts:look"
+    inspected_by: ClassVar[str] = "harness.tasks.own.texts:look"
 
     name: Literal["text_file"]
     by: Literal["byte", "character"] = "byte"
@@ -233,7 +234,7 @@ class AudioFolderSpec(OwnSpec):
     metric: ClassVar[Metric] = "accuracy"
     origin: ClassVar[str] = "your own recordings, a sub-folder a class: --set path=FOLDER"
     implementation: ClassVar[str] = "harness.tasks.own.audio:AudioFolder"
-    looks: ClassVar[str] = "harness.tasks.own.recordings:look"
+    inspected_by: ClassVar[str] = "harness.tasks.own.recordings:look"
 
     name: Literal["audio_folder"]
     rate: Annotated[int, Field(ge=100, le=768_000)] = 16_000

@@ -21,7 +21,7 @@ class SpeechCommandsSpec(TaskSpecBase):
     """Speech Commands v0.02, 35 words, one second as 16,000 raw samples in [-1, 1].
 
     Shorter clips are padded with silence on the right. `rate=8000` keeps every second sample, to
-    hear a model trained at 16 kHz at half of it. Split by the official lists.
+    test a model trained at 16 kHz at half that rate. Split by the official lists.
     train, validation, test: at most so many clips, the first of each split; None takes all.
     """
 

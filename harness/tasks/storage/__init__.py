@@ -1,1 +1,1 @@
-"""Where data come from and where they are kept: archives, downloads, mapped caches, locks."""
+"""Storage of data: archives, downloads, mapped caches, locks."""

@@ -1,10 +1,11 @@
 """Reading archives in one pass, without writing anything to disk.
 
 Nothing is extracted, so no archive can write outside its folder; one that tries to (absolute
-paths, `..`, links, devices) is refused all the same, since it isn't what it claims to be.
+paths, `..`, links, devices) is still refused, since it is not what it claims to be.
 
-A reader knows a member by its whole path below a root, the folder in which its publisher packed the
-set. By the end of its name alone, a second copy elsewhere in the archive would be mixed in.
+A reader identifies a member by its whole path below a root, the folder in which its publisher
+packed the set. With only the end of its name, a second copy elsewhere in the archive
+would be mixed in.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _EXTENDED = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )
-# What the readers raise for bits gone wrong.
+# What the readers raise for corrupted bytes.
 _DAMAGE = (
     EOFError,
     OSError,
@@ -57,10 +58,10 @@ _TAR_MAGIC = slice(257, 262), b"ustar"
 
 
 class ArchiveError(ValueError):
-    """What is wrong with an archive, in one line that names it and the member.
+    """An error in an archive, in one line that names the archive and the member.
 
-    damaged: whether its bytes cannot be read at all, so that another copy is needed; otherwise it
-    is whole, and not what it should be.
+    damaged: its bytes cannot be read, so that another copy is needed; otherwise it is complete, but
+    not what it should be.
     """
 
     def __init__(self, path: Path, what: str, damaged: bool = False) -> None:
@@ -69,7 +70,7 @@ class ArchiveError(ValueError):
 
 
 def begins_like_an_archive(path: Path) -> bool:
-    """Whether the first bytes are those of a zip, a gzip or a tar; a page of a server's is none."""
+    """Whether the first bytes are those of a zip, gzip or tar, rather than of a web page."""
     with path.open("rb") as file:
         head = file.read(512)
     place, magic = _TAR_MAGIC
@@ -115,7 +116,7 @@ def members(
 
     path: a tar, plain or compressed by gzip whatever its name, or a zip. Names are normalised: no
     leading `./`, single slashes. max_member and max_total bound the bytes of one wanted member and
-    of all of them; what isn't wanted is passed over without being kept.
+    of all of them; other members are skipped and not kept.
     Raises ArchiveError, one line naming archive and member, for a member that leaves its folder, is
     a link or a device, comes twice or is too large, and for a damaged or truncated archive.
     """
@@ -126,8 +127,8 @@ def members(
 def opened(
     path: Path, wanted: Wanted, max_member: int, max_total: int
 ) -> Iterator[tuple[str, BinaryIO]]:
-    """`members`, with a file to read from in place of the content, for members too large for
-    memory. Each file is good until the next one is asked for."""
+    """`members`, but with an open file instead of the content, for members too large for memory.
+    Each file is valid until the next one is requested."""
     seen: set[str] = set()
     total = 0
     try:
@@ -231,7 +232,7 @@ def _zip_entries(path: Path, file: BinaryIO) -> Iterator[_Entry]:
 
 
 def _safe_name(path: Path, name: str) -> str:
-    """`name` in its normal form; ArchiveError where it would lead out of its folder."""
+    """`name` in its normal form; ArchiveError if it would lead out of its folder."""
     slashed = name.replace("\\", "/")
     drive = slashed[1:2] == ":"
     parts = [part for part in slashed.split("/") if part not in ("", ".")]

@@ -1,4 +1,4 @@
-"""What fills a mapped cache: arrays written straight to their files."""
+"""Building a mapped cache: arrays written directly to their files."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from harness.tools.inputs import is_plain_name
 
 
 class Builder:
-    """The arrays of one cache in the making.
+    """The arrays of one cache under construction.
 
-    notes: JSON values worth keeping beside them, such as counts of what was skipped.
+    notes: JSON values to keep with them, such as counts of what was skipped.
     """
 
     def __init__(self, folder: Path, data_dir: Path) -> None:
@@ -59,11 +59,11 @@ class Builder:
         self.loose[path.name] = stamp(path)
 
     def give_up(self, error: ValueError) -> ValueError:
-        """What to raise where `error` ended the building.
+        """The error to raise after `error` ended the build.
 
-        Archives that nothing known vouches for may be wrong, and a better copy is not held to their
-        checksums. One that we got ourselves and that is damaged is discarded, so that the next
-        fetch gets it again; one that was put there by hand is left alone, and the error says so.
+        Archives without a known checksum may be wrong, so their recorded checksums are dropped and
+        a better copy is accepted. A damaged archive that we downloaded is deleted, so that the next
+        fetch gets it again. One that was put there by hand is left alone, and the error says so.
         """
         for name in self.archives:
             source = SOURCES.get(name)
@@ -96,26 +96,26 @@ class Builder:
         self.create(name, array.shape, array.dtype)[...] = array
 
     def grow(self, name: str, dtype: Any) -> Growing:
-        """A vector of a length that only its end will tell; `append` to it."""
+        """A vector whose length is not known yet; `append` to it."""
         growing = Growing(self._path(name), _plain(name, dtype))
         self._growing.append(growing)
         return growing
 
     def drop(self, growing: Growing) -> None:
-        """Take back what `grow` gave."""
+        """Discard a vector from `grow`."""
         growing.abandon()
         growing.path.unlink()
         self._growing.remove(growing)
         self._names.remove(growing.path.stem)
 
     def rename(self, growing: Growing, name: str) -> None:
-        """Store what `grow` gave under another name, which is free."""
+        """Store a vector from `grow` under another, unused name."""
         old = growing.path
         self._names.remove(old.stem)
         growing.path = old.rename(self._path(name))
 
     def close(self) -> dict[str, dict[str, Any]]:
-        """Bring all to the disk; {name: shape, dtype, bytes of the file, SHA-256 of the data}."""
+        """Write all to disk; {name: shape, dtype, bytes of the file, SHA-256 of the data}."""
         for array in self._maps:
             array.flush()
         self._maps.clear()
@@ -160,7 +160,7 @@ class Growing:
         self.length += len(values)
 
     def abandon(self) -> None:
-        """Let go of the file, which is of no use any more."""
+        """Release the file, which is no longer needed."""
         self._file.close()
 
     def close(self) -> None:
@@ -179,8 +179,8 @@ class Growing:
 
 
 def _reserve(path: Path) -> None:
-    """Give a file of zeros its blocks: a full disk is then an OSError here, and not a signal that
-    kills the process while it writes to the map."""
+    """Allocate the blocks of a file of zeros, so that a full disk raises OSError here instead of
+    killing the process while it writes to the map."""
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
             try:
@@ -196,7 +196,7 @@ def array_sha256(array: np.ndarray) -> str:
 
 
 def stamp(path: Path) -> list[int]:
-    """Size and time of the last change, which tell a replaced file without reading it."""
+    """Size and time of the last change, which reveal a replaced file without reading it."""
     found = path.stat()
     return [found.st_size, found.st_mtime_ns]
 

@@ -1,4 +1,4 @@
-"""Generated arrays on disk: written whole or not at all, checked when read, made again if bad."""
+"""Generated arrays on disk: written whole or not at all, checked when read, rebuilt if damaged."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class DamagedError(Exception):
 def cached(
     path: Path, make: Callable[[], dict[str, np.ndarray]], size: int = 0
 ) -> dict[str, np.ndarray]:
-    """The arrays at `path`, made by `make` and stored there where they are missing or damaged.
+    """The arrays at `path`. If they are missing or damaged, `make` makes them and they are stored.
 
-    One process makes them while others wait, and each sees a whole file or none. size: bytes that
-    they take at least. Raises ValueError where the folder cannot be written or has not so much
-    room, before anything is made.
+    One process makes them while others wait; each sees a whole file or none. size: the minimum of
+    bytes that they take. Raises ValueError, before anything is made, if the folder is not writable
+    or has too little room.
     """
     try:
         return read(path)
@@ -65,7 +65,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
                 arrays = {name: stored[name] for name in stored.files}
         except MemoryError:
             raise
-        except Exception as error:  # bits gone wrong make the readers raise almost anything
+        except Exception as error:  # corrupted bytes make the readers raise almost anything
             raise DamagedError(cut(str(error)) or "unreadable") from error
     expected = arrays.pop(_DIGEST, np.array(""))
     if str(expected) != digest(arrays):
@@ -78,7 +78,7 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
     """A file that is at `path`, on disk, when the block ends; and gone where that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for stale in path.parent.glob(f"{path.name}*.tmp"):  # of processes that were killed
+        for stale in path.parent.glob(f"{path.name}*.tmp"):  # left by processes that were killed
             stale.unlink(missing_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
     except OSError as error:

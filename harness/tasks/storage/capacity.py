@@ -1,4 +1,4 @@
-"""Whether there is room for data, asked before they are made, and how much memory there is."""
+"""Whether disk and memory have room for data, checked before they are made."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ CGROUPS, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def check_disk(folder: Path, size: int) -> None:
-    """Raises ValueError where the disk of `folder`, which exists, has not `size` bytes left."""
+    """Raises ValueError if the disk of `folder`, which exists, has fewer than `size` bytes left."""
     free = shutil.disk_usage(folder).free
     if size > free:
         raise ValueError(f"no room for {_mega(size)} under {folder}: {_mega(free)} are free")
 
 
 def check_memory(name: str, size: int) -> None:
-    """Raises ValueError where a process here could never hold the data of task `name`."""
+    """Raises ValueError if no process here could hold the data of task `name`."""
     most = machine_memory()
     if size > most:
         raise ValueError(
@@ -29,7 +29,7 @@ def check_memory(name: str, size: int) -> None:
 
 
 def machine_memory() -> int:
-    """Bytes that a process may come to hold here, swap included."""
+    """Bytes that a process can hold here, swap included."""
     import psutil
 
     swap = psutil.swap_memory().total
@@ -41,7 +41,7 @@ def machine_memory() -> int:
 
 
 def _cgroup_limits() -> Iterator[int]:
-    """Of this process's control groups, versions 1 and 2, and of those that they lie in."""
+    """Limits of this process's control groups and their parents, versions 1 and 2."""
     with contextlib.suppress(OSError):
         for line in OWN_CGROUP.read_text().splitlines():
             _, controllers, path = line.split(":", 2)

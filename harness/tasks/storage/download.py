@@ -1,10 +1,10 @@
 """Archives in DATA_DIR/downloads: taken as they are, or downloaded and checked; shared by all.
 
 NAME          the archive, whole
-NAME.sha256   its checksum, recorded when it came; `unchecked` where a known one was waived, and
-              `downloaded` where we got it ourselves: such a file may be discarded, others never
+NAME.sha256   its checksum, recorded when it came; `unchecked` if a known one was waived, and
+              `downloaded` if we downloaded it: only such a file may be deleted
 NAME.part     the beginning of a download that was cut off; the next one goes on from there
-NAME.lock     held by the process that looks after NAME, while others wait
+NAME.lock     held by the process that handles NAME, while others wait
 .NAME.new     a folder for the time between a download and its place
 """
 
@@ -31,14 +31,14 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class UnavailableError(ValueError):
-    """An archive that is not here and that no mirror gave."""
+    """An archive that is missing and that no mirror provided."""
 
 
 def fetch(name: str, data_dir: Path) -> Path:
-    """The archive `name`, which is there and checked when this returns.
+    """The path of archive `name`, after it has been checked.
 
-    Taken from DATA_DIR/downloads where it is, else downloaded: from HARNESS_DATA_MIRROR (a base
-    URL, BASE/NAME), then from the source's mirrors in turn. Checked against the known checksum,
+    It is taken from DATA_DIR/downloads if it is there, else downloaded: from HARNESS_DATA_MIRROR (a
+    base URL, BASE/NAME), then from the source's mirrors. Checked against the known checksum,
     unless HARNESS_DATA_UNCHECKED=1 (for mirrors that packed the files anew), and against that
     recorded when the file came. One process downloads while others, on other nodes too, wait.
     Raises ValueError, one line that says which file is missing or wrong, why, and what to do.
@@ -67,7 +67,7 @@ def downloads(data_dir: Path) -> Path:
 
 
 def present(path: Path) -> bool:
-    """Whether there is a file; ValueError for what stands in its place and would be lost."""
+    """Whether there is a file; ValueError if something else has its name and would be lost."""
     if path.is_file():
         return True
     if os.path.lexists(path):
@@ -106,8 +106,8 @@ def _fetched(source: Source, path: Path, data_dir: Path) -> Path:
 
 
 def _verified(source: Source, path: Path, data_dir: Path) -> tuple[str, bool]:
-    """(SHA-256, whether it is the known one or none is known). Raises ValueError for a file that is
-    not the right one, or not what it was."""
+    """(SHA-256, whether it is the known one or none is known). Raises ValueError for a wrong file,
+    or one that has changed."""
     known = source.known
     sha256, md5 = _hashes(path, with_md5=known is not None and known.startswith("md5:"))
     right = known in (None, f"sha256:{sha256}", f"md5:{md5}")
@@ -130,22 +130,22 @@ def _verified(source: Source, path: Path, data_dir: Path) -> tuple[str, bool]:
 
 
 def waived() -> bool:
-    """Whether the user waives known checksums. Raises ValueError for a word that says nothing."""
+    """Whether the user waives known checksums. Raises ValueError for an invalid setting."""
     return environment.DATA_UNCHECKED.get()
 
 
 def _download(source: Source, path: Path) -> None:
-    """Put the file at `path` from the first mirror that has it; ValueError says why none had."""
+    """Download the file to `path` from the first mirror that has it; else ValueError says why."""
     import pooch
     import requests
 
-    pooch.get_logger().setLevel("ERROR")  # what it has to say is said here
+    pooch.get_logger().setLevel("ERROR")  # its messages are repeated here
     known = None if waived() else source.known
     reasons = []
     new = path.with_name(f".{path.name}.new")
     for url in _mirrors(source):
         transfer = Transfer(path.with_name(f"{path.name}.part"), source.max_bytes)
-        shutil.rmtree(new, ignore_errors=True)  # of a process that was killed
+        shutil.rmtree(new, ignore_errors=True)  # left by a process that was killed
         try:
             pooch.retrieve(url, known, path.name, new, downloader=transfer)
             if not begins_like_an_archive(new / path.name):
@@ -170,7 +170,7 @@ def _mirrors(source: Source) -> list[str]:
 
 
 def _reason(error: Exception) -> str:
-    """Why a mirror did not do, in a few words without addresses."""
+    """Why a mirror failed, in a few words without addresses."""
     import requests
 
     if isinstance(error, requests.Timeout):

@@ -1,4 +1,4 @@
-"""What data sets there are: where they come from, and what of them is in a data folder."""
+"""An inventory of data sets: where they come from, and what a data folder holds of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.tools.inputs import cut, parse_json, read_bounded
 
 
 def data_lines(data_dir: Path) -> Iterator[str]:
-    """For every task what it is, where its data come from and what is here; reads no data."""
+    """For every task what it is, where its data come from and what is here. Reads no data."""
     for kind in sorted(TASK_SPECS, key=lambda kind: kind.task_name()):
         name = kind.task_name()
         yield f"{name:20} {kind.family:11} {_shape(kind, name)}"
@@ -75,7 +75,7 @@ def _described(index: Path) -> str:
         first = min(content["arrays"])
         checksum = content["arrays"][first]["sha256"][:16]
         options = json.dumps(content["options"], sort_keys=True)
-        made = content.get("notes", {}).get("path")  # of own data: where they lay
+        made = content.get("notes", {}).get("path")  # for own data: the path
         of = f"{cut(made)} with {options}" if made else options
         return f"{_megabytes(size)}, {first} sha256 {checksum}, of {of}"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -88,7 +88,7 @@ def _checksum(path: Path) -> str:
         size = _megabytes(path.stat().st_size)
         with np.load(path, allow_pickle=False) as stored:
             return f"{size}, sha256 {str(stored[_DIGEST])[:16]}"
-    except Exception:  # bits gone wrong make the readers raise almost anything
+    except Exception:  # corrupted bytes make the readers raise almost anything
         return "damaged"
 
 

@@ -12,9 +12,9 @@ from harness.tools.notes import waiting
 
 @contextmanager
 def locked(path: Path, busy: str) -> Iterator[None]:
-    """Hold the lock file `path`, whose folder is made; where one has to wait, say so: `busy`.
+    """Hold the lock file `path`, and create its folder. If this has to wait, it prints `busy`.
 
-    Raises ValueError where the folder cannot be written, or keeps no locks.
+    Raises ValueError if the folder is not writable or does not support locks.
     """
     from filelock import FileLock
 

@@ -1,7 +1,7 @@
 """The Long Range Arena's tables, line by line: from its archive, or single files put by hand.
 
-The archive holds 8 GB, nearly all of it images, so whoever has the tables alone need not get it:
-they are taken from DATA_DIR/downloads where all of them are there.
+The archive has 8 GB, nearly all of it images. If all tables are in DATA_DIR/downloads, they are
+read from there and the archive is not needed.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _by_hand(
         try:
             with (folder / name).open("rb") as file:
                 parts[name] = read(Table(name, file, state))
-                while block := file.read(1 << 20):  # whatever the reader left
+                while block := file.read(1 << 20):  # whatever the reader has left
                     state.update(block)
         except OSError as error:
             raise ValueError(f"{folder / name} cannot be read: {error.strerror}") from error

@@ -29,7 +29,7 @@ from harness.tools.inputs import os_reason, parse_json, read_bounded
 
 FORMAT = 1
 INDEX = "index.json"
-# What a file that is not whole makes its readers raise.
+# What the readers raise for an incomplete file.
 _BROKEN = (
     FileNotFoundError,
     IsADirectoryError,
@@ -62,7 +62,7 @@ class Mapped:
     digest: str
 
     def verify(self) -> None:
-        """Read every byte; ValueError names the first array that isn't what was written."""
+        """Read every byte; ValueError names the first array that has changed."""
         for name, array in self.arrays.items():
             found = array_sha256(array)
             if found != self.checksums[name]:
@@ -77,10 +77,10 @@ def mapped(
 ) -> Mapped:
     """The arrays of `task` with `options` (JSON values that decide the content), opened as maps.
 
-    Where they aren't there, `build` makes them: in a temporary folder, renamed into place when all
-    is on disk, by one process while the others wait. A cache of another format, an incomplete one,
+    If they are missing, `build` makes them: in a temporary folder, renamed into place when all is
+    on disk, by one process while the others wait. A cache of another format, an incomplete one,
     or one built from archives that have since been replaced, is built again, with a warning.
-    Raises ValueError where the folder can't be written, and what `build` raises.
+    Raises ValueError if the folder is not writable, and whatever `build` raises.
     """
     folder = cache_folder(data_dir, task, options)
     try:
@@ -120,7 +120,7 @@ def _build(
     """Fill `folder`; to be called with its lock held."""
     if os.path.lexists(folder) and not folder.is_dir():
         raise ValueError(f"{folder} is in the way: it is no folder; remove it")
-    for stale in folder.parent.glob(f".{folder.name}.*.tmp"):  # of processes that were killed
+    for stale in folder.parent.glob(f".{folder.name}.*.tmp"):  # left by processes that were killed
         shutil.rmtree(stale, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
     try:

@@ -1,4 +1,4 @@
-"""Where the archives of the real data sets come from, and what they must be.
+"""Sources of the archives of real data sets, and their checksums.
 
 Addresses, sizes and checksums are those that public loaders state (see README.md, "Where the
 checksums come from"). Where none is stated, the first download's is recorded and holds from then.
@@ -27,7 +27,7 @@ class Source:
 
     @property
     def known(self) -> str | None:
-        """The checksum to hold the file to, as `algorithm:hex`; None where none is known."""
+        """The checksum to check the file against, as `algorithm:hex`; None if none is known."""
         if self.sha256:
             return f"sha256:{self.sha256}"
         return f"md5:{self.md5}" if self.md5 else None

@@ -23,7 +23,7 @@ class Transfer:
     """A downloader for `pooch.retrieve`: called with an address and the file to make.
 
     part: where the bytes gather, and stay when the transfer is cut off; beside it `.from` says
-    which address and which version of the file they are of. max_bytes bounds the whole file.
+    which address and which version of the file they belong to. max_bytes bounds the whole file.
     """
 
     def __init__(self, part: Path, max_bytes: int) -> None:
@@ -31,8 +31,8 @@ class Transfer:
         self._from = part.with_name(f"{part.name}.from")
 
     def __call__(self, url: str, output_file: str, pooch: Any = None) -> None:
-        """Raises ValueError where the server refuses, the file is too large or keeps being cut
-        off, and what `requests` raises where there is no connection."""
+        """Raises ValueError if the server refuses, or the file is too large or keeps being cut off;
+        and whatever `requests` raises if there is no connection."""
         while True:
             before = self._have()
             if self._attempt(url):
@@ -47,7 +47,7 @@ class Transfer:
         return self._part.stat().st_size if self._part.exists() else 0
 
     def _attempt(self, url: str) -> bool:
-        """Get what is missing; whether all has come."""
+        """Get what is missing; returns whether the file is complete."""
         import requests
 
         start = self._have() if self._tag(url) is not None else 0
@@ -73,7 +73,7 @@ class Transfer:
             return self._receive(url, answer, start)
 
     def _receive(self, url: str, answer: requests.Response, start: int) -> bool:
-        """Write the body behind the first `start` bytes; whether the file is whole."""
+        """Write the body after the first `start` bytes; returns whether the file is complete."""
         import urllib3
 
         size = answer.headers.get("Content-Length", "")
@@ -115,15 +115,15 @@ class Transfer:
         self._from.unlink(missing_ok=True)
 
     def _note(self, url: str, answer: requests.Response) -> None:
-        """Write down of which file the part's bytes are."""
+        """Record which file the partial download belongs to."""
         tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
         weak = tag.startswith("W/")  # not fit for If-Range
         note = {"url": _mark(url), "tag": "" if weak else tag}
         self._from.write_text(json.dumps(note), encoding="utf-8")
 
     def _tag(self, url: str) -> str | None:
-        """What tells the version of the file at `url` that the part is of ("" where the server
-        didn't say); None where the part is of another address."""
+        """The version tag of the file at `url` that the part belongs to ("" if the server gave
+        none); None if the part is from another address."""
         try:
             note = json.loads(self._from.read_text(encoding="utf-8"))
             return str(note["tag"]) if note["url"] == _mark(url) else None
@@ -132,7 +132,7 @@ class Transfer:
 
 
 def _mark(url: str) -> str:
-    """What tells one address from another, without a password that may stand in it."""
+    """An identifier of an address, without any password in it."""
     return hashlib.sha256(url.encode()).hexdigest()
 
 
@@ -163,7 +163,7 @@ class Progress:
             self._write(f"{name}: going on after {_mega(start)}\n")
 
     def show(self, have: int) -> None:
-        """Say how far it is, if that was not said just now."""
+        """Print the progress, unless it was printed just now."""
         now = self._clock()
         if now - self._shown >= self._every:
             self._shown = now

@@ -23,13 +23,13 @@ TABLES = {
     "test": "new_aan_pairs.test.tsv",
 }
 _LABELS = {b"0": 0, b"1": 1, b"0.0": 0, b"1.0": 1}
-_LAYOUT = 1  # raise it when the arrays change
+_LAYOUT = 1  # increase when the arrays change
 
 
 class Aan(StoredTask):
     """Does one paper of the pair cite the other (1) or not (0)?  x: (batch, 2, length).
 
-    A document stands in many pairs and is stored once. The vocabulary counts both columns of the
+    A document occurs in many pairs and is stored once. The vocabulary counts both columns of the
     training pairs, cut as the model sees them.
     """
 
@@ -102,8 +102,8 @@ def _build(builder: Builder, data_dir: Path, kept: int) -> None:
 def _read(
     table: Table, collector: Collector, known: dict[bytes, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lines of label, id, id, text, text without a header. Quotes are taken as they stand, as in
-    the Long Range Arena's own reader; pandas, by its defaults, would take them off."""
+    """Lines of label, id, id, text, text without a header. Quotes are kept, as in the Long
+    Range Arena's own reader; pandas would remove them by default."""
     pairs: list[tuple[int, int]] = []
     labels: list[int] = []
     for number, line in table.lines():
@@ -127,7 +127,7 @@ def _read(
 def _number(
     table: Table, line: int, text: bytes, collector: Collector, known: dict[bytes, int]
 ) -> int:
-    """The number of a document, stored when it is first met."""
+    """The number of a document, which is stored at its first occurrence."""
     key = hashlib.blake2b(text, digest_size=16).digest()
     if key not in known:
         try:
@@ -146,5 +146,5 @@ _WITHOUT_TEXTS = (
 
 
 def _only_ids(seen: set[str]) -> str | None:
-    """The reason why the tables are missing, where those without texts are there instead."""
+    """The reason why the tables are missing, if only the tables without texts are there."""
     return _WITHOUT_TEXTS if any(name.endswith(".only_ids.tsv") for name in seen) else None

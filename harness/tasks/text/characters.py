@@ -2,7 +2,7 @@
 
 The stored codes number the characters that occur, in the order of their code points. Which of
 them become tokens depends on a vocabulary, and that on the length to which documents are cut: it
-is drawn up when a task is built, in well under a second, so that one stored copy serves them all.
+is made when a task is built, in well under a second, so that one stored copy serves them all.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _UNICODE = 0x110000
 
 
 def kept_characters(length: int) -> int:
-    """How much of a document is stored for tasks of `length`: a power of two, so few copies."""
+    """Characters stored per document for tasks of `length`: a power of two, to limit copies."""
     return max(_SHORTEST_KEPT, 1 << (length - 1).bit_length())
 
 

@@ -21,7 +21,7 @@ CorpusSpec = Text8Spec | Enwik8Spec | Wikitext103Spec | TextFileSpec
 
 _MAX_TEXT = 10**9  # bytes of one text unpacked; the largest has 541 MB
 _BALANCE_BYTES = 1 << 22  # of each split, for a summary
-_LAYOUT = 1  # raise it when the arrays change
+_LAYOUT = 1  # increase when the arrays change
 
 
 class Corpus(StoredTask):
@@ -56,7 +56,7 @@ class Corpus(StoredTask):
         self.provenance = f"{self.source}: {lengths} {self.unit} for train / validation / test"
 
     def _options(self) -> dict[str, Any]:
-        """What, beside the task's name, decides the stored bytes."""
+        """The options that, besides the task's name, decide the stored bytes."""
         return {}
 
     @abstractmethod
@@ -64,7 +64,7 @@ class Corpus(StoredTask):
         """Put one vector of uint8 for each split."""
 
     def _text(self, tokens: np.ndarray) -> str:
-        """What `tokens` say, to be read by a person."""
+        """`tokens` as readable text."""
         return tokens.astype(np.uint8).tobytes().decode("utf-8", errors="replace")
 
     def _take(self, split: str, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:

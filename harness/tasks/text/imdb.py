@@ -25,13 +25,13 @@ _REVIEW = r"(?P<part>train|test)/(?P<label>neg|pos)/(?P<file>[^./][^/]*)"
 _NAME = re.compile(r"(\d{1,9})_\d{1,2}\.txt", re.ASCII)
 _MAX_REVIEW = 1 << 20  # bytes; the longest has 14 kB
 _MAX_REVIEWS = 1 << 30
-_LAYOUT = 1  # raise it when the arrays change
+_LAYOUT = 1  # increase when the arrays change
 
 
 class Imdb(StoredTask):
     """Is a review positive (1) or negative (0)?
 
-    Tokens as `characters` makes them; the vocabulary is drawn up from all training reviews of the
+    Tokens as `characters` makes them. The vocabulary comes from all training reviews in the
     archive, cut as the model sees them, before any are set aside for validation, as in the S4
     family's loader. Reviews of both classes take turns, so the first n are balanced.
     """

@@ -24,8 +24,8 @@ def window_order(split: str, split_seed: int, count: int) -> np.ndarray:
 
 
 def token_facts(windows: np.ndarray, unit: str = "bytes") -> dict[str, Any]:
-    """How many different bytes (or other units) there are, and the entropy of single ones in bits:
-    what a model without any context reaches."""
+    """How many different bytes (or other units) there are, and their entropy in bits, which a model
+    without context reaches."""
     counts = np.bincount(windows.ravel(), minlength=256)
     share = counts[counts > 0] / counts.sum()
     return {

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.cli.claims import claims_text, verdicts
+from harness.cli.claims import claims_text
 from harness.records.store import Store
 from harness.report.claims import lines
 from harness.report.claims.read import read_claims
 from harness.report.claims.section import claims_html
+from harness.report.claims.verdicts import verdicts
 from tests.report.claims.claim_cases import (
     OURS,
     SMALL,

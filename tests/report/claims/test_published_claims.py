@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.cli.claims import verdicts
 from harness.records.store import Store
 from harness.report.claims.read import SHIPPED, read_claims, suites_of
+from harness.report.claims.verdicts import verdicts
 from harness.report.statistics.intervals import mean_interval
 from harness.report.statistics.power import decide
 from harness.report.statistics.top_k import top_k_interval

@@ -73,7 +73,7 @@ def id_of(path, **fields):
 
 
 def stopping():
-    """What asks a trial to stop behind its second boundary."""
+    """Asks a trial to stop after its second boundary."""
     asked = []
     return Execution(stop=lambda: asked.append(1) or len(asked) > 2)
 

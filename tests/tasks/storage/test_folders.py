@@ -138,7 +138,7 @@ def test_memory_that_runs_out_is_one_clear_line(tmp_path, monkeypatch):
 )
 def test_making_data_says_how_far_it_is(tmp_path, monkeypatch, capsys, spec):
     """Before, all but Pathfinder's were silent for as long as it took."""
-    monkeypatch.setattr(said.Said, "every", 0.0)
+    monkeypatch.setattr(said.ProgressLines, "every", 0.0)
     tasks.build(spec, tmp_path)
     lines = capsys.readouterr().err.splitlines()
     assert lines
@@ -149,7 +149,7 @@ def test_making_data_says_how_far_it_is(tmp_path, monkeypatch, capsys, spec):
 
 
 def test_how_far_it_is(monkeypatch, capsys):
-    progress = said.Said("x", "images", 300)
+    progress = said.ProgressLines("x", "images", 300)
     progress(100)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(progress, "every", 0.0)

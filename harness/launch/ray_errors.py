@@ -1,0 +1,69 @@
+"""Ray's errors in one line: what happened, on which node, and what to do about it."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from harness.tools.inputs import cut
+
+LONGEST = 500
+FEWER = "fewer trials at a time (--concurrency) need less memory"
+# Errors that would recur on every attempt of a worker that does not start.
+LASTING = re.compile(
+    r"(ModuleNotFound|Import|Value|Type|Attribute|Name|Syntax|Key|NotImplemented)Error\b"
+)
+RAISED = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b.*")
+STACK = re.compile(r"@ +0x|\*\*\* SIG|Stack trace")
+
+
+def told(error: BaseException) -> tuple[Literal["fault", "refused"], str]:
+    """Whether one of Ray's errors is the machine's fault, and a message for it.
+
+    `refused` means that another attempt would end in the same way. Ray's classes are matched by
+    name, so that none need be imported.
+    """
+    name, text = type(error).__name__, str(error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no message"]
+    found = re.search(r"\b(?:ip|IP)[:=] ?([\w.:]+\w)", text)
+    where = f" on node {found[1]}" if found else ""
+    status: Literal["fault", "refused"] = "fault"
+    if name == "OutOfMemoryError":
+        used = re.search(r"was ([\d.]+ ?[kMGT]i?B / [\d.]+ ?[kMGT]i?B)", text)
+        amount = f", {used[1]}" if used else ""
+        said = f"Ray ended the worker{where}, whose memory was used up{amount}; {FEWER}"
+    elif getattr(error, "actor_init_failed", False) or name == "RuntimeEnvSetupError":
+        reason = _raised(lines)
+        said = f"no worker can start{where}: {reason}"
+        status = "refused" if LASTING.search(reason) else "fault"
+    elif name == "NodeDiedError" or "node has died" in text or "node was terminated" in text:
+        said = f"the node was lost{(found and f' ({found[1]})') or ''}"
+    elif name in ("ActorDiedError", "WorkerCrashedError"):
+        detail = re.search(r"exit detail: (.*?)(?: There are some potential|$)", text, re.M)
+        how = f" ({detail[1].strip()})" if detail else ""
+        said = f"the worker{where} died{how}: killed, perhaps by the system for lack of memory, "
+        said += f"or crashed; {FEWER}"
+    elif name.startswith("RayTaskError"):
+        said = f"in the worker{where}: {_raised(lines)}"
+    else:
+        said = f"{name}{where}: {lines[0]}"
+    return status, cut(said, LONGEST)
+
+
+def _raised(lines: list[str]) -> str:
+    """The last line that names an exception, as at the end of a traceback."""
+    named = [line for line in lines if RAISED.match(line)]
+    return (named or lines)[-1]
+
+
+def last_words(log: str) -> str:
+    """The fatal error in the log of one of Ray's processes, or its last error; may be empty."""
+    lines = [line for line in log.splitlines() if not STACK.search(line)]
+    fatal = [line for line in lines if " C " in line]
+    errors = [line for line in lines if " E " in line]
+    line = (fatal[:1] or errors[-1:] or [""])[0]
+    said = re.sub(r"^\[.*?\] (\(\w+\) )?(\w+\.(cc|h):\d+: )?", "", line).rpartition("what(): ")[2]
+    return cut(re.sub(r"(\[\w+:\d+\] )?/\S+\(\+0x.*", "", said))
+
+
+__all__ = ["last_words", "told"]

@@ -1,0 +1,1 @@
+"""The search itself: the only files of a study that import optuna."""

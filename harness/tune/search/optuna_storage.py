@@ -1,0 +1,194 @@
+"""Optuna's storage: a file in the store, or a PostgreSQL server. One driver at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy
+from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from harness.records.files import make_shared
+from harness.records.locks import Busy
+from harness.records.store import Store
+from harness.tools.inputs import cut, user_path
+from harness.tools.redact import redacted
+
+FILE = "optuna.db"
+CONNECT_SECONDS = 4  # after which a silent server counts as unreachable
+SQLITE_SECONDS = 30  # for which a write waits for a reader of the same file, such as a dashboard
+DRIVERS = ("psycopg2", "psycopg")
+
+# With the kernel's default, a study would stay locked for two hours after its machine is lost.
+_KEEPALIVE = {"idle": 30, "interval": 10, "count": 3}
+
+
+def locate(storage_url: str | None, store: Store) -> URL:
+    """The storage that a user names, by default the store's own file. Touches nothing.
+
+    Raises:
+        ValueError: an unsupported storage, a missing driver, or an impossible file.
+    """
+    if storage_url is None:
+        return URL.create("sqlite", database=str(store.root / FILE))
+    try:
+        url = make_url(storage_url)
+    except (ArgumentError, ValueError):
+        raise ValueError(
+            "the storage must be sqlite:///FILE or postgresql://USER@HOST/DATABASE"
+        ) from None
+    if storage_url.partition("?")[0].count("@") > 1:  # the rest of a password would be the host
+        raise ValueError("the storage's URL has more than one '@': in a password, write %40")
+    if url.get_backend_name() == "sqlite":
+        if not url.database or url.database == ":memory:":
+            raise ValueError("a storage in memory would be lost: name a file, sqlite:///FILE")
+        if url.query:
+            raise ValueError(
+                "a storage sqlite:///FILE takes nothing after '?'; in a path, write %3F"
+            )
+        file = user_path(url.database, "the storage")
+        if not file.parent.is_dir():
+            where = f"there is no folder {cut(str(file.parent))}"
+            raise ValueError(f"the storage {cut(str(file))} cannot be: {where}")
+        return url.set(database=str(file))
+    if url.get_backend_name() != "postgresql":
+        raise ValueError(
+            f"the storage must be sqlite:///FILE or postgresql://USER@HOST/DATABASE, "
+            f"not {cut(url.drivername)}"
+        )
+    return url.set(drivername=f"postgresql+{_driver(url)}")
+
+
+def _driver(url: URL) -> str:
+    _, _, named = url.drivername.partition("+")
+    here = [d for d in DRIVERS if named in ("", d) and find_spec(d)]
+    if not here:
+        raise ValueError(
+            f"a PostgreSQL storage needs {named or DRIVERS[0]}, which is not installed: "
+            "pip install 'compressm-harness[servers]'"
+        )
+    return here[0]
+
+
+def shown(url: URL) -> str:
+    """The storage as shown to the user, without its password."""
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    return redacted(url.set(drivername="postgresql").render_as_string(hide_password=True))
+
+
+@contextlib.contextmanager
+def faults(url: URL) -> Iterator[None]:
+    """Turn any error of the storage, or of the connection to it, into a one-line ValueError."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        asked = url.query.get("password", ())
+        secrets = [url.password, *((asked,) if isinstance(asked, str) else asked)]
+        said = redacted(_first_line(error), map(str, filter(None, secrets)))
+        raise ValueError(f"the storage {shown(url)}: {said}") from None
+
+
+def _first_line(error: BaseException) -> str:
+    """The driver's own message, from inside the wrappers of SQLAlchemy and Optuna."""
+    while isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    said = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
+    return said.splitlines()[0]
+
+
+@contextlib.contextmanager
+def held(url: URL, name: str, store: Store) -> Iterator[Connection | None]:
+    """Lock the study `name` against every other driver; yields the connection that holds the lock.
+
+    Raises:
+        Busy: another driver holds it, on this machine or, with a server, on any machine.
+        ValueError: the server cannot be reached, within about `CONNECT_SECONDS`.
+    """
+    what = f"study {name}"
+    with contextlib.ExitStack() as stack:
+        connection = None
+        if url.get_backend_name() == "postgresql":
+            connection = stack.enter_context(_advisory(url, what))
+        stack.enter_context(store.lock(f"study-{name}", what))
+        if url.get_backend_name() == "sqlite":
+            assert url.database is not None
+            beside = Path(url.database).resolve().parent
+            if beside != store.root.resolve():
+                stack.enter_context(Store(beside).lock(f"study-{name}", what))
+        yield connection
+
+
+@contextlib.contextmanager
+def _advisory(url: URL, what: str) -> Iterator[Connection]:
+    """A session lock: the server drops it when the connection ends, however it ends."""
+    digest = hashlib.sha256(f"compressm-harness {what}".encode()).digest()
+    key = {"key": int.from_bytes(digest[:8], "big", signed=True)}
+    engine = sqlalchemy.create_engine(
+        url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=_connect_args()
+    )
+    with contextlib.ExitStack() as stack:
+        with faults(url):
+            connection = stack.enter_context(engine.connect())
+            for setting, value in _KEEPALIVE.items():
+                connection.execute(sqlalchemy.text(f"SET tcp_keepalives_{setting} = {value}"))
+            taken = connection.execute(sqlalchemy.text("SELECT pg_try_advisory_lock(:key)"), key)
+            if not taken.scalar():
+                raise Busy(f"{what} is being run by {_holder(connection, key['key'])}")
+        yield connection
+
+
+def _holder(connection: Connection, key: int) -> str:
+    """The process that holds an advisory lock, by the name it gave."""
+    halves = {"high": key >> 32 & 0xFFFFFFFF, "low": key & 0xFFFFFFFF}
+    query = (
+        "SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE granted "
+        "AND locktype = 'advisory' AND classid = :high AND objid = :low AND objsubid = 1"
+    )
+    return connection.execute(sqlalchemy.text(query), halves).scalar() or "another process"
+
+
+def _connect_args() -> dict[str, Any]:
+    return {
+        "connect_timeout": CONNECT_SECONDS,
+        "application_name": f"process {os.getpid()} on {os.uname().nodename}"[:63],
+        "keepalives": 1,
+        **{f"keepalives_{name}": value for name, value in _KEEPALIVE.items()},
+    }
+
+
+@contextlib.contextmanager
+def storage(url: URL) -> Iterator[optuna.storages.RDBStorage]:
+    """Optuna's storage. Missing tables are created.
+
+    Raises:
+        ValueError: it cannot be reached, or belongs to another version of Optuna.
+    """
+    if url.get_backend_name() == "sqlite":
+        assert url.database is not None
+        make_shared(Path(url.database))
+        kwargs: dict[str, Any] = {"connect_args": {"timeout": SQLITE_SECONDS}}
+    else:
+        kwargs = {"connect_args": _connect_args(), "pool_pre_ping": True}
+    spelled = url.render_as_string(hide_password=False)
+    if make_url(spelled).database != url.database:
+        raise ValueError(f"SQLAlchemy has no URL for {shown(url)}: choose another path")
+    with faults(url):
+        try:
+            # Optuna treats braces as fields to fill in.
+            spelled = spelled.replace("{", "{{").replace("}", "}}")
+            opened = optuna.storages.RDBStorage(spelled, engine_kwargs=kwargs)
+        except RuntimeError as error:  # tables of another version of Optuna
+            raise ValueError(f"the storage {shown(url)}: {error}") from None
+    try:
+        yield opened
+    finally:
+        opened.engine.dispose()
