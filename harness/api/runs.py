@@ -76,8 +76,10 @@ def run(
         address, only, retry, default_cpus() if cpus is None else cpus, gpus, concurrency, fork,
         name, quiet,
     )  # fmt: skip
-    given = {"store": place.root, "address": None if address == "local" else address, "only": only, "cpus": cpus,
-             "gpus": gpus or None, "concurrency": concurrency, "name": name}  # fmt: skip
+    given = {
+        "store": place.root, "address": None if address == "local" else address, "only": only,
+        "cpus": cpus, "gpus": gpus or None, "concurrency": concurrency, "name": name,
+    }  # fmt: skip
     options = [f"--{key}={value}" for key, value in given.items() if value is not None]
     options += [f"--retry={status}" for status in retry] + ([] if fork else ["--no-fork"])
     account = run_suite(wanted, place, redacted(command_of(wanted, options)), wishes)

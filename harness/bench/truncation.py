@@ -13,7 +13,7 @@ import torch
 from harness.models.specs import LRUSpec
 from harness.reduction import decompositions, truncate
 from harness.tasks.base import TaskInfo
-from harness.training.flops import step_flops
+from harness.training.costs.flops import step_flops
 
 from .machine import describe, open_device
 from .rounds import Rounds, check_rounds, interleave, seconds_of

@@ -33,7 +33,7 @@ def publish(
     Ctrl-C during the mirror's update is returned, not raised: the tables are written by then, and
     the mirror can be rebuilt at any time. Raises ValueError as `collect` and `write_report` do.
     """
-    from harness.records.mirror import update
+    from harness.records.mirror.mirror import update
     from harness.report import write_report
 
     damaged = collect(store, name, plan)

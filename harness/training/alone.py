@@ -8,7 +8,7 @@ from harness.records.store import Store
 from harness.suite.specs import TrialSpec
 from harness.tools.notes import say
 
-from .stops import Signals, stoppable
+from .host.stops import Signals, stoppable
 from .trial import Execution, Interrupted, run_trial
 
 ANSWER = "stopping: the trial takes a checkpoint at its next boundary; again to stop at once"

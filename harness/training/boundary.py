@@ -23,9 +23,9 @@ from harness.reduction import (
 from harness.reduction.orders import largest
 
 from .context import TrialContext
+from .costs.flops import all_spectra_flops, block_truncation_flops
 from .evaluate import evaluate
-from .faults import Diverged
-from .flops import all_spectra_flops, block_truncation_flops
+from .host.faults import Diverged
 from .rows import record_point, record_truncations
 from .seeds import stream
 from .selection import consider

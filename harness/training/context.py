@@ -11,10 +11,10 @@ from torch import nn
 from harness.suite.specs import TrialSpec
 from harness.tasks.base import Task
 
-from .clocks import Clocks
-from .feed import Feed
-from .objective import Objective
+from .costs.clocks import Clocks
 from .state import RunState
+from .step.feed import Feed
+from .step.objective import Objective
 
 
 @dataclass

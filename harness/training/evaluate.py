@@ -9,8 +9,8 @@ from torch import nn
 from harness.tasks.base import Task
 from harness.tasks.metrics import measure
 
-from .feed import to_device
-from .loss import metric_sum
+from .step.feed import to_device
+from .step.loss import metric_sum
 
 TOKENS_AT_ONCE = 65_536  # bounds the memory of an evaluation batch, whatever the length
 

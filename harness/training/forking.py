@@ -12,11 +12,11 @@ from harness.records.store import TrialDir
 from harness.suite.prefix import shared_steps
 from harness.suite.specs import TrialSpec
 
-from . import machine
-from .clocks import Clocks
+from .costs.clocks import Clocks
+from .costs.spending import Forked, Spending
 from .facts import TrialFacts
-from .faults import described
-from .spending import Forked, Spending
+from .host import machine
+from .host.faults import described
 from .state import MISFITS, RunState, pack, unpack
 
 

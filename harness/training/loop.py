@@ -16,10 +16,10 @@ from harness.models.description import gain_blocks
 
 from .boundary import boundary
 from .context import TrialContext
-from .faults import Diverged
-from .optimizer import set_learning_rate
+from .host.faults import Diverged
 from .seeds import stream
 from .state import RunState
+from .step.optimizer import set_learning_rate
 
 CHECK_EVERY = 25  # steps between looks at the loss; each look waits for the device
 

@@ -7,9 +7,9 @@ from typing import Any
 from harness.records import schemas
 from harness.reduction.orders import Order, largest, mean, total
 
-from . import machine
+from .costs.spending import Spending
 from .facts import TrialFacts, scan_choices
-from .spending import Spending
+from .host import machine
 from .state import RunState
 
 

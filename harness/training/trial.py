@@ -20,25 +20,25 @@ from harness.suite.explain import explain, validated
 from harness.suite.specs import TrialSpec
 from harness.tasks.base import Task
 
-from . import machine
-from .clocks import Clocks
 from .context import TrialContext
+from .costs.clocks import Clocks
+from .costs.latency import step_latency
+from .costs.spending import Spending, spending_of
 from .evaluate import evaluate
 from .execution import Execution, Fork, Interrupted
 from .facts import TrialFacts, scan_choices
-from .faults import Diverged, described, is_fault
 from .forking import begin_at, keep_for_forks, spec_of
-from .graphs import refusal
-from .latency import step_latency
+from .host import machine
+from .host.faults import Diverged, described, is_fault
+from .host.memory import check_memory
+from .host.process import process_as_before
 from .loop import train
-from .memory import check_memory
-from .optimizer import make_optimizer
-from .process import process_as_before
 from .record import record_of
 from .seeds import drawn_from, stream
 from .source import model_of, source_of
-from .spending import Spending, spending_of
 from .state import MISFITS, RunState, pack, unpack
+from .step.graphs import refusal
+from .step.optimizer import make_optimizer
 
 NOTE_EVERY = 1.0  # seconds between notes of what was spent
 

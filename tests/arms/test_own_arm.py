@@ -18,7 +18,7 @@ from harness.report.comparison import compare
 from harness.report.presentation import arm_name
 from harness.suite import Comparison, FullSpec, SmallSpec, TrialSpec
 from harness.suite.prefix import shared_steps
-from harness.training.flops import step_flops
+from harness.training.costs.flops import step_flops
 from harness.training.trial import Execution, Interrupted, run_trial
 from tests.report.conftest import make_trial
 from tests.training.trials import assert_same, table_of, trial_spec

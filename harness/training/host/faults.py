@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-HARNESS = Path(__file__).resolve().parents[1]
+HARNESS = Path(__file__).resolve().parents[2]
 # What a `RuntimeError` says where no class of its own tells: of devices, memory and threads.
 MACHINE_SIGNS = (
     "CUDA error", "CUBLAS_STATUS", "cuBLAS", "cuDNN", "NCCL", "out of memory", "bad_alloc",

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from harness.models import load
-from harness.training import latency, machine
 from harness.training import trial as trial_module
+from harness.training.costs import latency
+from harness.training.host import machine
 from harness.training.trial import run_trial
 
-from .trials import trial_spec
+from ..trials import trial_spec
 
 ARM_NAMES = ("full", "in_training", "post_hoc")
 CPU = torch.device("cpu")

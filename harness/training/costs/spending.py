@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .clocks import Clocks
+from harness.training.costs.clocks import Clocks
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What MLflow says of a store's mirror."""
 
-from harness.records import mlflow_io
+from harness.records.mirror import mlflow_io
 
 
 def runs_of(store, suite="demo"):

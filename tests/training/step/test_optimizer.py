@@ -6,7 +6,7 @@ import torch
 from harness.models import build
 from harness.suite import ModelSpec, TrainingSpec
 from harness.tasks import TaskInfo
-from harness.training.optimizer import learning_rate, make_optimizer, set_learning_rate
+from harness.training.step.optimizer import learning_rate, make_optimizer, set_learning_rate
 
 INFO = TaskInfo("classification", outputs=3, length=8, inputs=1)
 SPEC = TrainingSpec(steps=100, lr=0.01, warmup=0.1, ssm_lr_factor=0.25, weight_decay=0.05)

@@ -9,12 +9,12 @@ import sqlite3
 
 import pytest
 
-from harness.records import mlflow_file, mlflow_io
 from harness.records.collect import collect
-from harness.records.mirror import mirror, update
+from harness.records.mirror import mlflow_file, mlflow_io
+from harness.records.mirror.mirror import mirror, update
 from harness.records.store import Store
 
-from .conftest import record_demo
+from ..conftest import record_demo
 from .mirrored import runs_of
 
 

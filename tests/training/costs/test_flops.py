@@ -14,7 +14,7 @@ from harness.models import build
 from harness.models.scans.reference import run as recurrence
 from harness.suite import ModelSpec
 from harness.tasks import TaskInfo
-from harness.training.flops import forward_flops, spectrum_flops, step_flops, truncation_flops
+from harness.training.costs.flops import forward_flops, spectrum_flops, step_flops, truncation_flops
 
 COMPLEX_PRODUCTS = 2  # real products that a complex one stands for, see above
 SPEC = ModelSpec(blocks=2, width=6, state_dim=[5, 3], backend="reference")

@@ -15,8 +15,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.records import mlflow_file, mlflow_io, schemas
-from harness.records.mirror_content import NAME, Content, MirroredTrial, texts
+from harness.records import schemas
+from harness.records.mirror import mlflow_file, mlflow_io
+from harness.records.mirror.mirror_content import NAME, Content, MirroredTrial, texts
 from harness.records.store import Store
 from harness.tools.inputs import cut, os_reason
 

@@ -17,8 +17,7 @@ import torch
 
 from harness import environment
 from harness.tools.inputs import cut
-
-from .process import WORKSPACE
+from harness.training.host.process import WORKSPACE
 
 
 def pick_device() -> torch.device:
@@ -110,7 +109,7 @@ def cpu_name() -> str:
 @cache
 def git_commit() -> str | None:
     """The commit of the harness, `+` behind it where files differ from it; None outside git."""
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     if not (root / ".git").exists():
         return None
     try:

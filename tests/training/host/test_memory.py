@@ -7,8 +7,8 @@ import torch
 
 from harness.models import build
 from harness.suite import LRUSpec, TaskSpec, TrainingSpec, TrialSpec
-from harness.training import memory
-from harness.training.memory import check_memory, least_memory, parameters
+from harness.training.host import memory
+from harness.training.host.memory import check_memory, least_memory, parameters
 
 DIGITS = TaskSpec(name="digits")
 
@@ -110,7 +110,7 @@ def test_what_cannot_fit_is_refused_in_words(fields, says, monkeypatch):
 
 
 def test_the_article_is_that_of_the_arm(monkeypatch):
-    monkeypatch.setattr("harness.training.memory.machine_memory", lambda: 2**10)
+    monkeypatch.setattr("harness.training.host.memory.machine_memory", lambda: 2**10)
     with pytest.raises(ValueError, match="an in_training trial of "):
         check_memory(trial({"kind": "in_training"}))
 

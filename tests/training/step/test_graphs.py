@@ -10,12 +10,13 @@ from harness.models import build
 from harness.records.store import Store
 from harness.suite import ModelSpec
 from harness.tasks import TaskInfo
-from harness.training import graphs, objective, trial
-from harness.training.graphs import Graphed, plain
-from harness.training.loss import loss_of
+from harness.training import trial
+from harness.training.step import graphs, objective
+from harness.training.step.graphs import Graphed, plain
+from harness.training.step.loss import loss_of
 from harness.training.trial import Execution, Interrupted, run_trial
 
-from .trials import assert_same, trial_spec, weights_of
+from ..trials import assert_same, trial_spec, weights_of
 
 INFO = TaskInfo(kind="classification", outputs=5, length=12, inputs=2)
 GPU = torch.device("cuda")

@@ -7,7 +7,7 @@ schedule and checkpoints are what they are without a graph.
 
 `HARNESS_CUDA_GRAPHS`: `auto` (the default) takes a graph where launching a step outlasts its work,
 and goes on without one where the step cannot be captured; 1 insists on it, 0 never takes one. The
-numbers are those of the plain step, bit for bit: `tests/training/test_graphs.py` compares them on a
+numbers are those of the plain step, bit for bit: `tests/training/step/test_graphs.py` compares them on a
 GPU, and on a CPU against an imitation of the capture.
 """
 
@@ -23,8 +23,7 @@ from torch import nn
 from harness import environment
 from harness.suite.specs import TrialSpec
 from harness.tasks.base import TaskInfo
-
-from .flops import step_flops
+from harness.training.costs.flops import step_flops
 
 LossOf = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Body = Callable[[], list[torch.Tensor]]

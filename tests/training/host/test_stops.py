@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.training import stops
-from harness.training.stops import Signals, stoppable
+from harness.training.host import stops
+from harness.training.host.stops import Signals, stoppable
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_a_second_signal_is_an_echo_unless_it_comes_later(monkeypatch):
@@ -69,7 +69,7 @@ def test_a_hangup_that_is_ignored_stays_so():
 
 ANSWERED = """
 import ctypes, signal, sys
-from harness.training.stops import Signals, stoppable
+from harness.training.host.stops import Signals, stoppable
 try:
     with stoppable(Signals("stopping: said at once")):
         print("up", flush=True)
@@ -80,7 +80,7 @@ except KeyboardInterrupt:
 CLOSED = """
 import os, sys, time
 from harness.tools.notes import say
-from harness.training.stops import Signals, stoppable
+from harness.training.host.stops import Signals, stoppable
 if os.fork():
     os.wait()
     sys.exit()

@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 from harness.records.collect import collect
-from harness.records.mirror import mirror
-from harness.records.mirror_content import POINTS
+from harness.records.mirror.mirror import mirror
+from harness.records.mirror.mirror_content import POINTS
 from harness.records.store import Store
 
 from .mirrored import runs_of

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from harness.tasks import DigitsSpec, build, step_indices
-from harness.training.feed import Feed
+from harness.training.step.feed import Feed
 
 CPU = torch.device("cpu")
 

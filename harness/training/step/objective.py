@@ -12,11 +12,10 @@ from harness.arms import StepWork
 from harness.reduction import Order, UnusableSystem
 from harness.suite.specs import TrialSpec
 from harness.tasks.base import TaskInfo
-
-from .faults import Diverged
-from .flops import forward_flops, step_flops
-from .graphs import Graphed, plain, refusal
-from .loss import loss_of, published_cross_entropy
+from harness.training.costs.flops import forward_flops, step_flops
+from harness.training.host.faults import Diverged
+from harness.training.step.graphs import Graphed, plain, refusal
+from harness.training.step.loss import loss_of, published_cross_entropy
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 

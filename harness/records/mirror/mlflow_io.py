@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.records import mlflow_file
+from harness.records.mirror import mlflow_file
 from harness.records.store import Store
 
 if TYPE_CHECKING:
