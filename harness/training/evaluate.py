@@ -17,7 +17,7 @@ TOKENS_AT_ONCE = 65_536  # bounds the memory of an evaluation batch, whatever th
 
 @torch.inference_mode()
 def evaluate(model: nn.Module, task: Task, split: str, device: torch.device) -> float:
-    """The task's metric over the whole split, in evaluation mode; the mode is put back after."""
+    """The task's metric over the whole split, in evaluation mode; restores the mode."""
     was_training = model.training
     model.eval()
     size = task.sizes[split]

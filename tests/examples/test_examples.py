@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness import plugins
-from harness.cli import execute
+from harness.cli.app import execute
 from harness.records.store import Store
 from harness.suite import load
 from harness.testing import check_arm, check_layer, check_task

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from harness import plugins
-from harness.cli import execute
+from harness.cli.app import execute
 from harness.plugins.source import source_of
 from harness.suite import ModelSpec, TrialSpec, load
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from harness import plugins
-from harness.cli import execute
+from harness.cli.app import execute
 from harness.suite import load
 
 from . import code

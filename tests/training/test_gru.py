@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from harness.cli import execute
+from harness.cli.app import execute
 from harness.models import load
 from harness.planning.plan import Plan
 from harness.records.store import Store

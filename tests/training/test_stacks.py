@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from harness import tasks
-from harness.cli import execute
+from harness.cli.app import execute
 from harness.models import load
 from harness.planning.plan import Plan
 from harness.records.store import Store

@@ -1,7 +1,7 @@
-"""The MLflow view of a suite: rebuilt from the suite's parquet tables, adding what is missing.
+"""The MLflow view of a suite: built from the suite's parquet tables, adding what is missing.
 
-One experiment per suite, a parent run per launch, a child run per trial. Nothing is read back
-from MLflow but which runs it already has.
+One experiment per suite, a parent run per launch, a child run per trial. The only thing read back
+from MLflow is which runs it has.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _REPORT = ("*.parquet", "*.json", "comparison.*", "index.html", "figures/*")
 
 
 def update(store: Store, suite_name: str, launch: Mapping[str, Any] | None = None) -> None:
-    """`mirror`, on which nothing else depends: what kept it is one line on standard error."""
+    """Call `mirror`; a failure is a line on standard error, since nothing depends on the mirror."""
     kept = "could not be updated"
     try:
         said = mirror(store, suite_name, launch)
@@ -45,13 +45,13 @@ def update(store: Store, suite_name: str, launch: Mapping[str, Any] | None = Non
 
 
 def mirror(store: Store, suite_name: str, launch: Mapping[str, Any] | None = None) -> str | None:
-    """Bring the suite's experiment up to date with STORE/suites/<suite>/*.parquet.
+    """Update the suite's experiment from STORE/suites/<suite>/*.parquet.
 
-    `launch` describes a launch (`id` names it; other scalars become parameters of its run) and is
-    kept in the suite's `launches.json`, so that a rebuilt view has it again. Without one, trials
-    that no launch accounts for hang under a parent run called `records`. Calling it again adds
-    nothing. A database that is missing is made, with all suites of the store; so is one in the
-    place of what MLflow cannot open, which is kept beside it: a line then says so.
+    `launch` describes a launch (`id` names it; other scalars become parameters of its run). It is
+    kept in the suite's `launches.json` for when the view is rebuilt. Trials without a launch get a
+    parent run called `records`. Calling `mirror` again adds nothing. A missing database is created
+    with all suites of the store. So is a replacement for one that MLflow cannot open; the old file
+    is kept beside it, and the line returned says so.
 
     Raises:
         ValueError: the suite has no collected tables.
@@ -59,7 +59,7 @@ def mirror(store: Store, suite_name: str, launch: Mapping[str, Any] | None = Non
     """
     if not store.suite(suite_name).has_table("trials"):
         raise ValueError(f"the store {store.root} has no record of the suite {suite_name}")
-    # Two drivers on one store would each add what both find missing.
+    # Without a lock, two drivers on one store would both add what is missing.
     with store.lock("mlflow", "the MLflow mirror", wait=True):
         file = mlflow_io.database(store)
         fault = mlflow_io.fault(file) if os.path.lexists(file) else "it is missing"
@@ -73,11 +73,13 @@ def mirror(store: Store, suite_name: str, launch: Mapping[str, Any] | None = Non
                 for one in (*_others(store, suite_name), content):
                     _show(one, client, store)
             kept = mlflow_file.put(new, file)
-    return f"{file} could not be opened ({fault}): kept as {kept.name}, made anew" if kept else None
+    return (
+        f"{file} could not be opened ({fault}): kept as {kept.name} and rebuilt" if kept else None
+    )
 
 
 def _others(store: Store, suite_name: str) -> Iterator[Content]:
-    """The other suites that have tables which can be read; of the rest, their own report speaks."""
+    """The other suites with readable tables; their own `harness report` tells of the rest."""
     for path in sorted(store.root.glob("suites/*/trials.parquet")):
         if path.parent.name != suite_name:
             with contextlib.suppress(ValueError, OSError):
@@ -95,7 +97,7 @@ def _show(content: Content, client: MlflowClient, store: Store) -> None:
 
 
 class _View:
-    """One experiment's runs, as far as we made them."""
+    """The runs of one experiment that the harness created."""
 
     def __init__(self, client: MlflowClient, experiment_id: str) -> None:
         self.client = client
@@ -122,13 +124,13 @@ class _View:
 
     def add_child(self, trial: MirroredTrial, launch: str) -> None:
         run = self.children.get(trial.trial_id)
-        # The content's tag comes with the last batch: a run without it was cut short.
+        # The last batch sets the content's tag: a run without it is incomplete.
         if run is not None and run.data.tags.get(_CONTENT) != trial.content:
             self.client.delete_run(run.info.run_id)
             run = None
         if run is not None:
             changed = {k: v for k, v in trial.tags.items() if run.data.tags.get(k) != v}
-            if changed:  # the suite calls it otherwise now
+            if changed:  # the suite has renamed it
                 mlflow_io.log(self.client, run.info.run_id, {}, [], changed)
             return
         parent = self.parents[launch].info.run_id
@@ -144,7 +146,7 @@ class _View:
         self.client.set_terminated(run.info.run_id, trial.status, trial.ended)
 
     def add_artifacts(self, launch: str, folder: Path) -> None:
-        """Copy the tables and the report to the launch's run, if they are not those it has."""
+        """Copy the tables and the report to the launch's run if they have changed."""
         files = sorted({path for glob in _REPORT for path in folder.glob(glob) if path.is_file()})
         digest = hashlib.sha256()
         for path in files:
@@ -159,7 +161,7 @@ class _View:
 
 
 def _reason(error: BaseException) -> str:
-    """What the system or SQLite said, below the wrappers of SQLAlchemy and MLflow."""
+    """The message of the system or SQLite inside the wrappers of SQLAlchemy and MLflow."""
     inner: BaseException | None = error
     while inner is not None and not isinstance(inner, OSError | sqlite3.Error):
         inner = inner.__cause__ or inner.__context__

@@ -1,4 +1,4 @@
-"""What the MLflow view of a suite holds: its trials and launches, read from its tables."""
+"""The content of a suite's MLflow view: its trials and launches, read from its tables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.records.store import Store
 from harness.tools.inputs import cut, os_reason
 from harness.tools.notes import say
 
-POINTS = 200  # of each curve; the parquet table has them all
+POINTS = 200  # per curve; the parquet table has all
 _LONGEST = 6000  # characters of a parameter, MLflow's limit
 NAME = "mlflow.runName"
 
@@ -39,7 +39,7 @@ class MirroredTrial:
 
 @dataclass(frozen=True)
 class Content:
-    """What the view of a suite holds."""
+    """The content of a suite's view."""
 
     name: str
     folder: Path
@@ -48,7 +48,7 @@ class Content:
 
     @classmethod
     def of(cls, store: Store, name: str, launch: Mapping[str, Any] | None = None) -> Content:
-        """The suite's content, `launch` noted among its launches."""
+        """The suite's content, with `launch` added to its launches."""
         folder = store.suite(name).folder
         trials = _trials(store, folder)
         return cls(name, folder, trials, _launches(folder, launch, list(trials)))
@@ -60,7 +60,7 @@ def _trials(store: Store, folder: Path) -> dict[str, MirroredTrial]:
     curves = _thinned(folder)
     rows: dict[str, list[dict[str, Any]]] = {}
     for row in table.to_pylist():
-        if row["status"] != "damaged":  # nothing is known of it
+        if row["status"] != "damaged":  # nothing is known about it
             rows.setdefault(row["trial_id"], []).append(row)
     return {key: _trial(store, roles, curves.get(key, [])) for key, roles in rows.items()}
 
@@ -106,7 +106,7 @@ def _trial(
 
 
 def _thinned(folder: Path) -> dict[str, list[tuple[str, float, int]]]:
-    """Curves by trial, as (split/metric, value, step), at most POINTS of each, ends included."""
+    """Curves by trial as (split/metric, value, step), at most POINTS each, including both ends."""
     table = schemas.read_table(folder / "curves.parquet", "curves")
     names = ("trial_id", "split", "metric", "value", "step")
     curves: dict[tuple[str, str], list[tuple[str, float, int]]] = {}
@@ -126,7 +126,7 @@ def _thinned(folder: Path) -> dict[str, list[tuple[str, float, int]]]:
 def _launches(
     folder: Path, launch: Mapping[str, Any] | None, trials: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """The suite's launches, oldest first, each with the trials that it added to the record."""
+    """The suite's launches, oldest first, each with the trials that it added."""
     path = folder / "launches.json"
     launches = _stored_launches(path)
     name = str(launch["id"]) if launch else "records"
@@ -156,8 +156,8 @@ def _milliseconds(path: Path) -> int:
 
 
 def _stored_launches(path: Path) -> list[dict[str, Any]]:
-    """The launches noted so far. A file that cannot be read is set aside, and said: they are part
-    of the view, and no trial is lost with them."""
+    """The launches so far. An unreadable file is kept under another name, with a message; launches
+    matter only to the view, so no trial is lost."""
     try:
         launches = read_json(path)
         noted = isinstance(launches, list) and all(
@@ -165,7 +165,7 @@ def _stored_launches(path: Path) -> list[dict[str, Any]]:
         )
         if noted:
             return launches
-        said = "it is no list of launches"
+        said = "it is not a list of launches"
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -1,8 +1,8 @@
-"""The file of the MLflow mirror: whether it can be gone on with, and a new one in its place.
+"""The database file of the MLflow mirror: whether it is usable, and how it is replaced.
 
-A new database is made aside, in a folder of the store, and gets its name when it is whole. So what
-stands at that name was whole once, whatever stops a mirror; what cannot be opened all the same
-(a damaged file, that of another version of MLflow, a folder) is kept beside it.
+A new database is built in a temporary folder of the store and renamed once it is complete. So the
+file of that name is never a partial one, whatever interrupts a mirror. If it still cannot be opened
+(damaged, from another version of MLflow, a folder), it is kept beside its replacement.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from harness.records.files import (
 )
 
 NAME = "mlflow.db"
-BUSY_SECONDS = 5.0  # that we wait for another program which writes to the database
+BUSY_SECONDS = 5.0  # to wait for another program that writes to the database
 _ASIDE = f"{TEMPORARY_PREFIX}mlflow-"
-_COMPANIONS = ("-journal", "-wal", "-shm")  # what SQLite keeps beside a database
-# The last is what a query gets that the tables do not fit.
+_COMPANIONS = ("-journal", "-wal", "-shm")  # files that SQLite keeps beside a database
+# The last is raised by a query that does not fit the tables.
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 
 
 def fault(database: Path, revision: str, tables: set[str]) -> str | None:
-    """Why an existing database cannot be gone on with, or None. Writes nothing to it.
+    """Why an existing database cannot be used, or None if it can. Writes nothing to it.
 
-    `revision` and `tables` are those of the MLflow that is here.
+    `revision` and `tables` are those of the installed MLflow.
 
     Raises:
         sqlite3.OperationalError: another program holds it, or it cannot be read or written.
     """
     if not database.is_file():
-        return "it is no file"
+        return "it is not a file"
     try:
         with contextlib.closing(sqlite3.connect(database, timeout=BUSY_SECONDS)) as connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -50,23 +50,22 @@ def fault(database: Path, revision: str, tables: set[str]) -> str | None:
             query = "SELECT name FROM sqlite_master WHERE type = 'table'"
             there = {name for (name,) in connection.execute(query)}
             if "alembic_version" not in there:
-                return "it is unfinished, or none of MLflow's"
+                return "it is unfinished or not MLflow's"
             found = connection.execute("SELECT version_num FROM alembic_version").fetchall()
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode & 0xFF in _DAMAGED:
             return str(error)
         raise
     if found != [(revision,)]:
-        return "it is unfinished, or of another version of MLflow"
-    return "tables are missing in it" if tables - there else None
+        return "it is unfinished or from another version of MLflow"
+    return "it lacks tables" if tables - there else None
 
 
 @contextlib.contextmanager
 def aside(root: Path) -> Iterator[Path]:
-    """An empty file for a new database, in a folder of the store that is gone at the end,
-    whatever happens.
+    """An empty file for a new database, in a temporary folder of the store that is always removed.
 
-    Removes those of killed processes too: the caller holds the mirror's lock.
+    Also removes folders left by killed processes: the caller holds the mirror's lock.
     """
     for leftover in root.glob(f"{_ASIDE}*"):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -80,7 +79,7 @@ def aside(root: Path) -> Iterator[Path]:
 
 
 def put(new: Path, database: Path) -> Path | None:
-    """Give a new database its name; returns where the one of before is kept, if there was any."""
+    """Rename a new database into place; return where the previous one is kept, if there was one."""
     descriptor = os.open(new, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -90,7 +89,7 @@ def put(new: Path, database: Path) -> Path | None:
     if os.path.lexists(database):
         kept = unreadable_name(database)
         os.rename(database, kept)
-    for ending in _COMPANIONS:  # SQLite would apply them to the new one
+    for ending in _COMPANIONS:  # SQLite would apply them to the new database
         beside = database.with_name(NAME + ending)
         if os.path.lexists(beside):
             target = kept or database.with_name(f"{NAME}.unreadable")

@@ -1,6 +1,6 @@
-"""The few calls to MLflow: where its files are, one client, whole batches.
+"""All calls to MLflow: where its files are, one client, batched logging.
 
-MLflow is imported when the first client is made, since that takes seconds.
+MLflow is imported with the first client, since that takes seconds.
 """
 
 from __future__ import annotations
@@ -21,42 +21,42 @@ from harness.records.store import Store
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_BATCH, _PARAMS = 1000, 100  # entries of one call, and parameters among them: MLflow's limits
-_PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # paths that mean in a URL what they say
+_BATCH, _PARAMS = 1000, 100  # entries and parameters per call: MLflow's limits
+_PLAIN = re.compile(r"[A-Za-z0-9_./-]+")  # paths that need no quoting in a URL
 _opened = itertools.count()
 
 
 def database(store: Store) -> Path:
-    """The file of the store's mirror."""
+    """The database file of the store's mirror."""
     return store.root.absolute() / mlflow_file.NAME
 
 
 def artifact_root(store: Store) -> Path:
-    """The folder of MLflow's artifacts of this store."""
+    """The folder of the store's MLflow artifacts."""
     return (store.root / "mlartifacts").absolute()
 
 
 def server_arguments() -> list[str]:
-    """What `mlflow server` is called with in the store's folder: paths that need no quoting."""
+    """Arguments for `mlflow server` in the store's folder: paths that need no quoting."""
     return ["--backend-store-uri", f"sqlite:///{mlflow_file.NAME}",
             "--default-artifact-root", "mlartifacts"]  # fmt: skip
 
 
 @contextlib.contextmanager
 def connected(file: Path) -> Iterator[MlflowClient]:
-    """A client of this database, which is made if it is missing. Sends nothing home."""
+    """A client of this database, which is created if it is missing. Telemetry is off."""
     _quiet()
     from mlflow import MlflowClient
 
     with _plain(file.parent) as folder:
-        # MLflow keeps what it knows of a database by its URL, for the life of the process: each
-        # opening spells its own.
+        # MLflow caches state by a database's URL for the life of the process, so each connection
+        # spells the URL differently.
         spelling = "./" * next(_opened)
         yield MlflowClient(tracking_uri=f"sqlite:///{folder}/{spelling}{file.name}")
 
 
 def fault(file: Path) -> str | None:
-    """Why this MLflow cannot go on with an existing database; see `mlflow_file.fault`."""
+    """Why this MLflow cannot use an existing database; see `mlflow_file.fault`."""
     _quiet()
     from mlflow.store.db.base_sql_model import Base
     from mlflow.store.db.utils import _get_latest_schema_revision
@@ -66,8 +66,7 @@ def fault(file: Path) -> str | None:
 
 
 def failures() -> tuple[type[Exception], ...]:
-    """What is raised where a database or a file of records is not to be had as it should be, by us
-    and MLflow and the libraries below it."""
+    """What we, MLflow and its libraries raise for a database or record that cannot be used."""
     import sqlite3
 
     from alembic.util.exc import CommandError
@@ -81,23 +80,23 @@ def _quiet() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
-    # No connection outlives its transaction, nor the file that it was made to.
+    # No connection outlives its transaction or its file.
     os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
     import mlflow  # noqa: F401, it sets its loggers up
 
-    for name in ("mlflow", "alembic"):  # the making of tables is no news, and faults are raised
+    for name in ("mlflow", "alembic"):  # creating tables is no news, and errors are raised
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @contextlib.contextmanager
 def _plain(folder: Path) -> Iterator[str]:
-    """A path to the folder that can stand in MLflow's URLs.
+    """A path to the folder that works in MLflow's URLs.
 
-    MLflow takes apart what SQLAlchemy gets, and unquotes here and there: no quoting is right for
-    both. The kernel's own name for an open folder needs none.
+    MLflow parses URLs before SQLAlchemy does and unquotes some parts, so no quoting suits both. The
+    kernel's own name for an open folder needs none.
 
     Raises:
-        OSError: this system has no such names, and the folder's path needs one.
+        OSError: the path needs such a name, but this system has none.
     """
     if _PLAIN.fullmatch(str(folder)):
         yield str(folder)
@@ -112,7 +111,7 @@ def _plain(folder: Path) -> Iterator[str]:
 
 
 def experiment(client: MlflowClient, store: Store, name: str) -> str:
-    """The suite's experiment, made if it is missing."""
+    """The suite's experiment, created if it is missing."""
     place = artifact_root(store) / name
     found = client.get_experiment_by_name(name)
     if found is not None and found.artifact_location == place.as_uri():
@@ -120,18 +119,18 @@ def experiment(client: MlflowClient, store: Store, name: str) -> str:
             client.restore_experiment(found.experiment_id)
         return found.experiment_id
     if found is not None:
-        # The store has moved, and an experiment's place is fixed: start a new view.
+        # The store has moved, and an experiment's location is fixed: start a new one.
         if found.lifecycle_stage == "deleted":
             client.restore_experiment(found.experiment_id)
         client.rename_experiment(found.experiment_id, f"{name} (moved {found.experiment_id})")
         client.delete_experiment(found.experiment_id)
-    # Artifacts of a deleted view: no run refers to them any more.
+    # Artifacts of a deleted view: no run refers to them.
     shutil.rmtree(place, ignore_errors=True)
     return client.create_experiment(name, artifact_location=place.as_uri())
 
 
 def all_runs(client: MlflowClient, experiment_id: str) -> Iterator[Any]:
-    """The experiment's runs, those deleted left out."""
+    """The experiment's runs, without deleted ones."""
     token = None
     while True:
         page = client.search_runs([experiment_id], max_results=1000, page_token=token)
@@ -148,7 +147,7 @@ def log(
     metrics: Sequence[tuple[str, float, int, int]],
     tags: Mapping[str, str],
 ) -> None:
-    """Write it all in one call where MLflow's limits allow; the tags come with the last call."""
+    """Write everything, in one call if MLflow's limits allow; the last call sets the tags."""
     from mlflow.entities import Metric, Param, RunTag
 
     entries = [Param(key, value) for key, value in params.items()]

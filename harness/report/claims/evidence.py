@@ -59,7 +59,7 @@ class Evidence:
     def stability(self) -> pd.DataFrame:
         """Rank stability by row, block, stretch and step."""
         if not self.records.has_table("spectra"):
-            raise Absent("no spectra are recorded here: spectra.parquet is missing")
+            raise Absent("its spectra are not recorded here: spectra.parquet is missing")
         return by_row(measure(self.records.table("spectra")), self.trials)
 
     def row(self, comparison: Comparison, label: str) -> Row:

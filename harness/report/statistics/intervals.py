@@ -88,7 +88,7 @@ def paired_ratio(ours: ArrayLike, theirs: ArrayLike) -> Spread:
     if ours.shape != theirs.shape:
         raise ValueError(f"a paired ratio needs pairs: {ours.size} values and {theirs.size}")
     if (theirs <= 0).any():
-        raise ValueError("a ratio of costs needs costs above 0")
+        raise ValueError("a ratio of costs that are not positive is undefined")
     if not ours.size:
         return Spread(np.nan, np.nan, np.nan, 0)
     ratios = ours / theirs
@@ -126,7 +126,7 @@ def ratio_interval(ours: ArrayLike, theirs: ArrayLike, confidence: float = 0.95)
     """
     ours, theirs = finite(ours), finite(theirs)
     if (ours <= 0).any() or (theirs <= 0).any():
-        raise ValueError("a ratio of costs needs costs above 0")
+        raise ValueError("a ratio of costs that are not positive is undefined")
     logs = paired_difference(np.log(ours), np.log(theirs), confidence)
     mean, low, high = (float(np.exp(value)) for value in logs[:3])
     return Interval(mean, low, high, logs.seeds)

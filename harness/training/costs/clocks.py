@@ -12,8 +12,8 @@ NAMES = ("setup", "train", "truncate", "spectra", "evaluate", "checkpoint")
 
 
 class Clocks:
-    """Seconds by name. The device is waited for when a clock stops, so that work is not billed
-    to whoever comes next."""
+    """Seconds by name. A clock that stops waits for the device, so that work is not billed to the
+    next clock."""
 
     def __init__(self, device: torch.device, seconds: dict[str, float] | None = None):
         self.device = device

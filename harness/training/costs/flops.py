@@ -21,10 +21,10 @@ def forward_flops(
     """FLOPs of the forward pass of one example (both documents of a pair).
 
     `state_dims` has a number for every block, or the orders of its systems: each of the S systems
-    of a stack costs 1/S of what the layer would, were they all of its order.
+    of a stack costs 1/S of a layer whose systems all have its order.
 
-    Per token and block those of the layer, and 4 H^2 (GLU; 2 H^2 for a linear mixer), plus encoder
-    and head, and 2 H^2 for each of `gains` static gains. An embedding costs nothing.
+    Per token and block: the layer's, plus 4 H^2 (GLU; 2 H^2 for a linear mixer); then encoder and
+    head, and 2 H^2 for each of `gains` static gains. An embedding costs nothing.
     """
     H = model.width
     mixer = (4 if model.mixer == "glu" else 2) * H * H
@@ -64,9 +64,9 @@ def spectrum_flops(n: int, width: int) -> float:
 
 
 def truncation_flops(n: int, r: int, width: int) -> float:
-    """FLOPs, to leading order, of truncating one block from n to r states, its spectrum known.
+    """FLOPs, to leading order, of truncating one block from n to r states, given its spectrum.
 
-    The nonsymmetric eigendecomposition counts 25 r^3 (the same, chapter 7.5).
+    The nonsymmetric eigendecomposition counts 25 r^3 (same book, chapter 7.5).
     """
     return 4.0 * (4 * n * n * r + 25 * r**3 + 4 * n * r * width)
 

@@ -1,4 +1,4 @@
-"""What one step in recurrent mode takes: seconds, and memory between steps."""
+"""The cost of one step in recurrent mode: seconds, and memory between steps."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from harness.models import Backbone
 from harness.tasks.base import Task
 
 WARM_UP, MEASURED = 20, 300  # steps at most
-WARM_UP_SECONDS, MEASURED_SECONDS = 0.05, 0.2  # and no new one later than this
+WARM_UP_SECONDS, MEASURED_SECONDS = 0.05, 0.2  # no step starts later than this
 
 
 @torch.inference_mode()
 def step_latency(model: Backbone, task: Task, device: torch.device) -> tuple[float, int]:
     """(median seconds of a step of one sequence, bytes of its state between steps).
 
-    One validation example of the task, again and again, through a model in evaluation mode; a
-    paired example is two sequences. The device is waited for after every step.
+    Runs one validation example of the task repeatedly through the model in evaluation mode; a
+    paired example is two sequences. Waits for the device after every step.
     """
     model.eval()
     x, _ = task.examples("validation", np.arange(1))

@@ -1,4 +1,4 @@
-"""What a trial has cost so far, over all processes that ran it."""
+"""What a trial has cost so far, in all processes that ran it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.training.costs.clocks import Clocks
 
 @dataclass(frozen=True)
 class Forked:
-    """What a trial forked from, and what that state had cost: the other's work, not its own."""
+    """What a trial forked from, and the cost of that state: the other's work, not its own."""
 
     trial_id: str
     flops: int
@@ -24,8 +24,8 @@ class Forked:
 class Spending:
     """Clocks, and what they do not show.
 
-    lost: seconds of work that was done twice, or never finished. keeping: seconds that went to
-    states for other trials, which are no cost of this one.
+    lost: seconds of work that was repeated or never finished. keeping: seconds spent on states for
+    other trials, which are not this trial's cost.
     """
 
     clocks: Clocks
@@ -36,7 +36,7 @@ class Spending:
 
     @property
     def seconds(self) -> float:
-        """Seconds that this trial took here so far, those for work that was lost included."""
+        """Seconds that this trial took here so far, lost work included."""
         before = self.forked.seconds if self.forked else 0.0
         return self.clocks.total + self.lost - before
 
@@ -45,7 +45,7 @@ class Spending:
         return here and (self.forked is None or self.forked.exclusive)
 
     def content(self) -> dict[str, Any]:
-        """What a checkpoint holds of it, as JSON values."""
+        """Its values in a checkpoint, as JSON."""
         return {
             "clocks": dict(self.clocks.seconds),
             "restarts": self.restarts,
@@ -56,7 +56,7 @@ class Spending:
 
 
 def spending_of(content: dict[str, Any], device: torch.device) -> Spending:
-    """The spending that a checkpoint holds; the trial has been restarted once more."""
+    """The spending in a checkpoint, with one more restart."""
     forked = content["forked"]
     return Spending(
         Clocks(device, content["clocks"]),

@@ -1,6 +1,6 @@
-"""Whose fault an error is: the machine's, which is tried again, or the trial's, which is a result.
+"""Whose fault an error is: the machine's, which is retried, or the trial's, which is a result.
 
-Nothing else decides that. Errors of both kinds are told in one line that can be found again.
+This is the only place that decides. Errors of both kinds become one line that names its source.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from pathlib import Path
 import torch
 
 HARNESS = Path(__file__).resolve().parents[2]
-# What a `RuntimeError` says where no class of its own tells: of devices, memory and threads.
+# Messages of `RuntimeError`s about devices, memory and threads that have no class of their own.
 MACHINE_SIGNS = (
     "CUDA error", "CUBLAS_STATUS", "cuBLAS", "cuDNN", "NCCL", "out of memory", "bad_alloc",
     "can't allocate memory", "can't start new thread",
 )  # fmt: skip
 
 
-# What an `OSError` is of where another attempt would end the same. A file that is not there may
-# come yet on a shared disk, and room on a full one.
+# `OSError`s that another attempt would meet again. A missing file may still appear on a shared
+# disk, and a full disk may be cleared.
 LASTING = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ELOOP,
     errno.ENAMETOOLONG,
@@ -42,14 +42,14 @@ def is_fault(error: BaseException) -> bool:
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether it is a fault that another attempt may not meet."""
+    """Whether it is a fault that another attempt may avoid."""
     return is_fault(error) and not (isinstance(error, OSError) and error.errno in LASTING)
 
 
 def described(error: BaseException) -> str:
-    """The error in one line, with the line of ours in which it arose.
+    """The error in one line, with the line of our code that raised it.
 
-    A `ValueError` speaks for itself; the name of any other class comes first.
+    A `ValueError` needs no class name; any other error starts with its own.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = lines[0] if lines else "no message"
@@ -64,7 +64,7 @@ def _is_ours(kind: type) -> bool:
 
 
 def _where(error: BaseException) -> str | None:
-    """`harness/reduction/hankel.py:40`: the innermost line of ours, or else of all."""
+    """`harness/reduction/hankel.py:40`: the innermost line of our code, or else of any."""
     frames = traceback.extract_tb(error.__traceback__)
     if not frames:
         return None

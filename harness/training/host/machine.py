@@ -1,4 +1,4 @@
-"""What a trial runs on: device, threads, versions; the manifest that says so."""
+"""What a trial runs on: device, threads, versions, and the manifest that records them."""
 
 from __future__ import annotations
 
@@ -38,30 +38,30 @@ def pick_device() -> torch.device:
 
 
 def thread_count() -> int:
-    """`HARNESS_THREADS`, default 1: never what happens to be free, since sums depend on it."""
+    """`HARNESS_THREADS`, default 1: never the number of free cores, since sums depend on it."""
     return environment.THREADS.get()
 
 
 def prepare(device: torch.device, threads: int) -> None:
-    """Fix the threads, and on a GPU the algorithms, so that a run can be repeated bit by bit; and
-    start to look for the peak of memory."""
+    """Fix the threads, and on a GPU the algorithms, so that a run is repeatable bit for bit; reset the
+    peak of memory."""
     torch.set_num_threads(threads)
     if device.type == "cuda":
         os.environ.setdefault(WORKSPACE, ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
-        # It would also write NaN into all that is allocated: bytes that nothing of ours reads.
+        # It would also fill all allocated memory with NaN, which our code never reads.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.cuda.reset_peak_memory_stats(device)
     else:
         give_memory_back()
-        with contextlib.suppress(OSError):  # resets the peak where the kernel lets us
+        with contextlib.suppress(OSError):  # resets the peak if the kernel allows it
             Path("/proc/self/clear_refs").write_text("5")
 
 
 def give_memory_back() -> None:
-    """Give what earlier trials of this process freed back to the system, where glibc can.
+    """Return memory freed by earlier trials to the system, if glibc can.
 
-    Or their peak, which the C library keeps for later use, would count as this trial's.
+    Otherwise their peak, which the C library keeps for reuse, would count as this trial's.
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
@@ -70,8 +70,8 @@ def give_memory_back() -> None:
 def peak_memory_bytes(device: torch.device) -> int:
     """Peak bytes since `prepare`: of the device's allocator, or of this process on a CPU.
 
-    On a CPU that is all of its resident memory, so the interpreter and the libraries (some 0.4 GB)
-    and tasks kept for the next trial are in it, and what earlier trials freed is not.
+    On a CPU that is the whole resident memory: it includes the interpreter, the libraries (about
+    0.4 GB) and tasks kept for the next trial, but not what earlier trials freed.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
@@ -98,7 +98,7 @@ def device_name(device: torch.device) -> str:
 
 @cache
 def cpu_name() -> str:
-    """The processor's model name, where the system tells."""
+    """The processor's model name, if the system knows it."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -108,7 +108,7 @@ def cpu_name() -> str:
 
 @cache
 def git_commit() -> str | None:
-    """The commit of the harness, `+` behind it where files differ from it; None outside git."""
+    """The commit of the harness, followed by `+` if files differ from it; None outside git."""
     root = Path(__file__).resolve().parents[3]
     if not (root / ".git").exists():
         return None
@@ -134,7 +134,7 @@ DECIDING = ("identity", "numpy_version", "data_fingerprint", "backends")
 def difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
     """The first part that decides bits and differs between two manifests: (name, then, now).
 
-    What an older manifest does not say, beside its `identity`, is taken for the same.
+    Parts that an older manifest lacks, besides its `identity`, count as equal.
     """
     one, two = then["identity"], now["identity"]
     for key in one | two:
@@ -149,12 +149,12 @@ def difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, An
 
 
 def _plain(part: Any) -> Any:
-    """Of backends their names: why they were chosen may be said in other words."""
+    """The names of backends: the wording of why they were chosen may change."""
     return ",".join(choice["name"] for choice in part) if isinstance(part, list) else part
 
 
 def manifest(device: torch.device, threads: int) -> dict[str, Any]:
-    """Versions and machine, as JSON. What decides bit-identity stands under `identity`."""
+    """Versions and machine, as JSON. `identity` holds what decides the bits."""
     import numpy
 
     return {

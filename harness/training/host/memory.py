@@ -1,4 +1,4 @@
-"""What memory a trial cannot do without, against what there is; without torch, for a driver."""
+"""The least memory that a trial needs, against what there is. No torch, so a driver can use it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ FLOAT = 4  # bytes of a float32
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes that a trial takes at least: parameters with gradients and moments, what the backward
-    pass must find, and the data, which are never on a GPU."""
+    """The least bytes that a trial needs: parameters with gradients and moments, what the backward
+    pass must keep, and the data, which are never on a GPU."""
 
     model: int
     activations: int
@@ -24,9 +24,9 @@ class Need:
 
 
 def check_memory(trial: TrialSpec, gpu_bytes: int | None = None) -> None:
-    """Refuse a trial that cannot fit, by a lower bound: what would fit is never refused.
+    """Refuse a trial that cannot fit. The estimate is a lower bound: what fits is never refused.
 
-    `gpu_bytes` are those of the GPU that it trains on; None where it trains on the CPU.
+    `gpu_bytes` is the memory of the GPU that it trains on; None on a CPU.
 
     Raises:
         ValueError: what it needs, and what there is.
@@ -41,7 +41,7 @@ def check_memory(trial: TrialSpec, gpu_bytes: int | None = None) -> None:
 
 
 def least_memory(trial: TrialSpec) -> Need:
-    """What a trial cannot do without, whatever its data turn out to be."""
+    """The least that a trial needs, whatever its data turn out to be."""
     arm, training, info = trial.arm, trial.training, trial.task.info
     data = trial.task.data_bytes or 0
     model, blocks = trial.model, trial.model.blocks
@@ -51,7 +51,7 @@ def least_memory(trial: TrialSpec) -> Need:
         return Need(FLOAT * numbers, 0, data)
     size = 2 if model.precision == "bf16" else FLOAT
     features = training.batch_size * info.length * model.width * (2 if info.paired else 1)
-    # Weights, gradients and two moments; of every block's features one tensor at least.
+    # Weights, gradients and two moments; at least one tensor of features per block.
     return Need(4 * FLOAT * numbers, blocks * features * size, data)
 
 

@@ -1,6 +1,6 @@
-"""Signals that ask to stop: Ctrl-C, SIGTERM, and SIGHUP, which a terminal that closes sends.
+"""Signals that ask to stop: Ctrl-C, SIGTERM, and SIGHUP from a closing terminal.
 
-Read without torch, so that a driver can use it.
+No torch, so that a driver can use it.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ ECHO = 1.0  # seconds in which further signals count as the same one
 class Signals:
     """A signal asks to stop; a second one, `ECHO` seconds later or more, to stop at once.
 
-    Earlier ones are echoes: `timeout` sends each signal twice, and so do hasty fingers. While
-    somebody watches the flags, only they are set: an exception in the middle of a write or of Ray
-    could lose something. Where nobody does yet there is nothing to lose, and the first signal
-    raises KeyboardInterrupt; no later one cuts short what then clears up.
+    Earlier repeats are echoes: `timeout` sends each signal twice, and so do hasty fingers. While
+    the flags are watched, a signal only sets them: an exception in the middle of a write or of Ray
+    could lose something. Until then there is nothing to lose, and the first signal raises
+    KeyboardInterrupt; later ones do not interrupt the cleanup.
     """
 
     def __init__(self, answer: str = "stopping", abrupt: bool = False) -> None:
         self.asked = False
         self.urgent = False
         self.watched = False
-        self.answer: str | None = answer  # said at once; None where who watches says it
+        self.answer: str | None = answer  # said at once; None if the watcher says it
         self.abrupt = abrupt  # whether the second one raises
         self.since = self.asked_at = time.monotonic()
 
     def install(self) -> None:
-        """Handle them from here on. Only the main thread may; elsewhere they stay as they are."""
+        """Handle signals from here on. Only the main thread may; in others this does nothing."""
         if threading.current_thread() is threading.main_thread():
             for number in stop_signals():
                 signal.signal(number, self._handle)
@@ -56,14 +56,14 @@ class Signals:
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
-    """The three, without SIGHUP where it is ignored, as `nohup` has it."""
+    """The three signals, without SIGHUP if it is ignored, as under `nohup`."""
     ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     return (signal.SIGINT, signal.SIGTERM, *(() if ignored else (signal.SIGHUP,)))
 
 
 @contextlib.contextmanager
 def stoppable(signals: Signals) -> Iterator[Signals]:
-    """Signals handled, and answered within the moment; the handlers from before at the end."""
+    """Handle signals and answer them at once; restore the previous handlers at the end."""
     if threading.current_thread() is not threading.main_thread():
         yield signals
         return
@@ -79,7 +79,7 @@ def stoppable(signals: Signals) -> Iterator[Signals]:
 
 @contextlib.contextmanager
 def _answered(signals: Signals) -> Iterator[None]:
-    """A thread says the answer: Python's own handlers wait for what the main one is deep in."""
+    """Answer from a thread: Python's own handlers wait until the main thread is free."""
     read, write = os.pipe()
     os.set_blocking(write, False)
     before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)

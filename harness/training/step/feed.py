@@ -13,8 +13,8 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 class Feed:
     """The batch of each step, on the device: a pure function of (seed, step).
 
-    `prepare` makes a batch before it is asked for. A GPU is still at work on the step before then;
-    the copy, from pinned memory, waits for nothing.
+    `prepare` makes a batch ahead of time, while a GPU is still busy with the previous step. The
+    copy is asynchronous, from pinned memory.
     """
 
     def __init__(self, task: Task, batch_size: int, seed: int, device: torch.device):
@@ -22,7 +22,7 @@ class Feed:
         self._ready: tuple[int, Batch] | None = None
 
     def prepare(self, step: int) -> None:
-        """Have the batch of `step` on its way."""
+        """Start to load the batch of `step`."""
         if self._ready is None or self._ready[0] != step:
             self._ready = step, self._make(step)
 
@@ -40,7 +40,7 @@ class Feed:
 
 
 def to_device(array: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A CPU tensor on the device; on a GPU without waiting, and nothing is copied on a CPU."""
+    """A CPU tensor on the device: copied asynchronously to a GPU, not copied on a CPU."""
     if device.type == "cuda":
         return array.pin_memory().to(device, non_blocking=True)
     return array.to(device)

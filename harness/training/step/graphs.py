@@ -1,14 +1,14 @@
 """Forward, loss and backward as one CUDA graph, for steps that are short of work.
 
-A small model's kernels are over before the next can be launched. A graph launches all of them at
-once; it is captured with static inputs, and anew where the parameters are others, so after a
-truncation. The optimizer stays outside: fused it is a launch or two, and so its state, the
-schedule and checkpoints are what they are without a graph.
+A small model's kernels finish before the next one can be launched. A graph launches all of them at
+once. It is captured with static inputs, and again whenever the parameters are replaced, as after a
+truncation. The optimizer stays outside: fused, it is a launch or two, and its state, the schedule
+and checkpoints are the same as without a graph.
 
-`HARNESS_CUDA_GRAPHS`: `auto` (the default) takes a graph where launching a step outlasts its work,
-and goes on without one where the step cannot be captured; 1 insists on it, 0 never takes one. The
-numbers are those of the plain step, bit for bit: `tests/training/step/test_graphs.py` compares them on a
-GPU, and on a CPU against an imitation of the capture.
+`HARNESS_CUDA_GRAPHS`: `auto` (the default) uses a graph if launching a step takes longer than its
+work, and does without if the step cannot be captured; 1 requires a graph, 0 never uses one. The
+numbers are those of the plain step, bit for bit: `tests/training/step/test_graphs.py` compares them
+on a GPU, and on a CPU against an imitation of the capture.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ Capture = Callable[[Body], tuple[Callable[[], None], list[torch.Tensor]]]
 # Measured on an H200 (results/bench/step_h200.txt): launching a block's forward and backward takes
 # about 6 ms, in which the GPU does 3e13 FLOPs a second of such work.
 FLOPS_PER_BLOCK = 6e-3 * 3e13
-WARM_UPS = 3  # passes in which libraries choose and set up what a capture cannot
+WARM_UPS = 3  # passes for libraries to set up what they cannot during a capture
 
 
 def refusal(spec: TrialSpec, info: TaskInfo, device: torch.device) -> str | None:
-    """Why this trial's steps, of its first size, are launched plainly; None for a graph."""
+    """Why this trial's steps, at its first size, run without a graph; None if they use one."""
     asked = environment.CUDA_GRAPHS.get()
     if asked is False:
         return "HARNESS_CUDA_GRAPHS is 0"
@@ -50,7 +50,7 @@ def refusal(spec: TrialSpec, info: TaskInfo, device: torch.device) -> str | None
 
 
 def plain(model: nn.Module, loss_of: LossOf, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Leave the gradients in the parameters and return the loss, which nothing has waited for."""
+    """Leave the gradients in the parameters and return the loss, without waiting for the device."""
     for parameter in model.parameters():
         parameter.grad = None
     loss = loss_of(model(x), y)
@@ -59,10 +59,10 @@ def plain(model: nn.Module, loss_of: LossOf, x: torch.Tensor, y: torch.Tensor) -
 
 
 class Graphed:
-    """`plain` from a graph, captured when first called and whenever it no longer fits.
+    """`plain` as a graph, captured on the first call and whenever it no longer fits.
 
-    `may_fail`: a step that cannot be captured (one that waits for the GPU, say) is run plainly
-    from then on, with a warning; otherwise the capture's error is raised.
+    `may_fail`: if a step cannot be captured (it waits for the GPU, say), warn and run it without a
+    graph from then on; otherwise raise the capture's error.
     """
 
     def __init__(self, capture: Capture | None = None, may_fail: bool | None = None):
@@ -76,7 +76,7 @@ class Graphed:
         self, model: nn.Module, loss_of: LossOf, x: torch.Tensor, y: torch.Tensor
     ) -> torch.Tensor:
         if not self.failed and (self._step is None or not self._step.fits(model, x, y)):
-            self._step = None  # its memory is free before the next is captured
+            self._step = None  # frees its memory before the next capture
             try:
                 self._step = Captured(model, loss_of, x, y, self.capture)
             except RuntimeError as error:
@@ -92,7 +92,7 @@ class Graphed:
 
 
 def first_line(error: BaseException) -> str:
-    """What went wrong, without the advice that torch adds."""
+    """The error's first line, without torch's advice."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
@@ -111,7 +111,7 @@ class Captured:
             loss = plain(model, loss_of, self.x, self.y)
             return [loss, *(p.grad for p in self.parameters if p.grad is not None)]
 
-        # Warming up moves running statistics and draws random numbers: neither is a step of ours.
+        # Warm-up changes running statistics and draws random numbers: undo both.
         buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
         try:
             with torch.random.fork_rng([x.device] if x.is_cuda else []):
@@ -124,7 +124,7 @@ class Captured:
             raise ValueError("a graph needs a gradient for every parameter that is not frozen")
 
     def fits(self, model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> bool:
-        """Whether the graph reads and writes this model's tensors, at batches of this form."""
+        """Whether the graph uses this model's tensors, for batches of this shape."""
         tensors = [*model.parameters(), *model.buffers()]
         forms = all(
             old.shape == new.shape and old.dtype == new.dtype
@@ -135,8 +135,7 @@ class Captured:
         return forms and same and model.training == self.training
 
     def replay(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """The loss of this batch, a copy; the gradients, in the parameters, are overwritten next
-        time."""
+        """A copy of this batch's loss. The next call overwrites the gradients in the parameters."""
         self.x.copy_(x)
         self.y.copy_(y)
         self._replay()
@@ -146,7 +145,7 @@ class Captured:
 
 
 def capture_on_gpu(body: Body) -> tuple[Callable[[], None], list[torch.Tensor]]:
-    """(replay, the tensors that it writes anew each time), as torch prescribes.
+    """(replay, the tensors that each replay overwrites), as torch prescribes.
 
     Raises:
         RuntimeError: the step cannot be captured; it can still be run.
@@ -172,9 +171,9 @@ def capture_on_gpu(body: Body) -> tuple[Callable[[], None], list[torch.Tensor]]:
 
 @contextlib.contextmanager
 def nothing_waits() -> Iterator[None]:
-    """An operation that waits for the GPU raises RuntimeError here, where it does no harm."""
+    """Inside, an operation that waits for the GPU raises RuntimeError, where it does no harm."""
     before = torch.cuda.get_sync_debug_mode()
-    with warnings.catch_warnings():  # that this mode is a prototype
+    with warnings.catch_warnings():  # it warns that this mode is a prototype
         warnings.simplefilter("ignore")
         torch.cuda.set_sync_debug_mode("error")
     try:
@@ -184,7 +183,7 @@ def nothing_waits() -> Iterator[None]:
 
 
 def revive(generator: torch.Generator, state: torch.Tensor) -> None:
-    """A capture that breaks off leaves torch's generator believing in it (pytorch #171263)."""
+    """Reset torch's generator, which a failed capture leaves in capture mode (pytorch #171263)."""
     fresh = torch.Generator(generator.device)
     fresh.set_state(state)
     generator.graphsafe_set_state(fresh.graphsafe_get_state())

@@ -1,4 +1,4 @@
-"""Losses and metrics of logits; metrics come as sums, so that batches of any size add up."""
+"""Losses and metrics of logits; metrics are sums, so that batches of any size add up."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def published_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torc
 
 
 def metric_sum(metric: str, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """A metric's sum over the batch: a float64 scalar on the device, which nothing has waited for.
+    """A metric's sum over the batch: a float64 scalar on the device, without waiting for it.
 
-    It counts hits, or sums -log2 p or squares, as `harness.tasks.metrics` says, whose `value` makes
-    the metric of it. Raises ValueError for a metric that is none.
+    It counts hits, or sums -log2 p or squares; `value` of `harness.tasks.metrics` turns the sum
+    into the metric. Raises ValueError for an unknown metric.
     """
     adds = measure(metric).adds
     if adds == "hits":

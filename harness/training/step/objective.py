@@ -1,4 +1,4 @@
-"""What a step minimises: the task's loss, or what the arm makes of it, and what the arm adds."""
+"""What a step minimises: the task's loss or the arm's version of it, plus the arm's terms."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class Objective:
-    """The loss of a batch as the trial's arm and protocol have it; `teacher` is what the model
-    learns from beside the labels, if the arm has one."""
+    """The loss of a batch under the trial's arm and protocol; `teacher` is the model to learn from
+    besides the labels, if the arm has one."""
 
     def __init__(
         self,
@@ -37,15 +37,15 @@ class Objective:
         self.teacher = None if teacher is None else teacher.eval().requires_grad_(False)
 
     def backward(self, model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Leave the gradients in the parameters; the loss, which nothing has waited for.
+        """Leave the gradients in the parameters; return the loss, without waiting for the device.
 
-        What the arm adds is in the gradients and not in the loss.
+        The arm's terms are in the gradients but not in the loss.
 
         Raises:
             Diverged: the arm's term finds no usable system.
         """
         own = self.arm.batch_loss(self.loss, x, self.teacher)
-        # A graph is of one function, and an arm's own may hold this batch's answers.
+        # A graph captures one function; an arm's own loss may depend on this batch.
         loss = self.step(model, self.loss, x, y) if own is None else plain(model, own, x, y)
         try:
             added = self.arm.added_loss(model)
@@ -56,7 +56,7 @@ class Objective:
         return loss
 
     def step_flops(self, state_dims: Sequence[Order], batch: int, gains: int = 0) -> int:
-        """FLOPs of a training step at these sizes, with so many static gains."""
+        """FLOPs of a training step at these sizes, with `gains` static gains."""
         forward = partial(forward_flops, self.model, self.info)
         work = StepWork(self.model, state_dims, batch, forward)
         own = step_flops(self.model, self.info, state_dims, batch, gains)
@@ -64,7 +64,7 @@ class Objective:
 
 
 def loss_under(spec: TrialSpec, info: TaskInfo) -> Loss:
-    """The task's loss by the trial's protocol."""
+    """The task's loss under the trial's protocol."""
     if spec.protocol.loss == "log_p_plus_epsilon" and info.kind != "regression":
         return published_cross_entropy
     return partial(loss_of, info.kind)

@@ -15,8 +15,8 @@ FLOOR = 1e-7  # the learning rate that warm-up starts from and the cosine ends a
 
 
 def make_optimizer(model: nn.Module, training: TrainingSpec) -> torch.optim.AdamW:
-    """AdamW with a main group, an SSM group (no decay, learning rate x ssm_lr_factor) and one of
-    what is not to decay, as the layers say; none that would be empty."""
+    """AdamW with a main group, an SSM group (no decay, learning rate x ssm_lr_factor) and a group
+    without decay, as the layers declare; empty groups are left out."""
     layers = [module for module in model.modules() if isinstance(module, Layer)]
     ssm = {id(p) for layer in layers for p in _named(layer, layer.ssm_parameters)}
     undecayed = {id(p) for layer in layers for p in _named(layer, layer.undecayed_parameters)}
@@ -45,7 +45,7 @@ def make_optimizer(model: nn.Module, training: TrainingSpec) -> torch.optim.Adam
 
 
 def _named(layer: Layer, names: Sequence[str]) -> list[nn.Parameter]:
-    """Its parameters of these names. Raises AttributeError for one that it has not."""
+    """The layer's parameters of these names. Raises AttributeError for a missing one."""
     return [layer.get_parameter(name) for name in names]
 
 
@@ -56,7 +56,7 @@ def set_learning_rate(
     steps: int | None = None,
     factor: float = 1.0,
 ) -> None:
-    """The learning rates, times `factor`, of optimizer step `step`, counted from 0, of `steps`."""
+    """Set the learning rates, times `factor`, of optimizer step `step` (from 0) of `steps`."""
     for group in optimizer.param_groups:
         peak = factor * training.lr * group["factor"]
         group["lr"] = learning_rate(training, peak, step, steps or training.steps)

@@ -150,7 +150,7 @@ def test_a_far_outlier_is_counted_and_does_not_squeeze_the_rest():
     axes = pareto(summarise(table), None, [], None).axes[0]
     low, high = axes.get_ylim()
     assert high - low < 5
-    assert "1 more beyond the frame" in {text.get_text() for text in axes.texts}
+    assert "1 more outside the frame" in {text.get_text() for text in axes.texts}
 
 
 def test_the_papers_window_is_marked():
