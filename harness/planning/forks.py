@@ -1,8 +1,8 @@
 """Which trials of a plan begin where they part from another, so that no step is trained twice.
 
-Trials of one family (see `harness.suite.prefix`) are one run until their events differ. Taken in
-the order of their first event, the latest first (`full` has none), each forks from an earlier one
-at the latest step that they share. Together they then train every step that any of them needs once
+Trials of one family (see `harness.suite.fork_family`) are one run until their events differ. Taken
+in the order of their first event, the latest first (`full` has none), each forks from an earlier
+one at the latest step that they share. Together they then train every step that any of them needs once
 and only once: any such order would, and this one lets forks start soonest.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from harness.records.store import Store
 from harness.suite import TrialSpec
-from harness.suite.prefix import family, shared_steps
+from harness.suite.fork_family import common_steps, family
 
 Fork = tuple[str, int]  # the trial that is parted from, and the step behind which
 
@@ -83,7 +83,7 @@ def _arrange_family(
     for trial_id in sorted(open_ones, key=lambda i: -_first_event(relatives[i])):
         best: Fork | None = None
         for other in (*over, *earlier):
-            step = shared_steps(relatives[other], relatives[trial_id])
+            step = common_steps(relatives[other], relatives[trial_id])
             if other in over:  # it keeps nothing any more that it did not keep then
                 step = max((kept for kept in over[other] if kept <= step), default=0)
             if step > (best[1] if best else 0):

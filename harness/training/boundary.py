@@ -152,8 +152,8 @@ def roll_back(context: TrialContext, state: RunState, value: float) -> float:
 def cut(
     here: AtBoundary, event: Event, trained: int | None = None
 ) -> list[BlockDecomposition] | None:
-    """Truncate to the arm's ranks, and evaluate. If they are the present sizes, leave the model alone
-    and return what the ranks were computed from.
+    """Truncate to the arm's ranks, and evaluate. If they are the present sizes, leave the model
+    alone and return what the ranks were computed from.
 
     `trained` is the number of steps that the model was trained for, the present step if None.
     """

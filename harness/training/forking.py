@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness.records.store import TrialDir
-from harness.suite.prefix import shared_steps
+from harness.suite.fork_family import common_steps
 from harness.suite.specs import TrialSpec
 
 from .costs.clocks import Clocks
@@ -37,8 +37,8 @@ def begin_at(
         spec = spec_of(plain["spec"])
     except (KeyError, ValidationError) as error:
         raise parent.damaged_fork(step, described(error)) from None
-    if shared_steps(spec, facts.spec) < step:
-        raise ValueError(f"trial {parent.trial_id} differs from this one before step {step}")
+    if common_steps(spec, facts.spec) < step:
+        raise ValueError(f"trial {parent.trial_id} is another run by step {step}")
     if machine.difference(plain, facts.manifest) is not None:
         return None  # its bits differ from what this machine would give
     try:

@@ -16,8 +16,8 @@ from .state import RunState
 def record_of(
     facts: TrialFacts, spending: Spending, state: RunState, status: str, exclusive: bool
 ) -> dict[str, Any]:
-    """The fixed columns of `trials` for a trial with this final status; `exclusive` if its seconds may
-    be compared."""
+    """The fixed columns of `trials` for a trial with this final status; `exclusive` if its seconds
+    may be compared."""
     task, spec, seconds = facts.task, facts.spec, dict(spending.clocks.seconds)
     initial = spec.built.state_dims
     orders = state.orders if state.selected is None else state.selected.orders

@@ -92,4 +92,4 @@ def test_models_are_told_apart(suite):
 @pytest.mark.parametrize(("protocol", "reports"), [("strict", False), ("published", True)])
 def test_the_top_3_is_told_as_what_a_protocol_reports(suite, protocol, reports):
     said = " ".join(result_notes(compare(suite(protocol=protocol))))
-    assert ("It is what protocol published reports" in said) == reports
+    assert ("Protocol published reports it" in said) == reports

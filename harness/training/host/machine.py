@@ -43,8 +43,8 @@ def thread_count() -> int:
 
 
 def prepare(device: torch.device, threads: int) -> None:
-    """Fix the threads, and on a GPU the algorithms, so that a run is repeatable bit for bit; reset the
-    peak of memory."""
+    """Fix the threads, and on a GPU the algorithms, so that a run is repeatable bit for bit; reset
+    the peak of memory."""
     torch.set_num_threads(threads)
     if device.type == "cuda":
         os.environ.setdefault(WORKSPACE, ":4096:8")

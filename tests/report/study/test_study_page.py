@@ -191,7 +191,7 @@ def test_the_windows_claim_is_answered_only_where_the_window_alone_differs():
 
 def test_the_number_of_tests_is_noted():
     record, _ = answered()
-    assert any("Among 3 rows" in line and "up to 15 %" in line for line in notes(record))
+    assert any("With 3 rows" in line and "up to 15 %" in line for line in notes(record))
     one, _ = answered(c2=(0.2, 0.4, 3, 0.06))
     assert not any("Bonferroni" in line for line in notes(one))
 

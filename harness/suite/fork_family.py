@@ -1,7 +1,7 @@
-"""What two trials have in common: the steps that both would take in the same way.
+"""Which trials can fork from one another, and after how many steps.
 
-Trials of one family differ in their arm only. Before the first step at which their events differ,
-they are the same run, so that part need be trained only once.
+Trials of one family differ only in their arm. They are the same run up to the first step at which
+their events differ, so those steps need to be trained only once: one trial forks from the other.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from .specs import TrialSpec, deciding
 
 
 def family(trial: TrialSpec) -> str | None:
-    """What all trials share that could have a beginning in common; None for one that has no
-    beginning of its own, since it starts from another trial's model."""
+    """A key that is equal for trials that may fork from one another; None for a trial that starts
+    from another trial's model."""
     if trial.arm.needs_full:
         return None
     content = deciding(trial, "arm")
@@ -21,10 +21,10 @@ def family(trial: TrialSpec) -> str | None:
     return json.dumps(content, sort_keys=True)
 
 
-def shared_steps(one: TrialSpec, two: TrialSpec) -> int:
-    """How many optimizer steps two trials of one family take alike, from the start.
+def common_steps(one: TrialSpec, two: TrialSpec) -> int:
+    """How many optimizer steps, from the start, are the same in two trials of one family.
 
-    What is done right after the last of them, a truncation say, is no longer shared.
+    What follows the last of them, such as a truncation, may differ.
     """
     steps = one.training.steps
     here, there = one.arm.event_keys(one.training), two.arm.event_keys(two.training)
