@@ -52,6 +52,7 @@ _HOMES = {
     "rank_rule": "harness.plugins",
     "task": "harness.plugins",
 }
+_HOMES |= dict.fromkeys(("arm", "layer", "rank_rule", "task"), "harness.plugins")
 _SPECS = (
     "Suite", "Comparison", "TrialSpec", "TaskSpec", "ModelSpec", "TrainingSpec",
     "LRUSpec",

@@ -1,6 +1,8 @@
 """All `HARNESS_*` variables: one table, and nobody who reads past it."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -104,6 +106,15 @@ def test_a_slip_of_the_pen_is_noted_and_other_programs_variables_are_not(monkeyp
         "'HARNESS_THREDS' is no setting of the harness: did you mean HARNESS_THREADS?"
     ]
     assert environment.unknown() == ["HARNESS_PIPELINE_ID", "HARNESS_THREDS"]
+
+
+def test_every_command_says_so(monkeypatch):
+    monkeypatch.setenv("HARNESS_THREDS", "2")
+    command = [sys.executable, "-m", "harness", "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr == (
+        "harness: 'HARNESS_THREDS' is no setting of the harness: did you mean HARNESS_THREADS?\n"
+    )
 
 
 def test_the_doctor_lists_what_is_set(monkeypatch):

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import harness
+from harness import suite
 from harness.environment import VARIABLES
 from harness.launch import run_suite
 from harness.training.host.process import process_as_before
@@ -50,6 +51,12 @@ def test_every_name_is_there_and_listed():
         assert getattr(harness, name).__doc__
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         harness.nothing  # noqa: B018
+
+
+def test_every_spec_that_a_suite_is_made_of_is_there():
+    made_of = [name for name in suite.__all__ if name.endswith("Spec")]
+    assert {"Suite", "Comparison", *made_of} <= set(harness.__all__)
+    assert harness.FullSpec is suite.FullSpec
 
 
 def test_no_name_is_that_of_a_room():
@@ -171,8 +178,8 @@ def test_frames_of_a_suite_and_of_the_whole_store(here, store):
     assert same_numbers(store.comparison("tiny"), pd.read_parquet(folder / "comparison.parquet"))
     everything = store.comparison()
     assert list(everything.suite) == ["tiny"] * 4
-    for suite in ("tiny.py", Path("tiny.py"), harness.load_suite("tiny.py")):
-        assert same_numbers(store.comparison(suite), everything)
+    for given in ("tiny.py", Path("tiny.py"), harness.load_suite("tiny.py")):
+        assert same_numbers(store.comparison(given), everything)
     assert same_numbers(everything, store.comparison("tiny"))
 
 

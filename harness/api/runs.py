@@ -77,9 +77,14 @@ def run(
         name, quiet,
     )  # fmt: skip
     given = {
-        "store": place.root, "address": None if address == "local" else address, "only": only,
-        "cpus": cpus, "gpus": gpus or None, "concurrency": concurrency, "name": name,
-    }  # fmt: skip
+        "store": place.root,
+        "address": None if address == "local" else address,
+        "only": only,
+        "cpus": cpus,
+        "gpus": gpus or None,
+        "concurrency": concurrency,
+        "name": name,
+    }
     options = [f"--{key}={value}" for key, value in given.items() if value is not None]
     options += [f"--retry={status}" for status in retry] + ([] if fork else ["--no-fork"])
     account = run_suite(wanted, place, redacted(command_of(wanted, options)), wishes)

@@ -24,8 +24,10 @@ StoreLike: TypeAlias = "str | PathLike[str] | Store | StoreView | None"
 class StoreView:
     """The records of a store, read and never written.
 
-    Frames have the columns that `harness.records.schemas` documents. With `suite`, a
-    suite or study or its name, they are those of its trials; without, of all ended trials.
+    Frames have the columns that `harness.records.schemas` documents. With `suite`, a suite or
+    study or its name, they are those that its last report stands on, or of its ended trials where
+    it has none yet; without, of all ended trials. A trial whose record is damaged has the status
+    `damaged` in `trials`, and is in no other frame.
     """
 
     def __init__(self, store: Store) -> None:
@@ -80,7 +82,7 @@ class StoreView:
         Raises:
             ValueError: no such trial, one without a model, or a damaged one.
         """
-        from harness.models.build import rebuild
+        from harness.models.description import rebuild
 
         trial = self.store.trial(trial_id)
         if trial.spec() is None:
@@ -111,7 +113,7 @@ class StoreView:
             return _frame(gather_all(self.store, wanted).tables[name])
         recorded = self._name(suite)
         plan, records = planned(recorded, self.store), self.store.suite(recorded)
-        if records.has_table("trials"):  # which is written last: all are there
+        if records.has_table("trials") and records.has_table(name):
             return _frame(records.table(name))
         return _frame(gather(self.store, plan, wanted).tables[name])
 

@@ -74,13 +74,14 @@ class SizesOf:
 
 @dataclass(frozen=True)
 class StepWork:
-    """What a training step works on: `forward` gives the FLOPs of one example's forward pass at
-    these state dimensions, at its model's own where none are given."""
+    """What a training step works on: a model's spec, the order of each of its blocks (an int, or
+    one per system of a stack), and the examples of a batch. `forward` gives the FLOPs of the
+    forward pass of one example at such orders."""
 
     model: Any
     state_dims: Sequence[Any]
     batch: int
-    forward: Callable[[Sequence[int]], float]
+    forward: Callable[[Sequence[Any]], float]
 
 
 class Boundary(Protocol):
@@ -199,7 +200,8 @@ class Arm(Spec):
         return None
 
     def with_sizes(self, found: Sequence[Sequence[float]], blocks: int) -> Arm:
-        """This arm at the sizes that trials of `sizes_of` ended with, one list per trial."""
+        """This arm at the sizes that trials of `sizes_of` ended with: one list per trial, of a
+        number per block, the mean over the systems of a stack."""
         raise ValueError(f"{self.named} takes no other arm's sizes")
 
     def initial_dims(self, model: Any) -> list[int] | None:
@@ -252,9 +254,12 @@ class Arm(Spec):
         """`events` as the training's protocol has them. Raises as `events`."""
         return self.events(training.steps)
 
-    def ranks(self, systems: Sequence[Any], event: Event) -> list[int]:
-        """For each block the order to truncate to, from its `harness.reduction.Decomposition`."""
-        return [len(system.hsv) for system in systems]
+    def ranks(self, systems: Sequence[Any], event: Event) -> list[Any]:
+        """For each block the order to truncate to, from its `harness.reduction.Decomposition`.
+
+        For a stack of systems, from its `StackDecomposition`, one order each, or one for all.
+        """
+        return [system.order for system in systems]
 
     @property
     def truncation_options(self) -> dict[str, Any]:

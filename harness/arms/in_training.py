@@ -138,8 +138,8 @@ class InTrainingSpec(Arm):
     def ranks(self, systems: Sequence[Any], event: Event) -> list[Any]:
         from harness.reduction.orders import total
 
-        now = [system.order for system in systems]
-        both = zip(self._rank_rule.ranks(self, systems, event), now, strict=True)
+        ranks, now = self._rank_rule.ranks(self, systems, event), [one.order for one in systems]
+        both = zip(ranks, now, strict=True)
         return [r if total(r) < (1 - self.gate) * total(n) else n for r, n in both]
 
     @property

@@ -77,7 +77,7 @@ class SizedArm(Arm):
         return SizesOf(self.to, self.match)
 
     def with_sizes(self, found: Sequence[Sequence[float]], blocks: int) -> Arm:
-        dims = list(map(round, found[0]))
+        dims = [round(n) for n in found[0]]
         if self.match == "mean":
             dims = [round(mean(n for one in found for n in one))] * blocks
         sized = {**self.model_dump(), "match": None, "to": None, "state_dims": tuple(dims)}

@@ -36,7 +36,7 @@ def table(
     format: Annotated[str, typer.Option(help="text, md, csv, tex, html or json.")] = "text",
 ) -> None:
     """Print the comparison table; of a study, that on fresh seeds once there is one."""
-    from harness.report.rebuild import comparison_of
+    from harness.report.rebuild import comparison_of, lacking
     from harness.report.tables import render
 
     place = open_store(store, create=False)
@@ -46,6 +46,8 @@ def table(
 
         name = newest_comparison(name, place)
     print(render(comparison_of(name, place), format))
+    for line in lacking(name, place):
+        say(f"note: {line}")
 
 
 def ui(

@@ -2,8 +2,8 @@
 
 Trials of one family (see `harness.suite.fork_family`) are one run until their events differ. Taken
 in the order of their first event, the latest first (`full` has none), each forks from an earlier
-one at the latest step that they share. Together they then train every step that any of them needs once
-and only once: any such order would, and this one lets forks start soonest.
+one at the latest step that they have in common. Together they then train every step that any of
+them needs exactly once. Any such order would; this one lets forks start soonest.
 """
 
 from __future__ import annotations

@@ -64,14 +64,9 @@ def _spec_of(cls: type[Any]) -> type[BackboneSpec]:
             f"layer {kind} does not say its cost: `layer_flops(spec, state_dim)`, a static method"
         )
     options = _options(cls, kind)
-    spec = create_model(
-        f"{cls.__name__}Spec",
-        __base__=LayerSpec,
-        __module__=cls.__module__,
-        __doc__=cls.__doc__,
-        kind=(Literal[kind], kind),  # type: ignore[valid-type]
-        **options,
-    )
+    fields: dict[str, Any] = {"kind": (Literal[kind], kind), **options}  # type: ignore[valid-type]
+    about: dict[str, Any] = {"__module__": cls.__module__, "__doc__": cls.__doc__}
+    spec = create_model(f"{cls.__name__}Spec", __base__=LayerSpec, **about, **fields)
     spec.implementation = cls
     spec.capabilities = capabilities(cls)
     spec.layer_options = tuple(options)

@@ -156,9 +156,10 @@ def _of_no_file(target: Callable[..., Any]) -> Source:
     """Code that was typed in, in a cell of a notebook say: it runs in this process alone."""
     for part in (target, *vars(target).values()):
         function = getattr(part, "fget", getattr(part, "__func__", part))
-        code = getattr(function, "__code__", None)
-        own = code is not None and function.__module__ == target.__module__
-        cell = "".join(linecache.getlines(code.co_filename)) if own else ""
+        code: Any = getattr(function, "__code__", None)
+        if code is None or function.__module__ != target.__module__:
+            continue
+        cell = "".join(linecache.getlines(code.co_filename))
         if cell:
             return Source("", hashlib.sha256(cell.encode()).hexdigest())
     raise ValueError(f"the code of {target.__name__} stands in no file: put it into one")

@@ -10,9 +10,10 @@ from torch import nn
 
 from .gramians import gramians
 from .hankel import Decomposition, decompose
+from .naming import naming_block
 from .orders import Order, order_of
 from .parallel import side_by_side, workers
-from .ranks import BlockDecomposition, naming_block
+from .ranks import BlockDecomposition
 from .stacks import StackDecomposition, System, unpadded
 
 

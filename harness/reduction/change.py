@@ -11,9 +11,9 @@ from torch import nn
 
 from .arrays import to_complex128
 from .moments import Changed, Moments, carried, hand_over
+from .naming import naming_block
 from .orders import order_of
 from .pieces import BlockTruncation
-from .ranks import naming_block
 from .stacks import StackTruncation
 
 ROUNDING = 1024  # units of the parameters' precision that writing a system back may cost

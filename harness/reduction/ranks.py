@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
 
 from .arrays import Array
-from .balanced import TruncationError, is_order
-from .gramians import UnusableSystem, energy_rank
+from .balanced import is_order
+from .gramians import energy_rank
 from .hankel import Decomposition
 from .modes import scores
+from .naming import naming_block, naming_system
 from .orders import Order, each, largest, regroup
 from .stacks import StackDecomposition, stack_ranks
 
@@ -163,23 +163,6 @@ def _given_order(order: Any, now: Order) -> Order:
 def _check_order(order: Any, n: int) -> None:
     if not is_order(order, n):
         raise ValueError(f"order must be from 1 to {n}, not {order}")
-
-
-@contextlib.contextmanager
-def naming_block(i: int, what: str = "block") -> Iterator[None]:
-    """A `ValueError` from inside says which block it speaks of."""
-    try:
-        yield
-    except ValueError as error:
-        # Only our own kinds are known to be made from a message.
-        ours = isinstance(error, (UnusableSystem, TruncationError))
-        kind = type(error) if ours else ValueError
-        raise kind(f"{what} {i}: {error}") from error
-
-
-def naming_system(place: int | None) -> contextlib.AbstractContextManager[None]:
-    """The same for the system of a stack at this place; None for a block of one system."""
-    return contextlib.nullcontext() if place is None else naming_block(place, "system")
 
 
 def rank_by_tau(i: int, block: BlockDecomposition, tau: float, method: str) -> Order:

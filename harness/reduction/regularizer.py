@@ -35,9 +35,9 @@ from torch.autograd.function import once_differentiable
 from .blocks import layers
 from .circle import gaps
 from .gramians import gramians_of, square_root
+from .naming import naming_block
 from .orders import Order, order_of, total
 from .parallel import side_by_side, workers
-from .ranks import naming_block
 
 Method = Literal["exact", "adjoint", "modal"]
 System = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # eigenvalues, B, C in complex128

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from harness.arms import (
     ARM_UNION,
+    Arm,
     DistillSpec,
     FullSpec,
     HankelRegularizedSpec,
@@ -52,7 +53,7 @@ class TrainingSpec(Spec):
         return self
 
 
-if TYPE_CHECKING:  # which cannot read a union that grows
+if TYPE_CHECKING:  # which cannot read a union that grows: the bases stand for plug-ins
     from harness.tasks import specs as t
 
     AnyTask = (
@@ -60,9 +61,16 @@ if TYPE_CHECKING:  # which cannot read a union that grows
         | t.ListopsSpec | t.PathfinderSpec | t.PathfinderGeneratedSpec | t.PathxSpec
         | t.PsmnistSpec | t.PylibSpec | t.Sc10Spec | t.ScifarSpec | t.SmnistSpec
         | t.SpeechCommandsSpec | t.Text8Spec | t.TextFileSpec | t.VowelsSpec | t.Wikitext103Spec
+        | t.TaskSpecBase
     )  # fmt: skip
     AnyArm = (
-        FullSpec | InTrainingSpec | PostHocSpec | SmallSpec | DistillSpec | HankelRegularizedSpec
+        FullSpec
+        | InTrainingSpec
+        | PostHocSpec
+        | SmallSpec
+        | DistillSpec
+        | HankelRegularizedSpec
+        | Arm
     )
 else:
     AnyTask = Annotated[Any, TASK_UNION]

@@ -56,7 +56,8 @@ def _spec(arm: Arm, training: TrainingSpec) -> None:
     expect(ARM_UNION.validate(there) == arm, "its spec comes back from JSON as another")
     hash(arm)
     model = {"blocks": len(STATE_DIMS), "width": WIDTH, "state_dim": STATE_DIMS}
-    trial = TrialSpec(task={"name": "digits"}, model=model, training=training, arm=arm)
+    content = {"task": {"name": "digits"}, "model": model, "training": training, "arm": arm}
+    trial = TrialSpec.model_validate(content)
     again = TrialSpec.model_validate_json(trial.model_dump_json())
     expect(again.trial_id == trial.trial_id, "a trial of it has another id after JSON")
     own = arm.train_steps(training.steps)

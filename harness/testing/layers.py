@@ -43,9 +43,11 @@ def _spec_of(layer: Any, width: int, state_dim: int) -> BackboneSpec:
     if isinstance(layer, BackboneSpec):
         fields = {**layer.model_dump(), "width": width, "state_dim": state_dim}
         return type(layer).model_validate(fields)
-    for spec in MODEL_UNION.specs.values():
-        if spec.layer_class() is layer:  # type: ignore[attr-defined]
-            return spec(width=width, state_dim=state_dim)  # type: ignore[return-value]
+    specs: list[Any] = list(MODEL_UNION.specs.values())
+    for spec in specs:
+        if spec.layer_class() is layer:
+            made: BackboneSpec = spec(width=width, state_dim=state_dim)
+            return made
     name = getattr(layer, "__name__", repr(layer))
     raise AssertionError(f"{name} is no registered layer: decorate it with @harness.layer")
 

@@ -20,13 +20,12 @@ from harness.reduction import (
     given_orders,
     truncate,
 )
-from harness.reduction.orders import largest
 
 from .context import TrialContext
 from .costs.flops import all_spectra_flops, block_truncation_flops
 from .evaluate import evaluate
 from .host.faults import Diverged
-from .rows import record_point, record_truncations
+from .rows import record_point, record_truncations, sizes_row
 from .seeds import stream
 from .selection import consider
 from .state import Kept, RunState, install, snapshot
@@ -229,12 +228,6 @@ def truncation_event(
         seconds=seconds,
     )  # fmt: skip
     return val_after
-
-
-def sizes_row(block: int, before: Order, after: Order) -> dict[str, Any]:
-    """What a row of `truncations` says of a block's sizes."""
-    sizes = {"block": block, "dim_before": largest(before), "dim_after": largest(after)}
-    return sizes | ({"orders_after": list(after)} if isinstance(after, tuple) else {})
 
 
 def measure(context: TrialContext, state: RunState) -> float:

@@ -73,16 +73,17 @@ def record_of(
     }
 
 
+def recorded(plugins: list[dict[str, Any]] | None) -> dict[str, str]:
+    """The column of plug-ins, as the manifest has them; none where it has none, as in records from
+    before there were any."""
+    return {"plugins": schemas.canonical(plugins)} if plugins else {}
+
+
 def _of_stacks(orders: list[Order]) -> dict[str, Any]:
     """The orders of every system, if a block has several; a block of one is a list of one."""
     if not any(isinstance(order, tuple) for order in orders):
         return {}
     return {"orders": [list(o) if isinstance(o, tuple) else [o] for o in orders]}
-
-
-def recorded(plugins: list[dict[str, Any]] | None) -> dict[str, str]:
-    """The column of plug-ins, from the manifest; absent if there are none, as in old records."""
-    return {"plugins": schemas.canonical(plugins)} if plugins else {}
 
 
 def protocol_seconds(facts: TrialFacts, spending: Spending, state: RunState) -> float:

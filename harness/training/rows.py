@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from harness.reduction.orders import Order, largest
+
 from .state import RunState
 
 
@@ -18,3 +20,9 @@ def record_point(state: RunState, split: str, metric: str, value: float, seconds
     state.curves.append(
         {"step": state.step, "split": split, "metric": metric, "value": value, "seconds": seconds}
     )
+
+
+def sizes_row(block: int, before: Order, after: Order) -> dict[str, Any]:
+    """What a row of `truncations` says of a block's sizes."""
+    sizes = {"block": block, "dim_before": largest(before), "dim_after": largest(after)}
+    return sizes | ({"orders_after": list(after)} if isinstance(after, tuple) else {})

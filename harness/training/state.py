@@ -69,11 +69,6 @@ class RunState:
     truncations: list[dict[str, Any]] = field(default_factory=list)
     spectra: list[dict[str, Any]] = field(default_factory=list)
 
-    @property
-    def orders(self) -> list[Order]:
-        """The order of every block of the model, or of a stack's systems."""
-        return [order_of(layer) for layer in self.model.layers]
-
     def tables(self) -> dict[str, list[dict[str, Any]]]:
         """The rows recorded so far, by table."""
         return {
@@ -81,6 +76,11 @@ class RunState:
             "truncations": self.truncations,
             "spectra": self.spectra,
         }
+
+    @property
+    def orders(self) -> list[Order]:
+        """The order of every block of the model, of a stack those of its systems."""
+        return [order_of(layer) for layer in self.model.layers]
 
 
 _PLAIN = (

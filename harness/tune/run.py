@@ -91,7 +91,8 @@ def check_name(study: Study, store: Store) -> dict[str, Any]:
     except ValueError:  # damaged, and written anew from Optuna's storage and the trials
         return {}
     try:
-        there = Study.model_validate_json(json.dumps(content["study"])).identity()
+        stored = {**content["study"], "plugins": ()}  # whose code is loaded for the one at hand
+        there = Study.model_validate_json(json.dumps(stored)).identity()
     except (ValueError, KeyError):
         there = ""
     if there != study.identity() and content.get("candidates"):

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from harness.arms import Arm
 from harness.spec import Spec
 from harness.suite import TrialSpec
+from harness.suite.bring import Plugins, with_plugins
 from harness.suite.explain import explain, known
 from harness.suite.names import checked_name, checked_text
 from harness.suite.specs import deciding
@@ -83,6 +84,12 @@ class Study(Spec):
     first_seeds: Natural = 1
     finalists: Natural = 3
     budget: Budget
+    plugins: Plugins = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plugins_come_first(cls, values: Any) -> Any:
+        return with_plugins(values)
 
     @field_validator("name")
     @classmethod

@@ -14,8 +14,8 @@ def arm(**fields):
     return InTrainingSpec(kind="in_training", **fields)
 
 
-def ranks(arm, spectra, turn=None):
-    return arm.ranks([with_hsv(*hsv) for hsv in spectra], turn or Event())
+def ranks(arm, spectra, event=None):
+    return arm.ranks([with_hsv(*hsv) for hsv in spectra], event or Event())
 
 
 @pytest.mark.parametrize(

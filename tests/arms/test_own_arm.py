@@ -14,7 +14,7 @@ from harness.arms import ARM_UNION, Arm, Style
 from harness.planning.estimate import estimated_flops
 from harness.records.store import Store
 from harness.report import figures
-from harness.report.comparison import compare
+from harness.report.comparison.compare import compare
 from harness.report.presentation import arm_name
 from harness.suite import Comparison, FullSpec, SmallSpec, TrialSpec
 from harness.suite.fork_family import common_steps

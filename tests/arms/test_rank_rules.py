@@ -14,6 +14,7 @@ from harness.records.store import Store
 from harness.suite import TrainingSpec, TrialSpec
 from harness.suite.explain import explain
 from harness.training.trial import run_trial
+from tests.reduction.systems import with_hsv
 from tests.training.trials import table_of, trial_spec
 
 
@@ -31,7 +32,7 @@ def halving():
 def test_a_registered_rule_takes_part_under_its_name(halving, tmp_path, monkeypatch):
     monkeypatch.setenv("HARNESS_DEVICE", "cpu")
     assert halving.rank_rules == ("halve",)
-    systems = [SimpleNamespace(hsv=np.ones(n)) for n in (9, 1)]
+    systems = [with_hsv(*np.ones(n)) for n in (9, 1)]
     assert halving.ranks(systems, Event()) == [4, 1]
     spec = trial_spec(halving.model_dump())
     store = Store.open(tmp_path)

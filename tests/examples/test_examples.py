@@ -1,6 +1,7 @@
 """The examples of the README's "Your own": each keeps its contract, and runs from end to end."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -62,12 +63,25 @@ def test_own_task(tmp_path):
     assert min(record["test_metric"] for record in records["full"]) > 0.4  # blind guessing: 0.25
 
 
+def test_the_readme_word_for_word(tmp_path, monkeypatch):
+    """Its arm, saved under the name that it says, and its check."""
+    blocks = re.findall(r"```python\n(.*?)```", (HERE / "README.md").read_text(), re.S)
+    monkeypatch.chdir(tmp_path)
+    Path("halved.py").write_text(blocks[0])
+    suite = load("halved.py")
+    exec(compile(blocks[1], "README.md", "exec"), {"Halve": plugins.find("arm", "halve").target})
+    records = results_of(suite, Store.open("store"))
+    dims = {label: [one["state_dims"] for one in row] for label, row in records.items()}
+    assert dims == {"full": [[8], [8]], "halve": [[4], [4]], "a quarter": [[2], [2]]}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["own_layer", "own_arm", "own_task"])
 def test_a_run_of_it(tmp_path, monkeypatch, capfd, name):
     """As the README has it: on Ray, whose workers start elsewhere."""
     monkeypatch.chdir(tmp_path)
     assert execute(["run", str(HERE / f"{name}.py"), "--store", "store"]) == 0
+    capfd.readouterr()
     assert execute(["table", name, "--store", "store", "--format", "json"]) == 0
-    rows = json.loads(capfd.readouterr().out.splitlines()[-1])
+    rows = json.loads(capfd.readouterr().out)
     assert {row["seeds"] for row in rows} == {2}

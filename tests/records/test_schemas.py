@@ -29,7 +29,7 @@ DESIGN = {
 
 
 LATER = {  # all null in older files, and the orders in those of models without stacks
-    "trials": {"flops_method", "seconds_method", "seconds_protocol", "orders"},
+    "trials": {"flops_method", "seconds_method", "seconds_protocol", "orders", "plugins"},
     "truncations": {"orders_after"},
     "spectra": {"orders"},
 }

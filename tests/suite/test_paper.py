@@ -15,6 +15,7 @@ from harness.records.store import Store
 from harness.suite import TrialSpec, load, override
 from harness.tasks.storage import sources
 from harness.training.trial import Execution, Fork, run_trial
+from tests.reduction.systems import with_hsv
 
 SMALL = [
     "training.steps=4",
@@ -123,7 +124,6 @@ def test_the_released_code_truncates_once_and_twice_where_the_research_code_did_
 
 def test_ablations_end_at_one_size():
     """Equal cuts: 256 to 32 in steps of 56, as the paper says, whatever their number."""
-    from types import SimpleNamespace
 
     from harness.arms import Event
 
@@ -133,7 +133,7 @@ def test_ablations_end_at_one_size():
             continue
         events, n, sizes = arm.happens(smnist.training), 256, []
         for k in range(len(events)):
-            (n,) = arm.ranks([SimpleNamespace(hsv=np.ones(n))], Event(k, len(events)))
+            (n,) = arm.ranks([with_hsv(*np.ones(n))], Event(k, len(events)))
             sizes.append(n)
         assert n == 32, label
         if label == "keep largest":

@@ -20,7 +20,7 @@ from harness.records.store import Store
 from harness.reduction import decompositions
 from harness.suite import load as load_suite
 from harness.training.costs.flops import forward_flops, spectrum_flops, truncation_flops
-from harness.training.trial import Interrupted, Setting, run_trial
+from harness.training.trial import Execution, Interrupted, run_trial
 from tests.models.channel_layer import Channels, stand_in
 
 from .trials import assert_same, copy_source, run_in_child, table_of, trial_spec
@@ -153,7 +153,7 @@ def test_stopped_at_every_boundary_it_ends_bit_identical(name, whole, store):
     while True:
         calls = iter([False, True])
         try:
-            run_trial(spec, store, Setting(stop=lambda calls=calls: next(calls)))
+            run_trial(spec, store, Execution(stop=lambda calls=calls: next(calls)))
             break
         except Interrupted:
             stops += 1

@@ -31,7 +31,7 @@ class LayerState(NamedTuple):
 
 
 class Layer(nn.Module, ABC):
-    """(batch, length, H) real to the same, causal, with no state before the first step.
+    """(batch, length, H) real to the same, causal; its state is zero before the first step.
 
     A layer is made anew by `of`, which draws from torch's global generator, and given stored
     weights by `resize`, then `expect`, then `load_state_dict`.
@@ -91,7 +91,8 @@ class Layer(nn.Module, ABC):
 
     def expect(self, stored: Collection[str]) -> None:
         """Make room for those of the stored tensors, by their names in the layer, that a fresh
-        layer has not."""
+        layer does not have. Of parameters only `gain` may come so: it joins D's group of an
+        optimizer (`capabilities.TakesGain`)."""
 
 
 def check_state_dim(state_dim: int) -> None:

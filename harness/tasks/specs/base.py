@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args
 
 from pydantic import Field
 
@@ -39,6 +39,9 @@ class TaskSpecBase(Spec):
     archives: ClassVar[tuple[str, ...]] = ()
     archive_uses: ClassVar[Mapping[str, str]] = MappingProxyType({})
     split_by_run: ClassVar[frozenset[str]] = frozenset()
+
+    if TYPE_CHECKING:  # each spec's own, a `Literal` by which unions tell them apart
+        name: Any
 
     split_seed: Seed = 0
 

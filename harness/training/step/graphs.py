@@ -67,7 +67,8 @@ class Graphed:
 
     def __init__(self, capture: Capture | None = None, may_fail: bool | None = None):
         self.capture = capture or capture_on_gpu
-        self.may_fail = environment.CUDA_GRAPHS.get() is not True if may_fail is None else may_fail
+        insisted = environment.CUDA_GRAPHS.get() is True
+        self.may_fail = not insisted if may_fail is None else may_fail
         self.captures = 0
         self.failed = False
         self._step: Captured | None = None
