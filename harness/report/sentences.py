@@ -209,7 +209,8 @@ def _against_full(row: pd.Series) -> str:
     parts = []
     if math.isfinite(row.difference_to_full):
         size = show.with_unit(abs(row.difference_to_full), row.metric, points=True)
-        parts.append(f"{size} {'above' if row.difference_to_full > 0 else 'below'} full size")
+        side = "above" if row.difference_to_full > 0 else "below"
+        parts.append(f"it is {size} {side} full size")
     if math.isfinite(row.relative_flops):
         parts.append(f"at {row.relative_flops:.2f} times its training FLOPs")
     text = ", ".join(parts) or "there is no full-size row to measure it against"

@@ -18,8 +18,8 @@ def test_a_win_is_told_with_its_interval_and_price(suite):
     assert sentence == (
         "digits, 8.0 ± 1.0 states per block (in_training tau=0.1): in-training truncation wins. It "
         "is 11.7 points of accuracy better than small from scratch, and the interval (+4.5 to "
-        "+18.8, 3 seeds) excludes 0. It has the best mean at this size. 10.0 points of accuracy "
-        "below full size, at 0.25 times its training FLOPs."
+        "+18.8, 3 seeds) excludes 0. It has the best mean at this size. It is 10.0 points of "
+        "accuracy below full size, at 0.25 times its training FLOPs."
     )
 
 
@@ -64,7 +64,7 @@ def test_one_seed_and_no_small_row_claim_nothing(suite):
 
 def test_a_suite_without_in_training_and_one_of_full_only(suite):
     (sentence,) = says(compare(suite().query("role == 'full' or role == 'small'")))
-    assert sentence.startswith("digits, small as tau=0.1: 21.7 points of accuracy below full")
+    assert sentence.startswith("digits, small as tau=0.1: It is 21.7 points of accuracy below full")
     assert says(compare(suite().query("role == 'full'"))) == []
 
 
