@@ -1,7 +1,7 @@
-"""How models are selected and scored: one value per protocol, which all rooms ask.
+"""How models are selected and scored: one value per protocol, used by all rooms.
 
-`strict` is ours. `published` is what the paper's research code does, `release` what its released
-code does; both are reproduced with their traps. harness/training/README.md compares them.
+`strict` is ours. `published` follows the paper's research code, `release` its released code; both
+are reproduced with their traps. harness/training/README.md compares them.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ class Protocol:
     """What differs between protocols.
 
     truncates: at the steps of the arm's `window`, at the `evaluations` inside it, or where an
-        evaluation and a step of the window's grid have `coincided`.
-    selects: the `best` of the present size; `last_record`: as often as validation ties or beats
-        all before it, of any size, and after every truncation; `reset_record`: as it beats the
-        bar, which every truncation sets to the value before it.
+        evaluation falls on a step of the window's grid (`coincided`).
+    selects: `best`: the best of the present size; `last_record`: whenever validation ties or beats
+        all values before it, of any size, and after every truncation; `reset_record`: whenever it
+        beats the bar, which every truncation resets to the value before it.
     loss: cross-entropy, or -log(p + 1e-8) of a softmax.
-    running_norm: batch normalisation divides by running statistics in training, too.
+    running_norm: batch normalisation also divides by running statistics in training.
     shared_mask: one dropout mask for the whole batch.
-    trains_pass: every evaluation passes over the training split, too.
-    clock: what training time is: all that the way costs, or steps and evaluations without the
-        truncations.
+    trains_pass: every evaluation also passes over the training split.
+    clock: what counts as training time: everything, or steps and evaluations without truncations.
     aggregate: what a table of the protocol reports.
     """
 

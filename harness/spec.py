@@ -1,4 +1,4 @@
-"""The base of every spec: frozen, typed, refusing what it does not know; and unions that grow."""
+"""The base of every spec: frozen, typed, without unknown fields; and unions that can grow."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from pydantic_core import core_schema
 
 from harness.tools.inputs import cut
 
-ENTRY_POINTS = "harness.plugins"  # the group in which an installed package names its modules
+ENTRY_POINTS = "harness.plugins"  # the group in which installed packages name their modules
 
-# Bounds far beyond any machine, so that a slip of the pen is refused before it costs anything.
+# Bounds far beyond any machine, so that a typo is refused before it costs anything.
 MOST_STATES, MOST_BLOCKS, MOST_STEPS = 65_536, 1_000, 1_000_000_000
 
 StateDim = Annotated[int, Field(ge=1, le=MOST_STATES)]
@@ -38,14 +38,14 @@ StateDims = Annotated[
 class Spec(BaseModel):
     """A frozen value; a wrong field, type or range raises pydantic's `ValidationError`.
 
-    So does an instance of a subclass where its parent is asked for: see `_is_no_other_class`.
+    So does an instance of a subclass in place of its parent: see `_is_no_other_class`.
     """
 
-    # Fields that are no part of a trial's identity: they say where something lies, or follow from
-    # other fields. As pydantic's `exclude` takes them.
+    # Fields outside a trial's identity, in the form of pydantic's `exclude`: they say where data
+    # are stored, or follow from other fields.
     not_identity: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
-    # Instances are validated, too: `model_copy(update=...)` makes them without.
+    # Instances are validated too: `model_copy(update=...)` does not validate.
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
@@ -57,7 +57,7 @@ class Spec(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _is_no_other_class(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        # Validation would make the parent of it, without what it overrides and without a word.
+        # Validation would silently turn it into its parent, without its overrides.
         if isinstance(value, cls) and type(value) is not cls:
             raise ValueError(
                 f"class {_where(type(value))} stands where {cls.__name__} should: a spec is "
@@ -75,21 +75,21 @@ def _where(kind: type) -> str:
 
 
 class SpecUnion:
-    """The specs that may stand in one place, told apart by the value of one field.
+    """Specs that are alternatives in one place, distinguished by the value of one field.
 
-    As an annotation, `Annotated[Any, union]`, it validates as pydantic's tagged union of all specs
-    that it has at that moment: plug-ins join while the program runs. A value that names none of
-    them lets installed packages bring theirs first. A dict without the field is a `default`.
+    As an annotation, `Annotated[Any, union]`, it validates as pydantic's tagged union of all its
+    specs at that moment: plug-ins may join while the program runs. For an unknown tag, the plug-ins
+    of installed packages are loaded first. A dict without the field is a `default`.
     """
 
     def __init__(self, field: str, specs: Iterable[type[Spec]], default: str | None = None) -> None:
         self.field, self.default = field, default
         self.specs = {tag_of(spec, field): spec for spec in specs}
-        self._replaced: dict[type[Spec], str] = {}  # by what was loaded again, and under which tag
+        self._replaced: dict[type[Spec], str] = {}  # specs that were loaded again, with their tags
         self._adapter: TypeAdapter[Any] | None = None
 
     def add(self, spec: type[Spec]) -> None:
-        """Let a spec stand here, in the place of one of the same tag."""
+        """Add a spec, replacing one with the same tag."""
         tag = tag_of(spec, self.field)
         if tag in self.specs:
             self._replaced[self.specs[tag]] = tag
@@ -97,24 +97,24 @@ class SpecUnion:
         self._adapter = None
 
     def find(self, tag: object) -> type[Spec] | None:
-        """The spec of this tag, of ours or of a plug-in; None where there is none."""
+        """The spec with this tag, ours or a plug-in's, or None."""
         if isinstance(tag, str) and tag not in self.specs:
             load_installed()
         return self.specs.get(tag) if isinstance(tag, str) else None
 
     @property
     def union(self) -> Any:
-        """The specs that there are now, as a type."""
+        """The present specs, as a type."""
         specs = tuple(self.specs.values())
         if not specs[1:]:
             return specs[0]
         return Annotated[functools.reduce(operator.or_, specs), Field(discriminator=self.field)]
 
     def validate(self, value: Any) -> Any:
-        """The spec that a dict, or a spec, stands for. Raises pydantic's ValidationError."""
+        """The spec described by a dict or a spec. Raises pydantic's ValidationError."""
         if isinstance(value, Spec):
             tag = getattr(value, self.field, None)
-            if type(value) in self._replaced:  # of a file that was executed again since
+            if type(value) in self._replaced:  # from a file that was executed again since
                 value = value.model_dump()
         else:
             if isinstance(value, dict) and self.field not in value and self.default is not None:
@@ -136,7 +136,7 @@ class SpecUnion:
         )
 
     def _serialize(self, value: Any, handler: Any) -> Any:
-        # Even where it equals its field's default, no spec is known without it.
+        # Keep the tag even if it is the field's default: it identifies the spec.
         found, tag = handler(value), getattr(value, self.field, None)
         if not isinstance(found, dict) or tag in (None, self.default):
             return found
@@ -144,10 +144,10 @@ class SpecUnion:
 
 
 def tag_of(spec: type[BaseModel], field: str) -> str:
-    """What tells this spec from others: the one value that its field may have.
+    """The tag of this spec: the only value that its field may have.
 
     Raises:
-        ValueError: it has no such field, or one that may have other values.
+        ValueError: it has no such field, or the field may have other values.
     """
     found = spec.model_fields.get(field)
     values = get_args(found.annotation) if found is not None else ()
@@ -156,18 +156,18 @@ def tag_of(spec: type[BaseModel], field: str) -> str:
     return values[0]
 
 
-_faults: list[str] | None = None  # of installed plug-ins; None before anything asked for them
+_faults: list[str] | None = None  # of installed plug-ins; None until they are loaded
 
 
 def load_installed() -> list[str]:
-    """Import what installed packages name in the group `harness.plugins`, once.
+    """Import, once, what installed packages name in the group `harness.plugins`.
 
-    Returns one line for each that cannot be imported. That breaks no command which needs none of
-    it; who misses something repeats these lines.
+    Returns one line for each that cannot be imported. Commands that do not need it still work;
+    whoever misses a plug-in repeats these lines.
     """
     global _faults
     if _faults is None:
-        _faults = []  # at once: what is imported here may ask, too
+        _faults = []  # first: an imported module may call this too
         for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
             try:
                 point.load()

@@ -16,7 +16,7 @@ import harness
 from harness import suite
 from harness.environment import VARIABLES
 from harness.launch import run_suite
-from harness.training.process import process_as_before
+from harness.training.host.process import process_as_before
 from tests.cli.conftest import TINY
 from tests.tune.playing import launching
 
@@ -90,7 +90,7 @@ def finished(tmp_path_factory):
     (folder / "tiny.py").write_text(TINY)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_suite, "launch", launching())
-        patch.setattr("harness.records.mirror.update", lambda *_: None)
+        patch.setattr("harness.records.mirror.mirror.update", lambda *_: None)
         patch.setenv("HARNESS_DEVICE", "cpu")
         done = harness.run(folder / "tiny.py", store=folder / "store", quiet=True)
     return folder, done
@@ -103,7 +103,7 @@ def store(finished):
 
 def test_three_lines_give_the_comparison(here, monkeypatch, capsys):
     monkeypatch.setattr(run_suite, "launch", launching())
-    monkeypatch.setattr("harness.records.mirror.update", lambda *_: None)
+    monkeypatch.setattr("harness.records.mirror.mirror.update", lambda *_: None)
     suite = harness.load_suite("tiny.py", "seeds=[0]", "training.steps=20")
     done = harness.run(suite, quiet=True)
     frame = done.comparison()
@@ -137,7 +137,7 @@ def test_what_fails_is_told_rather_than_raised(here, monkeypatch):
     from tests.launch.test_run_suite import failed
 
     monkeypatch.setattr(run_suite, "launch", launching(end=failed))
-    monkeypatch.setattr("harness.records.mirror.update", lambda *_: None)
+    monkeypatch.setattr("harness.records.mirror.mirror.update", lambda *_: None)
     monkeypatch.setattr("harness.report.write.draw", lambda *_: {})
     done = harness.run("tiny.py", "store", only="*/full", quiet=True)
     assert [line.partition(":")[0] for line in done.failures] == [

@@ -29,7 +29,7 @@ NO_ARMS = {"__init__", "base", "kinds", "rank_rules", "sized"}  # what arms are 
 # Besides records, which keeps the store: tasks keep data, the cluster keeps its own Ray's folder,
 # and the machine's memory counter is reset by writing to the kernel.
 WRITERS = {"records", "tasks"}
-WRITING_FILES = {"launch/local/folder.py", "launch/local/keeper.py", "training/machine.py"}
+WRITING_FILES = {"launch/local/folder.py", "launch/local/keeper.py", "training/host/machine.py"}
 WRITES = {"write_text", "write_bytes", "mkdir", "unlink", "rmdir", "rename", "touch", "symlink_to"}
 
 
@@ -241,5 +241,5 @@ def test_only_records_opens_files_of_the_store():
     outside = [file for file in outside if not str(file).endswith(tuple(NAMES_A_FILE))]
     assert not [found for file in outside for found in reaches_into_the_store(file)]
     # The test sees what there is.
-    for name in ("store", "mirror_content", "trial_dir", "suite_records"):
+    for name in ("store", "mirror/mirror_content", "trial_dir", "suite_records"):
         assert [*reaches_into_the_store(ROOT / "harness" / "records" / f"{name}.py")]

@@ -20,7 +20,7 @@ def here(tmp_path, monkeypatch):
         monkeypatch.delenv(variable.name, raising=False)
     monkeypatch.setenv("HARNESS_DEVICE", "cpu")
     monkeypatch.setattr(run_suite, "launch", launching())
-    monkeypatch.setattr("harness.records.mirror.update", lambda *_: None)
+    monkeypatch.setattr("harness.records.mirror.mirror.update", lambda *_: None)
     monkeypatch.setattr("harness.report.write.draw", lambda *_: {})
     monkeypatch.setattr("harness.report.ranks.rank_figure.draw", lambda *_: {})
     monkeypatch.chdir(tmp_path)

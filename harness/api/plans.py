@@ -1,4 +1,4 @@
-"""`harness.plan`: what a suite still needs, to look at."""
+"""`harness.plan`: what a suite still needs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class SuitePlan:
-    """A suite against a store: its trials by stage, what is done and what the rest will cost.
+    """A suite's trials in a store, by stage: what is done and what the rest will cost.
 
     `summary` is what `harness plan --json` prints. `str()` is what `harness plan` prints.
     """
@@ -63,7 +63,7 @@ class SuitePlan:
 def plan(suite: SuiteLike, store: StoreLike = None) -> SuitePlan:
     """What a suite still needs in a store, in which order, and at what estimated cost.
 
-    Changes nothing. A store that does not exist yet has nothing of it.
+    Changes nothing. A store that does not exist yet counts as empty.
 
     Raises:
         ValueError: no such suite, or a store that cannot be one.

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class SuiteRun:
-    """What a run did: `failures` is one line for each trial without a result that counts, and for
-    each damaged record; `summary` says what it took."""
+    """The outcome of a run: `failures` has one line for each trial without a valid result and for
+    each damaged record; `summary` says what the run took."""
 
     suite: str
     store: StoreView
@@ -66,7 +66,7 @@ def run(
 
     Raises:
         ValueError: bad input, before anything starts or is written.
-        KeyboardInterrupt: it was interrupted; what was done is kept, and the same call goes on.
+        KeyboardInterrupt: it was interrupted; what was done is kept, and the same call continues.
     """
     from harness.launch.preflight import default_cpus
     from harness.launch.run_suite import RunOptions, run_suite
@@ -96,9 +96,9 @@ def run(
 def run_trial(spec: TrialSpec | Mapping[str, Any], store: StoreLike = None) -> dict[str, Any]:
     """Run one trial in this process to its end, and return its result, as in `result.json`.
 
-    A trial that has a checkpoint goes on from there, one that has ended is returned as it stands.
+    A trial with a checkpoint continues from it; the result of an ended trial is returned as it is.
     `spec` is a `TrialSpec`, or the content of a spec.json. Threads, deterministic algorithms,
-    precision of products and random state of this process are afterwards what they were before.
+    precision of products and random state of this process are restored afterwards.
 
     Raises:
         ValueError: a spec that says nothing, or a trial that cannot run as asked.

@@ -24,9 +24,9 @@ StoreLike: TypeAlias = "str | PathLike[str] | Store | StoreView | None"
 class StoreView:
     """The records of a store, read and never written.
 
-    Frames have the columns that `harness.records.schemas` documents. With `suite`, a suite or
-    study or its name, they are those that its last report stands on, or of its ended trials where
-    it has none yet; without, of all ended trials. A trial whose record is damaged has the status
+    Frames have the columns documented in `harness.records.schemas`. With `suite` (a suite, a study
+    or its name) they are the tables of its last report, or of its ended trials if there is none
+    yet; without, of all ended trials. A trial whose record is damaged has the status
     `damaged` in `trials`, and is in no other frame.
     """
 
@@ -41,7 +41,7 @@ class StoreView:
         return self.store.suites()
 
     def trials(self, suite: SuiteLike | None = None) -> pd.DataFrame:
-        """One row per ended trial; of a suite, one per role that the trial has in it."""
+        """One row per ended trial; for a suite, one per row of the comparison that uses it."""
         return self._table("trials", suite)
 
     def curves(self, suite: SuiteLike | None = None) -> pd.DataFrame:
@@ -57,11 +57,11 @@ class StoreView:
         return self._table("spectra", suite)
 
     def comparison(self, suite: SuiteLike | None = None) -> pd.DataFrame:
-        """The comparison of a suite, or, with a first column `suite`, of all of them.
+        """The comparison of a suite or, with a first column `suite`, of all suites.
 
-        Of a study it is that on fresh seeds, once there is one. The numbers are those of
-        `comparison.parquet`, where a report was written; where none was, they are computed from
-        the trials that have ended.
+        For a study it is the one on fresh seeds, once there is one. The numbers come from
+        `comparison.parquet` if a report was written; otherwise they are computed from the ended
+        trials.
 
         Raises:
             ValueError: no record of the suite, or none of its trials has ended.
@@ -163,7 +163,7 @@ def load_model(trial: str | PathLike[str], store: StoreLike = None) -> nn.Module
 
 
 def existing_or_new(store: StoreLike, create: bool = False) -> Store:
-    """The store that is meant, which may not exist yet; with `create`, one that can be written."""
+    """The given store, which may not exist yet; with `create` it must be writable."""
     if isinstance(store, StoreView):
         store = store.store
     if isinstance(store, Store):

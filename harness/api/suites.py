@@ -1,4 +1,4 @@
-"""Suites as Python hands them over: a name, a path, or the object itself."""
+"""Suites as Python passes them: a name, a path, or the object itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def load_suite(name_or_path: str | PathLike[str], *settings: str) -> Suite:
     `settings` override its fields by dotted path: `load_suite("demo", "training.steps=200")`.
 
     Raises:
-        ValueError: one line that says what is missing, broken or of another type.
+        ValueError: one line saying what is missing, broken or of the wrong type.
     """
     name = str(name_or_path)
     suite = override(load(name), settings)
@@ -30,7 +30,7 @@ def load_suite(name_or_path: str | PathLike[str], *settings: str) -> Suite:
 
 
 def suite_of(given: SuiteLike) -> Suite:
-    """The suite, loaded unless it is one. Raises ValueError for what can be neither."""
+    """The suite, loaded if given by name or path. Raises ValueError for anything else."""
     if isinstance(given, Suite):
         return validated(given, Suite)
     if isinstance(given, str | PathLike):
@@ -39,9 +39,9 @@ def suite_of(given: SuiteLike) -> Suite:
 
 
 def command_of(suite: Suite, options: list[str]) -> str:
-    """The command line that does what a call of `run` does.
+    """The command line equivalent to a call of `run`.
 
-    A suite that was made in Python has no file to name: `SUITE` stands for it.
+    A suite built in Python has no file, so `SUITE` stands for it.
     """
     words = _words.get(suite.model_dump_json(), ["SUITE"])
     return shlex.join(["harness", "run", *words, *options])

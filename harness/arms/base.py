@@ -1,8 +1,8 @@
-"""The contract of an arm: all that a way to a small model can be.
+"""The contract of an arm: one procedure for reaching a small model.
 
-An arm is a frozen spec with a few hooks, each of which has a default. The rooms outside ask these
-hooks and nothing else, so an arm is one new file. It never touches a model by itself: the training
-loop calls its hooks and does the rest, so that every arm is measured alike.
+An arm is a frozen spec with a few hooks, each with a default. Other rooms call these hooks and
+nothing else, so a new arm is one new file. An arm never changes a model directly: the training loop
+calls its hooks and does the work, so that all arms are measured in the same way.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ EventKeys = tuple[tuple[int, str], ...]
 
 
 class Training(Protocol):
-    """What an arm must know of the training to say when things happen."""
+    """What an arm needs to know about the training to schedule its events."""
 
     @property
     def steps(self) -> int: ...
@@ -36,7 +36,7 @@ class Training(Protocol):
 
 
 class Trial(Protocol):
-    """What an arm may check before anything runs: the specs that it stands beside."""
+    """What an arm may check before anything runs: the other specs of its trial."""
 
     @property
     def task(self) -> Any: ...
@@ -47,7 +47,7 @@ class Trial(Protocol):
 
 
 class Style(NamedTuple):
-    """How an arm is drawn in every figure: a colour (`#rrggbb`) and a marker of matplotlib's."""
+    """How figures draw an arm: a colour (`#rrggbb`) and a matplotlib marker."""
 
     colour: str
     marker: str
@@ -55,8 +55,8 @@ class Style(NamedTuple):
 
 @dataclass(frozen=True)
 class Event:
-    """Which of an arm's truncations is due, counted from 0, of how many (0: nobody knows), and a
-    numpy generator of its own, a function of seed and step alone, for random choices."""
+    """Which of an arm's truncations is due: `index` from 0, `of` how many (0: unknown), and a numpy
+    generator for random choices, which depends only on seed and step."""
 
     index: int = 0
     of: int = 1
@@ -87,7 +87,7 @@ class StepWork:
 class Boundary(Protocol):
     """The moment right after an optimizer step, as the loop offers it to an arm's hooks.
 
-    `memory` is the arm's own: JSON values, which checkpoints carry. `sign` is 1 where a higher
+    `memory` is the arm's own state: JSON values, stored in checkpoints. `sign` is 1 if a higher
     validation metric is better, else -1.
     """
 
@@ -98,12 +98,12 @@ class Boundary(Protocol):
 
     @property
     def state_dims(self) -> list[int]:
-        """States of each block now."""
+        """The present states of each block."""
         ...
 
     @property
     def kept(self) -> float | None:
-        """The validation metric of the model that `keep` kept; None where none is kept."""
+        """The validation metric of the model kept by `keep`; None if none is kept."""
         ...
 
     def measure(self) -> float:
@@ -115,68 +115,68 @@ class Boundary(Protocol):
         ...
 
     def restore(self) -> None:
-        """Bring back what was kept, and evaluate it; it is kept no longer."""
+        """Bring back what was kept, and evaluate it; it is then no longer kept."""
         ...
 
     def truncate(self) -> None:
-        """Truncate to the arm's `ranks` now, though no event was planned."""
+        """Truncate to the arm's `ranks` now, without a planned event."""
         ...
 
     def end_events(self) -> None:
-        """No planned event follows any more."""
+        """Cancel all further planned events."""
         ...
 
 
 class Arm(Spec):
-    """A way to reach a model of some size. A subclass gives `kind` and its own fields, each with a
-    default: `kind: Literal["mine"] = "mine"`."""
+    """A procedure for reaching a model of some size. A subclass defines `kind` and its own fields,
+    each with a default: `kind: Literal["mine"] = "mine"`."""
 
     kind: str
 
-    # In tables and figures: its name, its place within rows of equal size, its colour and marker.
+    # In tables and figures: its name, its position among rows of equal size, its style.
     title: ClassVar[str] = ""
     table_place: ClassVar[int] = 100
     style: ClassVar[Style | None] = None
     # The rows that others are measured against: `full` size, and `small` from scratch.
     baseline: ClassVar[Literal["full", "small"] | None] = None
-    # Whether the report's sentences say who won from this arm's point of view.
+    # Whether the report's sentences are about this arm.
     is_subject: ClassVar[bool] = False
 
-    # Whether the `full` trial of the same seed must have completed, and whether this one begins
-    # with its selected model; else it may learn from that as a teacher.
+    # Whether the `full` trial of the same seed must complete first, and whether this one starts
+    # from its selected model; otherwise that model may be its teacher.
     needs_full: ClassVar[bool] = False
     from_full: ClassVar[bool] = False
-    # Whether it is the `full` trial of a model of its sizes, and shares its result.
+    # Whether it runs as the `full` trial of a model of its sizes, with the same result.
     runs_as_full: ClassVar[bool] = False
-    # Whether events come to the best model so far rather than to the newest.
+    # Whether events act on the best model so far rather than on the latest.
     from_best: ClassVar[bool] = False
-    # The knobs that say when something happens, and nothing else.
+    # The fields that only say when something happens.
     timing: ClassVar[frozenset[str]] = frozenset()
-    # The fields that a plan fills in where `sizes_of` names another arm.
+    # The fields that a plan fills in if `sizes_of` names another arm.
     planned: ClassVar[frozenset[str]] = frozenset()
 
     @model_serializer(mode="wrap")
     def _says_its_kind(
         self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
     ) -> dict[str, Any]:
-        # It has a default, but no arm is known without it, and it is part of a trial's identity.
+        # Never left out, though it has a default: it identifies the arm and enters the trial id.
         return {**({"kind": self.kind} if info.exclude_defaults else {}), **handler(self)}
 
-    # What it asks for
+    # Requirements
 
     @property
     def needs(self) -> tuple[Capability, ...]:
-        """What the model's layers must be able to do; checked before anything starts."""
+        """The capabilities that the model's layers must have; checked before anything starts."""
         return ()
 
     @property
     def rank_rules(self) -> tuple[str, ...]:
-        """The rules of `harness.arms.rank_rules` that it asks, by name."""
+        """The names of the rules of `harness.arms.rank_rules` that it uses."""
         return ()
 
     @property
     def costs_full(self) -> bool:
-        """Whether the full training is part of what this way costs."""
+        """Whether the arm's total cost includes the full training."""
         return self.needs_full
 
     def check(self, trial: Trial) -> None:
@@ -191,49 +191,48 @@ class Arm(Spec):
 
     @property
     def chooses_sizes(self) -> bool:
-        """Whether it finds its sizes by itself, so that another arm can take them (`to`)."""
+        """Whether it chooses its own sizes, so that another arm can take them (`to`)."""
         return False
 
     @property
     def sizes_of(self) -> SizesOf | None:
-        """The arm whose sizes it takes, if it takes another's."""
+        """The arm whose sizes it takes, or None."""
         return None
 
     def with_sizes(self, found: Sequence[Sequence[float]], blocks: int) -> Arm:
-        """This arm at the sizes that trials of `sizes_of` ended with: one list per trial, of a
-        number per block, the mean over the systems of a stack."""
+        """This arm at the final sizes of the trials of `sizes_of`: one list per trial with a number
+        per block, for a stack the mean over its systems."""
         raise ValueError(f"{self.named} takes no other arm's sizes")
 
     def initial_dims(self, model: Any) -> list[int] | None:
-        """States of each block of the model that is freshly made; None while only a plan can
-        find out."""
+        """States of each block of the initial model; None while only a plan can find out."""
         return list(model.state_dims)
 
     def trained_dims(self, model: Any) -> list[int] | None:
-        """States of each block that steps are trained at, an upper bound; None as above."""
+        """States of each block during training, as an upper bound; None as above."""
         return self.initial_dims(model)
 
     # Training
 
     def train_steps(self, steps: int) -> int:
-        """How many optimizer steps this arm's own training takes, where `full` takes `steps`."""
+        """How many optimizer steps this arm's own training takes, if `full` takes `steps`."""
         return steps
 
     @property
     def lr_factor(self) -> float:
-        """What the learning rate is multiplied by."""
+        """The factor of the learning rate."""
         return 1.0
 
     def batch_loss(self, loss: Loss, x: Tensor, teacher: nn.Module | None) -> Loss | None:
         """The loss of the batch x in place of the task's own `loss`; None for the task's.
 
-        `teacher` is the full model, frozen and in evaluation mode, where `needs_full` is true and
-        `from_full` is not.
+        `teacher` is the full model, frozen and in evaluation mode, if `needs_full` is true and
+        `from_full` is false.
         """
         return None
 
     def added_loss(self, model: nn.Module) -> Tensor | None:
-        """A scalar whose gradient is added to that of the loss; the loss is reported without it."""
+        """A scalar whose gradient is added to that of the loss; the recorded loss leaves it out."""
         return None
 
     def extra_flops(self, work: StepWork) -> float:
@@ -243,21 +242,21 @@ class Arm(Spec):
     # Truncation
 
     def events(self, steps: int) -> tuple[int, ...]:
-        """The optimizer steps right after which `ranks` is asked; 0 means before training.
+        """The optimizer steps right after which `ranks` is called; 0 means before training.
 
         Raises:
-            ValueError: events that coincide or cannot be, in a run of `steps` steps.
+            ValueError: events coincide or are impossible in a run of `steps` steps.
         """
         return ()
 
     def happens(self, training: Training) -> tuple[int, ...]:
-        """`events` as the training's protocol has them. Raises as `events`."""
+        """`events` under the training's protocol. Raises as `events` does."""
         return self.events(training.steps)
 
     def ranks(self, systems: Sequence[Any], event: Event) -> list[Any]:
         """For each block the order to truncate to, from its `harness.reduction.Decomposition`.
 
-        For a stack of systems, from its `StackDecomposition`, one order each, or one for all.
+        For a stack of systems, from its `StackDecomposition`: one order each, or one for all.
         """
         return [system.order for system in systems]
 
@@ -268,27 +267,27 @@ class Arm(Spec):
 
     @property
     def recorded_tau(self) -> float | None:
-        """The energy discarded that its ranks follow from, for the record of a truncation."""
+        """The fraction of energy that its ranks discard, for the record of a truncation."""
         return None
 
     def before_event(self, here: Boundary) -> bool:
-        """Called where an event is due; False for an event that is not to be."""
+        """Called when an event is due; return False to skip it."""
         return True
 
     def before_truncation(self, here: Boundary) -> None:
-        """Called before the model changes its size; its validation metric is known by then."""
+        """Called before the model changes its size, with its validation metric known."""
 
     def after_event(self, here: Boundary) -> None:
-        """Called after an event, whether the model has changed its size or not."""
+        """Called after an event, whether or not the model has changed its size."""
 
     def after_evaluation(self, here: Boundary, value: float) -> None:
         """Called after an evaluation at which no event has changed the model."""
 
-    # Sharing
+    # Forks
 
     def event_keys(self, training: Training) -> EventKeys:
-        """(step, what is done there), ascending: two arms whose keys agree up to a step train
-        alike up to there. What a plug-in overrides above is in here by default.
+        """(step, what happens there), ascending. Two arms whose keys agree up to a step train alike
+        up to it. The default accounts for every hook that a plug-in overrides.
 
         Raises:
             ValueError: as `events`.
@@ -301,7 +300,7 @@ class Arm(Spec):
         return tuple(sorted(keys.items()))
 
     def _differs_from(self, training: Training) -> int | None:
-        """The step from which it is another run than `full`, beside its events."""
+        """The step from which it differs from `full`, apart from its events."""
         own, base = type(self), Arm
         other_steps = self.train_steps(training.steps) != training.steps
         other_loss = own.batch_loss is not base.batch_loss or own.added_loss is not base.added_loss

@@ -20,8 +20,8 @@ class DistillSpec(SizedArm):
     """The teacher is the selected model of the `full` trial of the same seed.
 
     Loss: alpha T^2 CE(softmax(teacher / T), softmax(student / T)) + (1 - alpha) CE(labels), with
-    temperature T, as in the paper's code. The teacher's forward pass is part of the training's
-    cost, its training part of the cost of the whole way.
+    temperature T, as in the paper's code. The teacher's forward pass counts as training
+    cost; the teacher's training is in the arm's total cost.
     """
 
     title: ClassVar[str] = "distilled from full size"

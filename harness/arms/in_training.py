@@ -20,15 +20,15 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 class InTrainingSpec(Arm):
     """Truncate `count` times between `start` and `end`, fractions of the training steps.
 
-    `rule` says to which size. `energy` (the paper's): the energy rank of `tau`, the fraction of
-    Hankel energy discarded at each event. `fixed`: `fraction` of the present states goes each
-    time, or, with `final`, equal cuts from the present size to that one. `pragmatic`: as `fixed`,
-    until validation at an event is more than `tolerance` worse than before the last cut; then the
-    model from before that cut comes back (weights, running statistics, optimizer moments) and no
-    event follows. Further rules can be registered (`harness.arms.rank_rules`).
+    `rule` says to what size. `energy` (the paper's): the energy rank of `tau`, the fraction of
+    Hankel energy discarded at each event. `fixed`: `fraction` of the present states is removed each
+    time, or, with `final`, equal steps from the present size to that one. `pragmatic`: as `fixed`,
+    until validation at an event is more than `tolerance` worse than before the last one; then it
+    rolls back to the model before that one (weights, running statistics, optimizer moments), and
+    no event follows. Further rules can be registered (`harness.arms.rank_rules`).
 
     `keep`: the `largest` balanced states; for ablation the `smallest`, or `random` modes of the
-    unbalanced system, as in the paper. `moments` says what becomes of the optimizer's. `gate`
+    unbalanced system, as in the paper. `moments` says what happens to the optimizer's. `gate`
     leaves a block alone unless its rank falls below (1 - gate) of its state dimension (the
     published code: 0.05).
     """

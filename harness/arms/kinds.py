@@ -1,4 +1,4 @@
-"""Which arms there are, by kind: what specs, plans and reports look into."""
+"""All arms by kind, for specs, plans and reports."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from harness.spec import SpecUnion
 
 from .base import Arm
 
-ARM_UNION = SpecUnion("kind", ())  # `harness.arms` adds ours, plug-ins theirs
+ARM_UNION = SpecUnion("kind", ())  # `harness.arms` adds ours, plug-ins add theirs
 
 
 def of_kind(kind: str) -> type[Arm]:
-    """The arm of a kind; the base of all for one that is not known here, as of a record whose
-    plug-in is gone: it has no title, no style and nothing special."""
+    """The arm of a kind; the base class `Arm` for an unknown kind, as in a record whose plug-in is
+    missing: it has no title, no style and nothing special."""
     found: Any = ARM_UNION.find(kind)
     return found or Arm

@@ -1,7 +1,7 @@
-"""The rank rules of an in_training arm: to which size an event truncates. `RULES` lists them.
+"""The rank rules of an in_training arm: the size that an event truncates to. `RULES` lists them.
 
-A rule is a function `(arm, systems, event) -> ranks`, or a `RankRule` where it does more. One of
-your own takes part as `rule` of an in_training arm once it is registered:
+A rule is a function `(arm, systems, event) -> ranks`, or a `RankRule` if it does more. Once
+registered, your own can be the `rule` of an in_training arm:
 
     def halve(arm, systems, event):
         return [max(1, len(system.hsv) // 2) for system in systems]
@@ -22,10 +22,10 @@ Ranks = Callable[[Any, Sequence[Any], Event], list[Any]]
 
 
 class RankRule:
-    """A rule with all that it can be; `RULES` holds one instance of each."""
+    """A rule with all its hooks; `RULES` holds one instance of each."""
 
-    takes_final = False  # whether the arm's `final` is for it
-    takes_tau = False  # whether the arm's `tau` is, so that records of truncations show it
+    takes_final = False  # whether it uses the arm's `final`
+    takes_tau = False  # whether it uses the arm's `tau`, which truncations then record
 
     def __init__(self, ranks: Ranks | None = None):
         self._ranks = ranks
@@ -34,12 +34,12 @@ class RankRule:
         """For each block the order to truncate to, from its `harness.reduction.Decomposition`; for
         a stack of systems one order each, or one for all."""
         if self._ranks is None:
-            raise NotImplementedError(f"{type(self).__name__} says no ranks")
+            raise NotImplementedError(f"{type(self).__name__} defines no ranks")
         return self._ranks(arm, systems, event)
 
     def counts_events(self, arm: Any) -> bool:
-        """Whether the ranks depend on which event it is, of how many. Where they do not, two arms
-        share their training up to the first event that differs."""
+        """Whether the ranks depend on the event's index and count. If not, trials of two arms can
+        fork at the first event that differs."""
         return True
 
     def before_event(self, arm: Any, here: Boundary) -> bool:
@@ -63,7 +63,7 @@ class Energy(RankRule):
 
 
 class Fixed(RankRule):
-    """`fraction` of the present states goes each time, or equal cuts lead to `final`."""
+    """`fraction` of the present states is removed each time, or equal steps lead to `final`."""
 
     takes_final = True
 
@@ -81,8 +81,8 @@ class Fixed(RankRule):
 
 
 class Pragmatic(Fixed):
-    """As `fixed`, until a cut has cost more than `tolerance` by the next event: then the model
-    from before that cut comes back, and no event follows."""
+    """As `fixed`, until a truncation has cost more than `tolerance` by the next event: then it
+    rolls back to the model before that truncation, and no event follows."""
 
     takes_final = False
 
@@ -102,10 +102,10 @@ RULES: dict[str, RankRule] = {"energy": Energy(), "fixed": Fixed(), "pragmatic":
 
 
 def register(name: str, rule: Ranks | RankRule | type[RankRule], again: bool = False) -> None:
-    """Let a rule take part under a name, in the place of one that has it if `again`.
+    """Register a rule under a name; with `again` it replaces one of that name.
 
     Raises:
-        ValueError: a name that is taken, or something that is no rule.
+        ValueError: the name is taken, or `rule` is not a rule.
     """
     made: Any = rule() if isinstance(rule, type) and issubclass(rule, RankRule) else rule
     if not isinstance(made, RankRule):

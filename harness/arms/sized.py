@@ -1,4 +1,4 @@
-"""Arms whose size is given, or is that of an arm that chooses its own."""
+"""Arms whose size is given, or taken from an arm that chooses its own."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ else:
 
 
 class SizedArm(Arm):
-    """Sizes given (`state_dims`), or those that another arm ended with (`match`, `to`).
+    """Sizes are given (`state_dims`) or taken from another arm (`match`, `to`).
 
     `match="seed"` takes the same seed's final state dimensions, block by block; `"mean"` the
-    mean over seeds and blocks, rounded. `to` is any arm that chooses its sizes by itself.
+    mean over seeds and blocks, rounded. `to` is any arm that chooses its own sizes.
     """
 
     planned: ClassVar[frozenset[str]] = frozenset({"match", "to", "state_dims"})
@@ -50,7 +50,7 @@ class SizedArm(Arm):
         return self
 
     def _sources(self) -> dict[str, object]:
-        """What can say how large the model becomes; exactly one of them does."""
+        """The possible sources of the model's final size; exactly one must be set."""
         return {"state_dims": self.state_dims} | ({"match": self.match} if self.match else {})
 
     def check(self, trial: Trial) -> None:
@@ -84,14 +84,14 @@ class SizedArm(Arm):
         return type(self).model_validate(sized)
 
     def given_dims(self, model: Any) -> list[int] | None:
-        """`state_dims`, one per block of a model; None where they are not given, or not yet."""
+        """`state_dims`, one per block of a model; None if they are not given, or not yet."""
         return None if self.state_dims is None else self.dims(model.blocks)
 
     def dims(self, blocks: int) -> list[int]:
         """The given sizes, one per block.
 
         Raises:
-            ValueError: sizes that only a plan can find out.
+            ValueError: only a plan can find out the sizes.
         """
         if self.state_dims is None:
             raise ValueError(f"{self.named} that matches needs the plan to resolve its sizes")

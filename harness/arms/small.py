@@ -9,7 +9,7 @@ from .sized import SizedArm
 
 
 class SmallSpec(SizedArm):
-    """Sizes given (`state_dims`), or those that another arm ended with (`match`, `to`)."""
+    """Sizes are given (`state_dims`) or taken from another arm (`match`, `to`)."""
 
     title: ClassVar[str] = "small from scratch"
     table_place: ClassVar[int] = 50

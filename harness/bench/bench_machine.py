@@ -11,7 +11,7 @@ import torch
 
 from harness.environment import MOST_THREADS
 from harness.tools.inputs import shown
-from harness.training.machine import manifest, prepare
+from harness.training.host.machine import manifest, prepare
 
 from .text_table import paragraph
 

@@ -15,7 +15,7 @@ from harness.launch.run_suite import RunOptions, RunSummary, run_suite
 from harness.records.store import Store
 from harness.suite import Comparison, FullSpec, LRUSpec, Suite, TaskSpec, TrainingSpec
 from harness.suite.suite import MOST_SEEDS
-from harness.training.machine import pick_device, thread_count
+from harness.training.host.machine import pick_device, thread_count
 
 from .bench_machine import describe, machine_lines
 from .text_table import number, paragraph, table

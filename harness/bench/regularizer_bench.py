@@ -13,7 +13,7 @@ from harness.models.specs import BackboneSpec
 from harness.reduction import layers
 from harness.reduction.regularizer import Method, hankel_nuclear_norm, regularizer_flops
 from harness.tasks.base import TaskInfo
-from harness.training.loss import loss_of
+from harness.training.step.loss import loss_of
 
 from .bench_machine import describe, machine_lines, open_device
 from .interleaved import Rounds, check_rounds, interleave

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from harness.models.specs import LRUSpec
 from harness.tasks.base import TaskInfo
 from harness.tools.inputs import shown
-from harness.training.flops import step_flops
+from harness.training.costs.flops import step_flops
 
 
 @dataclass(frozen=True)

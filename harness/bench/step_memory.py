@@ -96,7 +96,7 @@ def peak(case: dict[str, Any], name: str, threads: int) -> int:
     import torch
 
     from harness.bench.timed_work import SHORT, TrainingStep
-    from harness.training.machine import peak_memory_bytes, prepare
+    from harness.training.host.machine import peak_memory_bytes, prepare
 
     shape = Shape(**{**case["shape"], "state_dims": tuple(case["shape"]["state_dims"])})
     n, device = case["state_dim"], torch.device(name)

@@ -12,9 +12,9 @@ from harness.models import build
 from harness.models.specs import BackboneSpec
 from harness.suite.specs import TrainingSpec
 from harness.tasks.base import TaskInfo
-from harness.training.graphs import Graphed, plain
-from harness.training.loss import loss_of
-from harness.training.optimizer import make_optimizer
+from harness.training.step.graphs import Graphed, plain
+from harness.training.step.loss import loss_of
+from harness.training.step.optimizer import make_optimizer
 
 SHORT = 32  # steps of a sequence used only to warm up
 

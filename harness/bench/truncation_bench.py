@@ -13,7 +13,7 @@ import torch
 from harness.models.specs import LRUSpec
 from harness.reduction import decompositions, truncate
 from harness.tasks.base import TaskInfo
-from harness.training.flops import step_flops
+from harness.training.costs.flops import step_flops
 
 from .bench_machine import describe, open_device
 from .interleaved import Rounds, check_rounds, interleave, seconds_of

@@ -30,7 +30,7 @@ def examine() -> Iterator[str]:
             yield f"{name} is not installed"
     import torch
 
-    from harness.training.machine import cpu_name, thread_count
+    from harness.training.host.machine import cpu_name, thread_count
 
     yield f"cpu: {cpu_name()}, {os.cpu_count()} cores, {thread_count()} thread(s) a trial"
     if not torch.cuda.is_available():

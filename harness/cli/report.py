@@ -58,7 +58,7 @@ def ui(
     place = open_store(store, create=False)
     if not place.has_mirror():
         raise ValueError(f"{place.root} has no mirror yet: harness run or harness report makes it")
-    from harness.records.mlflow_io import server_arguments
+    from harness.records.mirror.mlflow_io import server_arguments
 
     arguments = [*server_arguments(), "--host", "127.0.0.1", "--port", str(port)]
     os.chdir(place.root)

@@ -10,7 +10,7 @@ from typing import Any
 from harness import environment
 from harness.tasks import data_folder
 from harness.tools.inputs import os_reason, shown
-from harness.training.stops import Signals, stoppable
+from harness.training.host.stops import Signals, stoppable
 
 from . import cluster
 from .address import check_address

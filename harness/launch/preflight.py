@@ -8,7 +8,7 @@ from harness import environment
 from harness.suite import TrialSpec
 from harness.tools.inputs import shown
 from harness.tools.notes import waiting
-from harness.training.memory import check_memory
+from harness.training.host.memory import check_memory
 
 MOST_CPUS, MOST_GPUS = 2**20, 1024
 
@@ -59,7 +59,7 @@ def check_launch(trials: Iterable[TrialSpec], address: str, cpus: int, gpus: flo
                 "that torch can use"
             )
     if environment.DEVICE.get() and device != "cpu":
-        from harness.training.machine import pick_device
+        from harness.training.host.machine import pick_device
 
         pick_device()
     _check_memory(trials, device)

@@ -71,7 +71,7 @@ class TrialWorker:
         from harness.records.store import Store
         from harness.suite.bring import receive
         from harness.suite.specs import TrialSpec
-        from harness.training.faults import described, is_passing
+        from harness.training.host.faults import described, is_passing
         from harness.training.trial import Execution, Fork, Interrupted, run_trial
 
         self.told = {}
@@ -116,7 +116,7 @@ def _unfit(error: Exception) -> tuple[str, str]:
     """`fault` if another attempt or node may help, else `refused`; and the reason."""
     status = "fault" if isinstance(error, MemoryError | OSError) else "refused"
     with contextlib.suppress(ImportError):  # torch itself may be what is broken
-        from harness.training.faults import is_passing
+        from harness.training.host.faults import is_passing
 
         status = "fault" if is_passing(error) else "refused"
     said = cut(f"{type(error).__name__}: {error}")

@@ -139,7 +139,7 @@ class Backbone(nn.Module):
         return [layer.state_dim for layer in self.layers]
 
     def backends(self, batch: int, device: torch.device | str) -> list[Choice]:
-        """What computes each layer at this batch size and the task's length, and why."""
+        """The backend of each layer at this batch size and the task's length, and why."""
         return choices(self.spec, self.info, self.state_dims, batch, device)
 
     def resize(self, state_dims: Sequence[int]) -> None:
@@ -155,7 +155,7 @@ def choices(
     batch: int,
     device: torch.device | str,
 ) -> list[Choice]:
-    """What computes the layer of each block, of a model that need not be there yet, and why.
+    """The backend of each block's layer, and why, for a model that need not exist yet.
 
     Raises:
         ValueError: a backend asked for by name that cannot run here.

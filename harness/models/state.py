@@ -11,12 +11,12 @@ from .layers.base import LayerState
 
 @dataclass(frozen=True)
 class State:
-    """What a model remembers of the steps so far; a step gives a new one and leaves it alone.
+    """What a model remembers of the steps so far; a step returns a new one and leaves it unchanged.
 
-    layers: of every block; by the weights that the model had when the state was begun.
-    sequences: how many go on side by side; a paired example has two.
-    pool: (sequences, H), the sum of the last block's outputs; None where nothing is pooled.
-    steps: how many there were.
+    layers: one per block, computed with the weights that the model had at the first step.
+    sequences: how many run side by side; a paired example has two.
+    pool: (sequences, H), the sum of the last block's outputs; None without pooling.
+    steps: how many so far.
     """
 
     layers: tuple[LayerState, ...]

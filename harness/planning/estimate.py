@@ -12,8 +12,8 @@ from harness.planning.plan import Plan, Planned
 from harness.records.states import Damaged
 from harness.records.store import Store
 from harness.suite import TrialSpec
-from harness.training.flops import forward_flops, step_flops
-from harness.training.memory import FLOAT, parameters
+from harness.training.costs.flops import forward_flops, step_flops
+from harness.training.host.memory import FLOAT, parameters
 
 STAGES = ("trained from scratch", "after another trial of its seed")
 DONE = ("completed", "diverged", "failed")

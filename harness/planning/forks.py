@@ -1,6 +1,6 @@
 """Which trials of a plan fork from another, so that no step is trained twice.
 
-Trials of one family (see `harness.suite.prefix`) are the same run until their events differ. They
+Trials of one family (see `harness.suite.fork_family`) are the same run until their events differ. They
 are sorted by their first event, the latest first (`full` has none), and each forks from an earlier
 one at the last step that both share. Together they train every step that any of them needs exactly
 once. Any order would do that; this one lets forks start soonest.
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from harness.records.store import Store
 from harness.suite import TrialSpec
-from harness.suite.prefix import family, shared_steps
+from harness.suite.fork_family import common_steps, family
 
 Fork = tuple[str, int]  # the trial it forks from, and the step after which
 
@@ -83,7 +83,7 @@ def _fork_family(
     for trial_id in sorted(open_ones, key=lambda i: -_first_event(relatives[i])):
         best: Fork | None = None
         for other in (*over, *earlier):
-            step = shared_steps(relatives[other], relatives[trial_id])
+            step = common_steps(relatives[other], relatives[trial_id])
             if other in over:  # it has ended, and offers only the states that it kept
                 step = max((kept for kept in over[other] if kept <= step), default=0)
             if step > (best[1] if best else 0):

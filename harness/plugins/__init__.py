@@ -1,7 +1,7 @@
-"""The door for other people's code: layers, arms, tasks and rank rules that take part as ours do.
+"""Plug-ins: other people's layers, arms, tasks and rank rules, on equal terms with ours.
 
-A decorator registers a class, or a function, under its own name. Where its code stands goes with
-it: that is recorded with every trial that uses it, and sent to the workers.
+A decorator registers a class or function under its own name, together with its source. The source
+is recorded with every trial that uses it and sent to the workers.
 """
 
 from .layers import layer

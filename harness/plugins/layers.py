@@ -1,4 +1,4 @@
-"""A layer as a plug-in: its spec is made from what its constructor takes."""
+"""A layer as a plug-in: its spec is derived from its constructor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .registry import check_base, check_fields, enter
 
 
 def layer(cls: type[Any]) -> type[Any]:
-    """Let a subclass of `harness.models.layers.base.Layer` take part under its `kind`.
+    """Register a subclass of `harness.models.layers.base.Layer` under its `kind`.
 
     The options that its constructor takes after width and state_dim become fields of the model's
     spec, unless the class brings a `spec` of its own, a subclass of `BackboneSpec`. Its static
@@ -40,7 +40,7 @@ def layer(cls: type[Any]) -> type[Any]:
 
 
 class LayerSpec(BackboneSpec):
-    """A backbone around a plug-in's layers, which say what they cost."""
+    """A backbone with a plug-in's layers, which define their cost."""
 
     def layer_flops(self, state_dim: int) -> int:
         """As the layer's class says."""

@@ -21,7 +21,7 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Plugin:
-    """A class or function that takes part under a name, and where its code stands."""
+    """A class or function registered under a name, and its source."""
 
     what: What
     name: str
@@ -47,7 +47,7 @@ _plugins: dict[tuple[What, str], Plugin] = {}
 
 
 def arm(cls: type[Any]) -> type[Any]:
-    """Let a subclass of `harness.arms.Arm` take part under its `kind`.
+    """Register a subclass of `harness.arms.Arm` under its `kind`.
 
     Raises:
         ValueError: it is none, its kind is missing or taken, or a field has no default.
@@ -60,7 +60,7 @@ def arm(cls: type[Any]) -> type[Any]:
 
 
 def task(cls: type[Any]) -> type[Any]:
-    """Let a subclass of `harness.tasks.TaskSpecBase` take part under its `name`.
+    """Register a subclass of `harness.tasks.TaskSpecBase` under its `name`.
 
     Its `implementation` is a subclass of `harness.tasks.Task`, a function that makes one of the
     spec and the data folder, or the name of either as MODULE:NAME.
@@ -86,7 +86,7 @@ def task(cls: type[Any]) -> type[Any]:
 
 
 def rank_rule(rule: Any) -> Any:
-    """Let a function `(arm, systems, event) -> ranks` take part as `rule` of an in_training arm
+    """Register a function `(arm, systems, event) -> ranks` as a `rule` of an in_training arm
     under its own name, or a subclass of `harness.arms.rank_rules.RankRule` under its `name`.
 
     Raises:

@@ -1,4 +1,4 @@
 """The store: atomic files, parquet schemas, one folder per trial, and the MLflow mirror.
 
-Parquet and JSON are the truth; everything under a suite's folder and in MLflow can be rebuilt.
+Parquet and JSON are authoritative; a suite's tables and report and the mirror can be rebuilt.
 """

@@ -1,7 +1,7 @@
-"""SHA-256 of a trial's files, as its `result.json` has them since it was written.
+"""SHA-256 of a trial's files, as stored in its `result.json`.
 
-The result vouches for itself too: under its own name stands the digest of its canonical content.
-Results from before there were checksums have none, and none is asked of them.
+The result also holds, under its own name, the digest of its own canonical content. Old results
+have no checksums, and none are required of them.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 KEY = "checksums"
 RESULT = "result.json"
 STATUSES = ("completed", "diverged", "failed")
-_BEFORE = {"status", "message", "record"}  # all that a result without checksums ever held
+_BEFORE = {"status", "message", "record"}  # all keys of results written before checksums
 
 
 def digest(*parts: bytes | bytearray | memoryview) -> str:
-    """SHA-256 of these bytes, one after the other, in hex."""
+    """SHA-256 of the concatenated bytes, in hex."""
     found = hashlib.sha256()
     for part in parts:
         found.update(part)
@@ -26,22 +26,22 @@ def digest(*parts: bytes | bytearray | memoryview) -> str:
 
 
 def seal(result: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
-    """The result with the checksums of these files and its own."""
+    """The result with the checksums of these files and of itself."""
     return {**result, KEY: {**files, RESULT: _own(result, files)}}
 
 
 def check(result: Mapping[str, Any], trial_id: str) -> dict[str, str]:
-    """The checksums in a result, by file name; empty for one from before there were any.
+    """The checksums in a result, by file name; empty for an old result without any.
 
     Raises:
-        ValueError: this is no result of that trial, or not as it was written.
+        ValueError: this is not a result of that trial, or it has changed since it was written.
     """
     sums = result.get(KEY)
     if sums is not None:
         sums = dict(sums) if _are_sums(sums) else {}
         plain = {key: value for key, value in result.items() if key != KEY}
         if sums.pop(RESULT, None) != _own(plain, sums):
-            raise ValueError("it is not as it was written: its checksum is another")
+            raise ValueError("it is not as it was written: its checksum differs")
     elif strange := sorted(set(result) - _BEFORE):
         raise ValueError(f"it has no checksums, but {', '.join(strange)}")
     if result.get("status") not in STATUSES:

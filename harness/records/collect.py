@@ -1,4 +1,4 @@
-"""From trial folders to a suite's tables: what the report and the mirror read."""
+"""Collect a suite's tables, which report and mirror read, from trial folders."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Ended:
 
 @dataclass(frozen=True)
 class Gathered:
-    """Tables over several trials, `trials` last, and a line for each trial that is damaged."""
+    """Tables over several trials, `trials` last, and one line for each damaged trial."""
 
     tables: dict[str, pa.Table]
     damaged: list[str]
@@ -35,14 +35,14 @@ def collect(store: Store, suite_name: str, plan: Mapping[str, Any]) -> list[str]
     """Write a suite's tables, `trials`, `curves`, `truncations` and `spectra`, from ended trials.
 
     Returns one line for each trial whose record is damaged: which file, why, and what to do.
-    Raises ValueError as `gather`.
+    Raises ValueError as `gather` does.
     """
     gathered = gather(store, plan)
     for entry in plan["trials"]:
         store.trial(entry["trial_id"]).tidy()
     records = store.suite(suite_name)
     records.sweep()
-    # `trials` last: who finds it finds the others at least as new.
+    # `trials` last: whoever finds it finds the others at least as new.
     for name, table in gathered.tables.items():
         records.write_table(name, table)
     return gathered.damaged
@@ -54,11 +54,11 @@ def gather(
     """A suite's tables from ended trials: those of `names`, and `trials`. Writes nothing.
 
     `plan["trials"]` lists `{trial_id, label, role, matches, comparison, task, seed}`, one entry per
-    role: a trial with two roles has two rows in `trials` and one copy of its curves. Plans from
-    before `comparison` leave it null. Trials that have not ended are left out; the row of one that
-    is damaged has `status` damaged and no numbers.
+    row of the comparison: a trial used by two rows has two rows in `trials` and one copy of its
+    curves. Old plans lack `comparison`; it is null then. Trials that have not ended are left out. A
+    damaged trial has `status` damaged and no numbers.
 
-    Raises ValueError (one line) for trials of one row that saw different data.
+    Raises a one-line ValueError if trials of one row saw different data.
     """
     entries = list(plan["trials"])
     ended, lost = _read_all(store, entries, names)
@@ -67,7 +67,7 @@ def gather(
 
 
 def gather_all(store: Store, names: Sequence[str] = schemas.TRIAL_TABLES) -> Gathered:
-    """As `gather`, over every ended trial of the store, each once and without a role."""
+    """Like `gather`, for all ended trials of the store, each once, without labels."""
     entries = [{"trial_id": trial_id} for trial_id in store.ended_trials()]
     return _tables(entries, *_read_all(store, entries, names), names)
 
@@ -75,7 +75,7 @@ def gather_all(store: Store, names: Sequence[str] = schemas.TRIAL_TABLES) -> Gat
 def _read_all(
     store: Store, entries: Sequence[Mapping[str, Any]], names: Sequence[str]
 ) -> tuple[dict[str, _Ended], dict[str, str]]:
-    """The ended trials by id, and of those that are damaged why and what to do."""
+    """The ended trials by id, and for damaged ones the reason and what to do."""
     ended: dict[str, _Ended] = {}
     lost: dict[str, str] = {}
     for trial_id in dict.fromkeys(entry["trial_id"] for entry in entries):
@@ -111,7 +111,7 @@ def _tables(
 
 
 def _read(store: Store, trial_id: str, names: Sequence[str]) -> _Ended | None:
-    """What an ended trial brings; None before its end. Raises Damaged."""
+    """The record, spec and tables of an ended trial; None before its end. Raises Damaged."""
     trial = store.trial(trial_id)
     result = trial.result()
     if result is None:
@@ -131,9 +131,9 @@ def _read(store: Store, trial_id: str, names: Sequence[str]) -> _Ended | None:
 
 
 def _refuse_other_spec(trial: TrialDir, spec: Mapping[str, Any]) -> None:
-    """Raise Damaged unless a spec without a checksum is the one that the trial's id is made of.
+    """Raise Damaged unless a spec without a checksum hashes to the trial's id.
 
-    A newer harness, whose spec may have fields that are unknown here and so no id, writes
+    Specs of newer harnesses may have unknown fields, so their id cannot be computed; those have
     checksums.
     """
     from harness.suite.specs import TrialSpec
@@ -149,7 +149,7 @@ def _refuse_other_spec(trial: TrialDir, spec: Mapping[str, Any]) -> None:
 def _stand_in(
     entry: Mapping[str, Any], whole: Iterable[Mapping[str, Any]], ended: Mapping[str, _Ended]
 ) -> dict[str, Any]:
-    """The record of a trial whose own is damaged: what its plan knows, so that its row shows it."""
+    """A record for a damaged trial, from its plan, so that its row shows it."""
     place = entry.get("comparison"), entry.get("task")
     beside = (e["trial_id"] for e in whole if (e.get("comparison"), e.get("task")) == place)
     known = (ended[trial_id].record.get("model") for trial_id in beside) if place[1] else ()
@@ -170,19 +170,19 @@ def _roles(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _concat(name: str, tables: Sequence[pa.Table]) -> pa.Table:
     schema = schemas.SCHEMAS[name]
-    # Only the schema's columns: a trial of a newer harness may have brought some more.
+    # Only the schema's columns: trials of a newer harness may have more.
     plain = [table.select(schema.names).replace_schema_metadata(None) for table in tables]
     return pa.concat_tables(plain) if plain else schema.empty_table()
 
 
 def _refuse_mixed_data(entries: Iterable[Mapping[str, Any]], ended: Mapping[str, _Ended]) -> None:
-    """Raise ValueError if a row, or trials of one task spec, would mix data fingerprints."""
+    """Raise ValueError if a row, or trials with the same task spec, mix data fingerprints."""
     seen: dict[tuple[str, ...], tuple[str, str]] = {}
     for entry in entries:
         trial_id = entry["trial_id"]
         one = ended[trial_id]
         fingerprint = one.record.get("data_fingerprint")
-        if fingerprint is None:  # it failed before it saw its data
+        if fingerprint is None:  # it failed before it read its data
             continue
         task = str(one.record.get("task"))
         groups = [
@@ -195,5 +195,5 @@ def _refuse_mixed_data(entries: Iterable[Mapping[str, Any]], ended: Mapping[str,
                 raise ValueError(
                     f"task {task}: trials {other} and {trial_id} saw different data "
                     f"(fingerprints {known[:12]} and {fingerprint[:12]}); "
-                    "they cannot stand in one comparison"
+                    "they cannot be compared"
                 )

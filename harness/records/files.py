@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: temporary name, fsync, rename, fsync of the folder."""
+"""Atomic files: temporary name, fsync, rename, fsync of the folder."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import Any
 
 from harness.tools.inputs import is_plain_name, parse_json, read_bounded, shown
 
-TEMPORARY_PREFIX = ".tmp-"  # no record begins like this
+TEMPORARY_PREFIX = ".tmp-"  # no record's name begins like this
 STALE_SECONDS = 3600.0
 
 
 def write_atomic(path: Path, data: bytes, durable: bool = True) -> None:
-    """Write `data` to `path` so that a reader sees the old file or the new one, never a part.
+    """Write `data` to `path` so that readers see the old file or the new one, never a part.
 
-    Creates the parent folders. Raises OSError when the disk refuses; the old file then stays.
-    What is not `durable` is not waited for: a power cut may take it, whole or in part.
+    Creates the parent folders. Raises OSError if the disk fails; the old file then stays. Without
+    `durable` there is no wait for the disk: a power cut may lose the file or truncate it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The name starts with a dot and ends unlike any record, so a leftover of a killed process is
-    # never taken for one; it is unique, so two writers never share a temporary file.
+    # The name starts with a dot and has no record's ending, so what a killed process leaves is
+    # never mistaken for a record; it is unique, so two writers never share a temporary file.
     temporary = path.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
     try:
         with open(temporary, "xb") as handle:
@@ -45,9 +45,9 @@ def write_atomic(path: Path, data: bytes, durable: bool = True) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the temporary files that killed processes left in a folder of several writers.
+    """Remove temporary files left by killed processes from a folder with several writers.
 
-    Whoever writes one takes seconds, so those that are an hour old are nobody's.
+    A write takes seconds, so files that are an hour old have no owner.
     """
     for leftover in folder.glob(f"**/{TEMPORARY_PREFIX}*"):
         with contextlib.suppress(OSError):  # another process was faster
@@ -56,15 +56,15 @@ def sweep(folder: Path) -> None:
 
 
 def make_shared(path: Path) -> None:
-    """Make an empty file where there is none, with the permissions that the umask leaves.
+    """Create an empty file if there is none, with the permissions that the umask allows.
 
-    SQLite makes its files 0644 whatever the umask; an empty one it takes for a new database.
+    SQLite creates files as 0644 whatever the umask, but takes an empty file for a new database.
     """
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666))
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable: without it a rename may be lost in a power cut."""
+    """Make the names in `folder` durable: otherwise a power cut may undo a rename."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -97,7 +97,7 @@ def unreadable_name(path: Path) -> Path:
 
 
 def unused(path: Path) -> Path:
-    """The path, or one like it where nothing is."""
+    """The path, with a number appended if it exists."""
     found, number = path, 2
     while os.path.lexists(found):
         found, number = path.with_name(f"{path.name}.{number}"), number + 1
@@ -105,7 +105,7 @@ def unused(path: Path) -> Path:
 
 
 def plain_name(name: str, what: str) -> str:
-    """`name`, if it is a plain one; raises ValueError, naming `what` it is of, otherwise."""
+    """`name`, if it is plain; otherwise raises ValueError, with `what` as its description."""
     if not is_plain_name(name):
         raise ValueError(f"{what} {shown(name)}: letters, digits, '_', '.' and '-' only")
     return name

@@ -1,8 +1,7 @@
 """Locks between processes: one trial, one runner; one mirror, one writer.
 
-Whoever may write to a store may hold its locks: a lock file has the permissions that the umask
-leaves, and the group of its folder, and one of another user that cannot be written to is locked as
-it is.
+Anyone who may write to a store may hold its locks: a lock file has the permissions that the umask
+allows and the group of its folder. A file of another user that is not writable can still be locked.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ class Busy(RuntimeError):
 def store_lock(
     root: Path, name: str, what: str, *, wait: bool = False
 ) -> AbstractContextManager[None]:
-    """Hold a lock of the store at `root`, outside of its folders of records; see `exclusive`."""
+    """Hold a lock of the store at `root`; lock files lie outside its records. See `exclusive`."""
     return exclusive(root / ".locks" / f"{name}.lock", what, wait=wait)
 
 
@@ -33,8 +32,8 @@ def store_lock(
 def exclusive(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
     """Hold the lock file `path`; without `wait`, raise Busy if another process holds it.
 
-    The kernel drops the lock when its holder dies, however it dies. The file itself stays: to
-    remove it would let two processes hold two different files of the same name.
+    The kernel releases the lock when its holder dies, however it dies. The file stays: removing it
+    would let two processes hold two different files of the same name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -55,6 +54,6 @@ def exclusive(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
             os.write(descriptor, f"process {os.getpid()} on {os.uname().nodename}\n".encode())
         yield
     finally:
-        # Said aloud: closing alone leaves the lock with any child forked meanwhile.
+        # Explicitly: closing alone would leave the lock with any child process forked meanwhile.
         fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)

@@ -1,7 +1,7 @@
 """The parquet tables: every column with its type, unit and meaning, and how a file is written.
 
-`SCHEMA_VERSION` rises when a column changes its meaning or type, or goes; a column that is added
-leaves it alone, and files from before then read as null in that column.
+`SCHEMA_VERSION` rises when a column is removed or changes its meaning or type. Adding a column does
+not change it: older files read as null in that column.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SPECS_KEY = b"specs"  # a suite's tables: {trial_id: spec} as JSON
 _TEXT, _FLAG, _COUNT, _REAL = pa.string(), pa.bool_(), pa.int64(), pa.float64()
 _REALS, _SIZES = pa.list_(pa.float64()), pa.list_(pa.int32())
 
-_Column = tuple[str, pa.DataType, str, str]  # name, type, unit ("" where there is none), meaning
+_Column = tuple[str, pa.DataType, str, str]  # name, type, unit ("" if none), meaning
 
 _TRIALS: list[_Column] = [
     ("trial_id", _TEXT, "", "hash of the spec; names the folder under trials/"),
@@ -42,7 +42,7 @@ _TRIALS: list[_Column] = [
     ("higher_is_better", _FLAG, "", "direction of the metric"),
     ("val_metric", _REAL, "metric", "validation metric of the selected model"),
     ("test_metric", _REAL, "metric", "test metric of the selected model"),
-    ("selected_step", _COUNT, "step", "optimizer steps behind the selected model"),
+    ("selected_step", _COUNT, "step", "optimizer steps of the selected model"),
     ("state_dims", _SIZES, "complex states", "N of each block, selected model; see orders"),
     (
         "state_dim_mean",
@@ -71,24 +71,24 @@ _TRIALS: list[_Column] = [
     ("seconds_lost", _REAL, "s", "work done again after interruptions"),
     ("exclusive", _FLAG, "", "true where the timings may be compared"),
     ("threads", pa.int32(), "", "CPU threads of the trial, fixed for all of it"),
-    ("device_share", _REAL, "", "part of the device it was given, 0 to 1"),
+    ("device_share", _REAL, "", "fraction of the device it was given, 0 to 1"),
     ("peak_memory_bytes", _COUNT, "B", "peak memory: of the device, or of the process on a CPU"),
     ("energy_joules", _REAL, "J", "energy of the device; null where nothing measures it"),
     ("step_latency_seconds", _REAL, "s", "one step of one sequence in recurrent mode, median"),
     ("state_bytes", _COUNT, "B", "what recurrent mode remembers of one sequence between steps"),
     ("restarts", pa.int32(), "", "times it was resumed from a checkpoint"),
-    ("forked_from", _TEXT, "", "trial_id whose prefix was shared; null if none"),
-    ("flops_spent", _REAL, "FLOP", "training FLOPs done here: less with a shared prefix"),
+    ("forked_from", _TEXT, "", "trial_id that it was forked from; null if none"),
+    ("flops_spent", _REAL, "FLOP", "training FLOPs done here: fewer for a fork"),
     ("seconds_spent", _REAL, "s", "what the trial cost here, redone work included"),
-    ("flops_method", _REAL, "FLOP", "training FLOPs of the whole way, prerequisites included"),
-    ("seconds_method", _REAL, "s", "seconds of the whole way, prerequisites included"),
+    ("flops_method", _REAL, "FLOP", "training FLOPs in total, prerequisites included"),
+    ("seconds_method", _REAL, "s", "seconds in total, prerequisites included"),
     ("seconds_protocol", _REAL, "s", "training by the protocol's own clock, this trial alone"),
     ("backend", _TEXT, "", "what computes the scan: names of the blocks' backends, by comma"),
     ("device", _TEXT, "", "the device's model name"),
     ("torch_version", _TEXT, "", "version of torch"),
     ("git_commit", _TEXT, "", "commit of the harness; null outside a repository"),
     ("data_fingerprint", _TEXT, "", "hash of the data"),
-    ("plugins", _TEXT, "", "code of others that it ran with, a JSON list; null if none"),
+    ("plugins", _TEXT, "", "plug-ins that it ran with, a JSON list; null if none"),
 ]
 
 _CURVES: list[_Column] = [
@@ -105,7 +105,7 @@ _TRUNCATIONS: list[_Column] = [
     ("step", _COUNT, "step", "the event comes right after this optimizer step"),
     ("block", pa.int32(), "", "index of the block, from 0"),
     ("dim_before", pa.int32(), "complex states", "N before"),
-    ("dim_after", pa.int32(), "complex states", "N after; more than before where a cut was undone"),
+    ("dim_after", pa.int32(), "complex states", "N after; more than before at a rollback"),
     ("orders_after", _SIZES, "complex states", "N of each system after; null for a single one"),
     ("tau", _REAL, "", "fraction of HSV sum discarded at most; null for given sizes"),
     ("energy_kept", _REAL, "", "kept share of the HSV sum, of mode_shares where modes were chosen"),
@@ -113,7 +113,7 @@ _TRUNCATIONS: list[_Column] = [
         "error_bound",
         _REAL,
         "gain",
-        "bound of the H-infinity norm of what was lost; null at a return",
+        "bound of the H-infinity norm of what was lost; null at a rollback",
     ),
     ("val_before", _REAL, "metric", "validation metric before the event; null if not measured"),
     ("val_after", _REAL, "metric", "validation metric after the event; null if not measured"),
@@ -138,7 +138,7 @@ _ROLES: list[_Column] = [
     ("label", _TEXT, "", "the row of the comparison it belongs to"),
     ("role", _TEXT, "", "the arm it stands for in this suite"),
     ("matches", _TEXT, "", "label of the row whose size it matches; null if none"),
-    ("comparison", _TEXT, "", "key of its comparison; rows of others are no reference for it"),
+    ("comparison", _TEXT, "", "key of its comparison; other comparisons' rows are no reference"),
 ]
 
 
@@ -158,7 +158,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "spectra": _schema(_SPECTRA),
 }
 ROLE_SCHEMA = _schema(_ROLES)  # appended to the fixed columns in a suite's copy of `trials`
-TRIAL_TABLES = ("curves", "truncations", "spectra")  # those in each trial's folder
+TRIAL_TABLES = ("curves", "truncations", "spectra")  # in each trial's folder
 
 
 def canonical(obj: Any) -> str:
@@ -169,7 +169,7 @@ def canonical(obj: Any) -> str:
 def flatten(spec: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested spec to dotted paths: `{"arm": {"tau": 0.1}}` to `{"arm.tau": 0.1}`.
 
-    Lists and whatever else is no plain scalar become JSON text, so that every value is a scalar.
+    Lists and other non-scalars become JSON text, so that every value is a scalar.
     """
     flat: dict[str, Any] = {}
     for key, value in spec.items():
@@ -194,7 +194,7 @@ def make_table(
     rows = list(rows)
     unknown = sorted({key for row in rows for key in row} - set(schema.names))
     if unknown:
-        # Dropping them silently is what pyarrow would do.
+        # pyarrow would drop them silently.
         raise ValueError(f"table {name} has no column {', '.join(unknown)}")
     metadata = {SPEC_KEY: canonical(spec)} if spec is not None else {}
     return stamp(_columns(rows, schema), name, metadata)
@@ -228,7 +228,7 @@ def stamp(table: pa.Table, name: str, metadata: Mapping[bytes, str]) -> pa.Table
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Write a parquet file, whole or not at all."""
+    """Write a parquet file atomically."""
     write_atomic(path, table_bytes(table))
 
 
@@ -242,8 +242,8 @@ def table_bytes(table: pa.Table) -> bytes:
 def read_table(path: Path, name: str) -> pa.Table:
     """Read a file of the table `name`, of this schema version or an older one.
 
-    Columns that the file is too old to have are null; columns beyond the schema are kept, last.
-    Raises FileNotFoundError, or ValueError in one line for a file that is damaged, holds another
+    Columns that an old file lacks are null; columns beyond the schema are kept, last.
+    Raises FileNotFoundError, or a one-line ValueError for a file that is damaged, holds another
     table, or was written by a newer harness.
     """
     return parse_table(Path(path).read_bytes(), name, path)

@@ -1,4 +1,4 @@
-"""JSON files with a checksum of their own: a suite's plan, a study's books."""
+"""JSON files with a checksum of their own: a suite's plan, a study's record."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ _KEY = "checksum"
 
 
 def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON object, and the SHA-256 of its canonical form as one more of its values."""
+    """Write a JSON object, with the SHA-256 of its canonical form as one more value."""
     write_json(path, {**content, _KEY: digest(schemas.canonical(content).encode())})
 
 
 def read_sealed(
     path: Path, keys: Sequence[str], remedy: str, optional: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The object as `write_sealed` was given it, which must have these `keys`.
+    """The object given to `write_sealed`; it must have these `keys`.
 
-    One from before there were checksums has none, and only `keys` and `optional` in it.
+    Old files have no checksum and hold nothing but `keys` and `optional`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, or another object; the line ends in the `remedy`.
+        ValueError: it is damaged or a different object; the line ends with the `remedy`.
     """
     try:
         content = read_json(path)
         if not isinstance(content, dict):
-            raise ValueError(f"{path} is no JSON object")
+            raise ValueError(f"{path} is not a JSON object")
         stored = content.pop(_KEY, None)
         if stored not in (None, digest(schemas.canonical(content).encode())):
-            raise ValueError(f"{path} is not as it was written: its checksum is another")
+            raise ValueError(f"{path} is not as it was written: its checksum differs")
         if missing := [key for key in keys if key not in content]:
             raise ValueError(f"{path} has no {missing[0]}")
         if stored is None and (strange := sorted(set(content) - {*keys, *optional})):

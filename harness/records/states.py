@@ -1,4 +1,4 @@
-"""States of a trial under way: its checkpoint, and those that other trials begin from."""
+"""States of a running trial: its checkpoint, and those that other trials fork from."""
 
 from __future__ import annotations
 
@@ -21,27 +21,26 @@ _HELD = "held-by-"
 
 
 class Damaged(ValueError):
-    """A record that is not as it was written: which, why, and what to do, in one line."""
+    """A record has changed since it was written: which, why, and what to do, in one line."""
 
 
 class States:
-    """What the trial whose folder is `path` needs to go on, and what others need of it."""
+    """What the trial in the folder `path` needs to resume, and what its forks need."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def save_checkpoint(self, tensors: Tensors, state: Mapping[str, Any]) -> None:
-        """Replace the checkpoint by this one: tensors and JSON state in one file, in one step.
+        """Replace the checkpoint: tensors and JSON state in one file, atomically.
 
-        `state` may hold NaN and infinities, which come back as they were.
+        `state` may hold NaN and infinities; they survive the round trip.
         """
         write_atomic(self._checkpoint, pack_state(tensors, state))
 
     def load_checkpoint(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
         """(tensors on the CPU, state) of the newest checkpoint, or None if there is none.
 
-        A torn file cannot come from us, so a damaged one is not taken for an absent one: raises
-        Damaged.
+        Our writes are atomic, so a damaged file is not treated as a missing one: raises Damaged.
         """
         try:
             return unpack_state(self._checkpoint)
@@ -49,20 +48,19 @@ class States:
             raise self.damaged_checkpoint(str(error)) from None
 
     def damaged_checkpoint(self, reason: str) -> Damaged:
-        """The error to raise for a checkpoint that cannot be gone on with."""
+        """The error to raise for a checkpoint that the trial cannot resume from."""
         return Damaged(f"{reason}; remove {self._checkpoint} to start the trial from step 0")
 
     def note_spent(self, seconds: float, restarts: int) -> None:
-        """Note what the trial has taken so far, beyond its checkpoint too, should it be killed.
+        """Note the trial's cost so far, including work after its checkpoint, in case it is killed.
 
-        Whole or not at all, but not durable: a power cut may take the newest note, and a number
-        is all that is lost with it.
+        Atomic but not durable: a power cut may lose the newest note, which is only a number.
         """
         noted = json.dumps({"seconds": seconds, "restarts": restarts})
         write_atomic(self._spent, noted.encode(), durable=False)
 
     def spent(self) -> tuple[float, int] | None:
-        """(seconds, restarts) as last noted, or None. A note that cannot be read is none."""
+        """(seconds, restarts) as last noted; None if there is no readable note."""
         try:
             noted = read_json(self._spent)
             seconds, restarts = float(noted["seconds"]), int(noted["restarts"])
@@ -75,11 +73,11 @@ class States:
         shutil.rmtree(self._checkpoint.parent, ignore_errors=True)
 
     def save_fork(self, step: int, tensors: Tensors, state: Mapping[str, Any]) -> None:
-        """Keep the state right after optimizer step `step` for the trials that part there."""
+        """Keep the state right after optimizer step `step` for the trials that fork there."""
         write_atomic(self._fork(step), pack_state(tensors, state))
 
     def load_fork(self, step: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-        """(tensors on the CPU, state) as `save_fork` was given them, or None if it is not there.
+        """(tensors on the CPU, state) as given to `save_fork`, or None if there is none.
 
         Raises Damaged.
         """
@@ -89,31 +87,31 @@ class States:
             raise self.damaged_fork(step, str(error)) from None
 
     def damaged_fork(self, step: int, reason: str) -> Damaged:
-        """The error to raise for a kept state that no trial can begin from."""
+        """The error to raise for a kept state that no trial can fork from."""
         path = self._fork(step)
-        return Damaged(f"{reason}; remove {path}, and what would begin there begins at step 0")
+        return Damaged(f"{reason}; remove {path} to start its forks from step 0")
 
     def forks(self) -> list[int]:
-        """The steps after which a state is kept, ascending."""
+        """The steps whose states are kept, ascending."""
         kept = (path.stem for path in self.path.glob("forks/*.safetensors"))
         return sorted(int(step) for step in kept if re.fullmatch("[0-9]{1,18}", step))
 
     def drop_forks(self, but: Collection[int] = ()) -> None:
-        """Remove the kept states, but those after the steps in `but`, unless a study holds them."""
+        """Remove the kept states except those of the steps in `but`, unless a study holds them."""
         if any(self.path.glob(f"forks/{_HELD}*")):
             return
         for step in self.forks():
             if step not in but:
                 self._fork(step).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # not empty, or not there
+        with contextlib.suppress(OSError):  # not empty, or missing
             (self.path / "forks").rmdir()
 
     def hold_forks(self, study: str) -> None:
-        """Have `drop_forks` remove nothing until `release_forks`: the study may part anywhere."""
+        """Let `drop_forks` remove nothing until `release_forks`: the study may fork anywhere."""
         write_atomic(self.path / "forks" / f"{_HELD}{plain_name(study, 'study name')}", b"")
 
     def release_forks(self, study: str) -> None:
-        """The study is over, as far as this trial goes."""
+        """Let go of the states that `hold_forks` holds for the study."""
         (self.path / "forks" / f"{_HELD}{study}").unlink(missing_ok=True)
 
     @property

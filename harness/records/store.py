@@ -17,7 +17,7 @@ from harness.tools.inputs import cut, is_plain_name, user_path
 
 
 class Store:
-    """A folder of trials and suites. Making one touches nothing; see `open`."""
+    """A folder of trials and suites. Creating this object touches nothing; see `open`."""
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
@@ -26,9 +26,9 @@ class Store:
     def open(cls, path: str | os.PathLike[str] | None = None, create: bool = True) -> Store:
         """The store at `path`, by default that of `HARNESS_STORE`.
 
-        Opening writes nothing: a folder that does not exist is an empty store, made with its
-        first record. With `create` it must be possible to write there. Raises ValueError (one
-        line) for a path that is no folder, or that cannot be written.
+        Opening writes nothing: a missing folder is an empty store, created with its first record.
+        With `create` the path must be writable. Raises a one-line ValueError for a path that is
+        not a folder or not writable.
         """
         root = user_path(environment.STORE.get() if path is None else path, "the store")
         refused = f"cannot use {cut(str(root))} as a store"
@@ -42,7 +42,7 @@ class Store:
             raise ValueError(f"{refused}: {cut(str(existing))} is not a folder")
         if create:
             try:
-                # Permission bits do not tell (read-only mounts, root, quotas): try it.
+                # Permission bits are not enough (read-only mounts, root, quotas): try it.
                 with tempfile.TemporaryFile(dir=existing):
                     pass
             except OSError as error:
@@ -60,7 +60,7 @@ class Store:
         return SuiteRecords(self.root / "suites" / plain_name(name, "suite name"), name)
 
     def has_records(self) -> bool:
-        """Whether there is anything that a trial, a suite or a study has left here."""
+        """Whether any trial, suite or study has left anything here."""
         return any((self.root / name).is_dir() for name in ("trials", "suites"))
 
     def has_mirror(self) -> bool:
@@ -80,13 +80,13 @@ class Store:
         return "suite" if self.suite(name).has_plan() else None
 
     def has_lost(self, name: str) -> bool:
-        """Whether there is a folder of that suite or study, but nothing that says what it is."""
+        """Whether there is a folder of that name that is neither a suite nor a study."""
         return (
             is_plain_name(name) and self.suite(name).folder.is_dir() and self.kind_of(name) is None
         )
 
     def trials(self) -> list[str]:
-        """Ids of all trials that were begun, sorted."""
+        """Ids of all trials that have started, sorted."""
         return sorted(path.parent.name for path in self.root.glob("trials/*/spec.json"))
 
     def ended_trials(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a store keeps of one suite or study: its plan, its tables, and the files of its report."""
+"""What a store keeps for one suite or study: its plan, its tables, its report."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ PAGE, ANSWER = "index.html", "answer.md"
 class SuiteRecords:
     """The records of one suite or study, whether there are any or not.
 
-    All of them are views that can be made again, but for the plan (which trials the suite shows)
-    and a study's books. `folder` is for this room alone; others read and write by name.
+    All of them are views that can be rebuilt, except the plan (which trials the suite shows) and a
+    study's record. `folder` is for this room only; others read and write by name.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -28,39 +28,39 @@ class SuiteRecords:
         self.name = name
 
     def place(self, file: str = "") -> str:
-        """Where a file of the suite, or all of them, can be found; for people."""
+        """The path of a file of the suite, or of its folder, to show to people."""
         return str(self.folder / file)
 
     @property
     def page(self) -> str:
-        """Where the page of the report stands."""
+        """The path of the report's page."""
         return self.place(PAGE)
 
-    # The plan of a suite, the books of a study
+    # The plan of a suite, the record of a study
 
     def has_plan(self) -> bool:
-        """Whether it says which trials it shows."""
+        """Whether there is a plan."""
         return (self.folder / PLAN).exists()
 
     def plan(self) -> dict[str, Any]:
-        """The plan that the newest run left: `{"trials": [{trial_id, label, ...}, ...], ...}`.
+        """The plan of the latest run: `{"trials": [{trial_id, label, ...}, ...], ...}`.
 
         Raises:
             FileNotFoundError: there is none.
             ValueError: it is damaged; one line, which says what to do.
         """
-        again = f"run {self.name} again: that writes it anew, and keeps every trial that has ended"
+        again = f"run {self.name} again: that rewrites it and keeps every trial that has ended"
         path = self.folder / PLAN
         plan = read_sealed(path, ("trials",), again, optional=("suite", "command", "of"))
         known = ("trial_id", "label", "role", "task", "seed")
         entries = plan["trials"] if isinstance(plan["trials"], list) else [None]
         for entry in entries:
             if not isinstance(entry, dict) or not all(key in entry for key in known):
-                raise ValueError(f"{path} is no plan of trials; {again}")
+                raise ValueError(f"{path} is not a plan of trials; {again}")
         return plan
 
     def plan_or_empty(self) -> dict[str, Any]:
-        """The plan; empty where there is none, or none that can be read."""
+        """The plan; empty if there is none or it cannot be read."""
         try:
             return self.plan()
         except (ValueError, OSError):
@@ -75,18 +75,18 @@ class SuiteRecords:
         return (self.folder / STUDY).exists()
 
     def study(self) -> dict[str, Any]:
-        """The books of a study.
+        """The record of a study, `study.json`.
 
         Raises:
-            FileNotFoundError: there are none.
-            ValueError: they are damaged; one line, which says what to do.
+            FileNotFoundError: there is none.
+            ValueError: it is damaged; one line, which says what to do.
         """
         keys = ("study", "state", "full", "candidates", "finalists", "recommendation")
         again = "harness tune writes it anew, and keeps what has ended"
         return read_sealed(self.folder / STUDY, keys, again, optional=("command", "spent"))
 
     def write_study(self, content: Mapping[str, Any]) -> None:
-        """Replace the books of a study."""
+        """Replace the record of a study."""
         write_sealed(self.folder / STUDY, content)
 
     # Tables and files
@@ -107,7 +107,7 @@ class SuiteRecords:
         return schemas.read_table(self.folder / f"{name}.parquet", name)
 
     def write_table(self, name: str, table: pa.Table) -> None:
-        """Write a table, whole or not at all."""
+        """Write a table atomically."""
         from harness.records import schemas
 
         self.write(f"{name}.parquet", schemas.table_bytes(table))
@@ -121,11 +121,11 @@ class SuiteRecords:
         return (self.folder / file).read_bytes()
 
     def write(self, file: str, data: bytes) -> None:
-        """Write a file (`figures/NAME` too), whole or not at all."""
+        """Write a file (`figures/NAME` too) atomically."""
         write_atomic(self.folder / file, data)
 
     def sweep(self) -> None:
-        """Remove the temporary files that killed processes left an hour ago or more."""
+        """Remove temporary files that killed processes left an hour ago or earlier."""
         sweep(self.folder)
 
 

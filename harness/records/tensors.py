@@ -1,4 +1,4 @@
-"""Tensors, and the JSON that belongs to them, as safetensors bytes and back."""
+"""Tensors and the JSON that belongs to them, to safetensors bytes and back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Tensors = Mapping[str, "torch.Tensor"]
 
-_STATE = "__state__"  # the JSON half of a checkpoint, as bytes, beside the tensors
+_STATE = "__state__"  # the JSON half of a checkpoint, stored as a tensor of bytes
 _SUM, _BLANK = "sha256", "0" * 64  # in a checkpoint's header, blank while it is computed
 
 
@@ -35,9 +35,9 @@ def pack_state(tensors: Tensors, state: Mapping[str, Any]) -> bytes:
 
 
 def unpack_state(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-    """What `pack_state` was given, on the CPU; None without a file, ValueError if damaged.
+    """The arguments of `pack_state`, on the CPU; None without a file, ValueError if damaged.
 
-    Files from before they had a checksum are read without one.
+    Old files without a checksum are read without a check.
     """
     try:
         data = path.read_bytes()
@@ -47,12 +47,12 @@ def unpack_state(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] |
         raise ValueError(f"{path} is a folder") from None
     tensors = unpack(data, path)
     if not _is_as_written(data):
-        raise ValueError(f"{path} is damaged: its checksum is another")
+        raise ValueError(f"{path} is damaged: its checksum differs")
     if _STATE not in tensors:
-        raise ValueError(f"{path} is no checkpoint of ours")
+        raise ValueError(f"{path} is not a checkpoint of ours")
     state = parse_json(bytes(tensors.pop(_STATE).numpy()), path)
     if not isinstance(state, dict):
-        raise ValueError(f"{path} is no checkpoint of ours")
+        raise ValueError(f"{path} is not a checkpoint of ours")
     return tensors, state
 
 
@@ -71,14 +71,14 @@ def _is_as_written(data: bytes) -> bool:
 
 
 def pack(tensors: Tensors, metadata: dict[str, str] | None = None) -> bytes:
-    """Tensors as they are, from whatever device."""
+    """Tensors as they are, from any device."""
     from safetensors.torch import save
 
     # Copies: safetensors refuses tensors that share memory or are not contiguous.
     copies = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     try:
         return save(copies, metadata)
-    except KeyError as error:  # its table of types has no complex128
+    except KeyError as error:  # its types lack complex128
         raise ValueError(f"safetensors cannot hold {error.args[0]}; use view_as_real") from None
 
 

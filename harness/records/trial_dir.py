@@ -1,4 +1,4 @@
-"""One trial's folder: what was asked, how it ended, and what it needs to go on."""
+"""One trial's folder: its spec, its result, and what it needs to resume."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import torch
 
-RECORDED = (  # the files of an ended trial whose checksums stand in its result
+RECORDED = (  # files of an ended trial whose checksums are in its result
     "spec.json", "manifest.json", "model.safetensors", "model.json",
     *(f"{name}.parquet" for name in schemas.TRIAL_TABLES),
 )  # fmt: skip
-# What stands where a file belongs is no file: no machine can mend that, so it is damage.
+# There is something other than a file: no retry helps, so it counts as damage.
 _NO_FILE = {errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
 
 
 class TrialDir(States):
     """One trial's folder. It has ended if and only if `result.json` exists.
 
-    Whatever reads a file of an ended trial compares it with its checksum, and raises `Damaged`.
+    Every read of an ended trial's file is compared with its checksum and may raise `Damaged`.
     """
 
     def __init__(self, root: Path, trial_id: str) -> None:
@@ -39,9 +39,9 @@ class TrialDir(States):
         self.trial_id = trial_id
         super().__init__(root / "trials" / trial_id)
         self._written: dict[str, str] = {}  # checksums of what this object wrote
-        self._sums: dict[str, str] | None = None  # those of the result, once it was read
+        self._sums: dict[str, str] | None = None  # those of the result, once read
 
-    # What was asked, and where it runs
+    # The spec, and where the trial runs
 
     def begin(
         self,
@@ -49,10 +49,10 @@ class TrialDir(States):
         manifest: Mapping[str, Any],
         is_same: Callable[[dict[str, Any]], bool] | None = None,
     ) -> None:
-        """Write `spec.json` and `manifest.json` where they are missing.
+        """Write `spec.json` and `manifest.json` if they are missing.
 
-        The first of each stays: a resume compares itself to them. `is_same` says whether a stored
-        spec is this one, which may lack fields that came later; without it all must be equal.
+        The first of each stays, for a resume to compare with. `is_same` says whether a stored spec,
+        which may lack newer fields, is this one; without it they must be equal.
         Raises ValueError if the folder holds another spec.
         """
         known = self.spec()
@@ -70,14 +70,14 @@ class TrialDir(States):
         return self._read("spec.json")
 
     def manifest(self) -> dict[str, Any] | None:
-        """Where and with what the trial began, or None. Raises Damaged."""
+        """The machine and versions that the trial started with, or None. Raises Damaged."""
         return self._read("manifest.json")
 
     @contextlib.contextmanager
     def claim(self) -> Iterator[TrialDir]:
-        """Hold this trial, so that no second process runs it. Raises `locks.Busy`.
+        """Lock this trial, so that no second process runs it. Raises `locks.Busy`.
 
-        What a killed process left half-written is cleared away.
+        Removes what a killed process left half-written.
         """
         with store_lock(self.root, f"trial-{self.trial_id}", f"trial {self.trial_id}"):
             for leftover in self.path.glob(f"**/{TEMPORARY_PREFIX}*"):
@@ -87,9 +87,9 @@ class TrialDir(States):
             yield self
 
     def tidy(self) -> None:
-        """Clear away the checkpoint that a process left which was killed right after the end."""
+        """Remove the checkpoint left by a process that was killed right after the end."""
         if self.ended() and self._checkpoint.parent.exists():
-            with contextlib.suppress(Busy, OSError), self.claim():  # it is in nobody's way
+            with contextlib.suppress(Busy, OSError), self.claim():  # it does no harm
                 pass
 
     # How it ended
@@ -108,12 +108,13 @@ class TrialDir(States):
         return str(self.path)
 
     def lost_end(self) -> Damaged | None:
-        """The error to raise where all that is written before `result.json` is there, and it alone
-        is not."""
+        """The error to raise if only `result.json` is missing from an ended trial."""
         tables = all((self.path / f"{name}.parquet").exists() for name in schemas.TRIAL_TABLES)
         if self.ended() or not tables or self._checkpoint.exists():
             return None
-        return self.damaged("result.json is missing, and all else of an ended trial is there")
+        return self.damaged(
+            "result.json is missing, but everything else of an ended trial is there"
+        )
 
     def result(self) -> dict[str, Any] | None:
         """The result, or None while the trial has not ended. Raises Damaged."""
@@ -131,12 +132,11 @@ class TrialDir(States):
     def finish(self, tables: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
         """End the trial: write its tables, then `result.json`, then drop the checkpoint.
 
-        Returns the result as it was written, with the checksums of the trial's files.
+        Returns the result as written, with the checksums of the trial's files.
 
         `tables` maps `curves`, `truncations` and `spectra` to rows (dicts); a missing one is
-        written empty. `result["record"]` holds the fixed columns of `trials`. Raises ValueError,
-        with nothing written, where a row does not fit its schema or a number in the result is
-        NaN.
+        written empty. `result["record"]` holds the fixed columns of `trials`. Raises ValueError
+        and writes nothing if a row does not fit its schema or a number in the result is NaN.
         """
         unknown = sorted(set(tables) - set(schemas.TRIAL_TABLES))
         if unknown:
@@ -159,7 +159,7 @@ class TrialDir(States):
         return sealed
 
     def table(self, name: str) -> pa.Table:
-        """One of the trial's tables. Raises Damaged, for one that is missing too."""
+        """One of the trial's tables. Raises Damaged, also if it is missing."""
         data = self._whole(f"{name}.parquet")
         try:
             return schemas.parse_table(data, name, f"{name}.parquet")
@@ -167,17 +167,16 @@ class TrialDir(States):
             raise self.damaged(str(error)) from None
 
     def checksums(self) -> dict[str, str]:
-        """Checksums by file name, as the result has them; empty before the end, and for a result
-        from before there were any. Raises Damaged."""
+        """Checksums by file name, from the result; empty before the end and for old results that
+        have none. Raises Damaged."""
         if self._sums is None and self.ended():
             self.result()
         return self._sums or {}
 
     def damage(self) -> list[str]:
-        """Every file of an ended trial that is not as it was written, one line each.
+        """Every file of an ended trial that has changed since it was written, one line each.
 
-        All of its recorded files are read. Those of a result from before there were checksums are
-        compared with nothing, so only what cannot be read is found there.
+        Reads all recorded files. If the result has no checksums, only unreadable files are found.
         """
         try:
             sums = self.checksums()
@@ -198,24 +197,24 @@ class TrialDir(States):
         return found
 
     def damaged(self, reason: str) -> Damaged:
-        """The error to raise where a file of this record is not what it should be."""
+        """The error to raise for a damaged file of this record."""
         return Damaged(
             f"the record in {self.path} is damaged ({reason}); "
             "remove that folder to run the trial again"
         )
 
     def write_failure(self, failure: Mapping[str, Any]) -> None:
-        """Note the last fault of the machine; the trial has not ended by it."""
+        """Note the machine's latest fault; it does not end the trial."""
         write_json(self.path / "failure.json", failure)
 
     def failure(self) -> dict[str, Any] | None:
-        """The last fault of the machine, or None."""
+        """The machine's latest fault, or None."""
         return self._read("failure.json")
 
     def wipe(self) -> None:
-        """Forget everything but the spec, so that the trial can be run again from its start."""
+        """Remove everything but the spec, so that the trial can be run again from its start."""
         self._sums = None
-        # First the file that says it has ended: a kill in between leaves an unfinished trial.
+        # First the file that marks the end: a kill in between then leaves an unfinished trial.
         _remove(self.path / checksums.RESULT)
         if not self.path.exists():
             return
@@ -223,7 +222,7 @@ class TrialDir(States):
             if path.name != "spec.json":
                 _remove(path)
 
-    # The model it leaves
+    # The selected model
 
     def save_model(self, tensors: Tensors, description: Mapping[str, Any]) -> None:
         """Write the selected model and what is needed to rebuild it (`model.json`, last)."""
@@ -233,8 +232,8 @@ class TrialDir(States):
     def load_model(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """(tensors on the CPU, description) of the selected model.
 
-        Raises FileNotFoundError if the trial has none (it left none, or somebody removed it),
-        Damaged if it is not as it was written.
+        Raises FileNotFoundError if there is none (never written, or removed), Damaged if it has
+        changed since it was written.
         """
         description = self._read("model.json")
         weights = self._bytes("model.safetensors")
@@ -253,7 +252,7 @@ class TrialDir(States):
         self._written[name] = checksums.digest(data)
 
     def _digests(self) -> dict[str, str]:
-        """Checksums of what is recorded so far: of what was written, if it was written here."""
+        """Checksums of the recorded files, as written if this object wrote them."""
         there = {name: self.path / name for name in RECORDED if (self.path / name).is_file()}
         return {
             name: self._written.get(name) or checksums.digest(path.read_bytes())
@@ -261,7 +260,7 @@ class TrialDir(States):
         }
 
     def _read(self, name: str) -> dict[str, Any] | None:
-        """A JSON object of the record, or None if it is not there."""
+        """A JSON object of the record, or None if it is missing."""
         data = self._bytes(name)
         if data is None:
             return None
@@ -280,7 +279,7 @@ class TrialDir(States):
         return data
 
     def _bytes(self, name: str) -> bytes | None:
-        """A file of the record, compared with its checksum; None if it is not there."""
+        """A file of the record, compared with its checksum; None if it is missing."""
         try:
             data = (self.path / name).read_bytes()
         except FileNotFoundError:
@@ -294,12 +293,12 @@ class TrialDir(States):
         if name != checksums.RESULT:
             wanted = self.checksums().get(name)
             if wanted not in (None, checksums.digest(data)):
-                raise self.damaged(f"{name} is not as it was written: its checksum is another")
+                raise self.damaged(f"{name} is not as it was written: its checksum differs")
         return data
 
 
 def _remove(path: Path) -> None:
-    """Remove a file, a link or a folder, if it is there."""
+    """Remove a file, a link or a folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -9,7 +9,7 @@ from harness.records.store import Store
 
 
 def verify(store: Store, trials: Iterable[str]) -> tuple[list[str], str]:
-    """A line for each damaged file of these trials, and how much was compared, as a sentence."""
+    """One line per damaged file of these trials, and a sentence on how much was compared."""
     found: list[str] = []
     compared = old = 0
     for trial_id in trials:
@@ -18,7 +18,7 @@ def verify(store: Store, trials: Iterable[str]) -> tuple[list[str], str]:
         found += lines
         try:
             files = trial.checksums()
-        except Damaged:  # among the lines
+        except Damaged:  # already reported
             continue
         compared += len(files)
         old += trial.ended() and not files

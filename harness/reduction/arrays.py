@@ -19,7 +19,7 @@ def to_complex128(*system: Array) -> tuple[list[torch.Tensor], bool]:
     lists of them in double precision.
 
     Raises:
-        ValueError: what is no dense array of numbers, or arrays on different devices.
+        ValueError: something is not a dense array of numbers, or arrays are on different devices.
     """
     from_numpy = not any(isinstance(array, torch.Tensor) for array in system)
     tensors = [_tensor(name, a) for name, a in zip(("eigenvalues", "B", "C"), system, strict=True)]
@@ -38,7 +38,7 @@ def to_numpy(array: Array) -> np.ndarray:
     """A tensor of any device, or whatever numpy makes an array of, as a numpy array of numbers.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not one.
     """
     if isinstance(array, torch.Tensor):
         if not _is_dense(array):

@@ -14,8 +14,8 @@ from .gramians import check_shapes
 from .hankel import Decomposition, decompose
 
 ARRAYS = ("eigenvalues", "B", "C", "hsv", "T", "W")
-SLACK = 1e-9  # of the largest singular value: rounding that no error bound counts
-MARGIN = 1000  # above the numerical rank's floor, for states that are kept for being weak
+SLACK = 1e-9  # of the largest singular value: rounding beyond the error bound
+MARGIN = 1000  # times the numerical rank's floor, when the weakest states are kept
 
 
 class TruncationError(ValueError):
@@ -24,17 +24,17 @@ class TruncationError(ValueError):
 
 @dataclass(frozen=True)
 class Truncation:
-    """A reduced diagonal system of order r, and how it came from one of order N.
+    """A reduced diagonal system of order r, and how it was obtained from one of order N.
 
     `T` (N, r) maps reduced to full states and `W` (r, N) full to reduced, with W T = I, both
     into the diagonal coordinates of the reduced system: B = W B_full, C = C_full T.
     `condition` is that of the eigenvectors in balanced coordinates; `error_bound` is in the
     H-infinity norm, for balanced states twice the sum of the Hankel singular values left out;
-    `energy_kept` is the kept share of the Hankel singular values, or, where modes were selected,
+    `energy_kept` is the kept share of the Hankel singular values, or, if modes were selected,
     of the mode shares.
 
     `gain` (H, H): what must be added to the output, Re(gain) u, or None. `modes` (r,): which modes
-    of the full system these are, where a selection is all that happened, or None.
+    of the full system these are, if modes were only selected, or None.
     """
 
     eigenvalues: Array
@@ -174,7 +174,7 @@ def numerical_rank(hsv: torch.Tensor, n: int) -> int:
 
 
 def check_not_zero(hsv: torch.Tensor) -> None:
-    """Raise `ValueError` where all of the descending singular values vanish."""
+    """Raise `ValueError` if all of the descending singular values vanish."""
     if float(hsv[0]) == 0.0:
         raise ValueError("the system is zero: B or C maps everything to nothing")
 

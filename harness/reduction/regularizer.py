@@ -281,7 +281,7 @@ def regularizer_flops(n: Order, width: int, method: Method) -> float:
     """FLOPs, to leading order, of one layer's value and gradient in one training step; of a stack
     those of its systems, which share the width.
 
-    Counted as in `harness.training.flops.spectrum_flops`: complex arithmetic as four real, a
+    Counted as in `harness.training.costs.flops.spectrum_flops`: complex arithmetic as four real, a
     Hermitian eigendecomposition 9 n^3, a singular value decomposition 22 n^3; Cholesky n^3 / 3.
 
     Raises:

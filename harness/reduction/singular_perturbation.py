@@ -1,4 +1,4 @@
-"""Balanced singular perturbation: weak states follow at once instead of going (Liu, Anderson 1989).
+"""Balanced singular perturbation (Liu, Anderson 1989): weak states follow at once, not dropped.
 
 Truncation is exact at infinite frequency and errs at a constant input; this one is exact there.
 """

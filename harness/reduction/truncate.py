@@ -39,21 +39,20 @@ def truncate(
     keep: Keep = "largest",
     generator: np.random.Generator | None = None,
 ) -> list[Any]:
-    """Truncation of every layer, in place; a block at its rank already stays untouched.
+    """Truncate every layer in place; a block that is already at its rank is left alone.
 
-    In a block that is a stack of systems, each is truncated by itself, and those at their rank
-    already keep their basis.
+    In a stack each system is truncated separately; systems already at their rank keep their basis.
 
     Args:
         tau: fraction of the method's energy to discard, per block, in a stack per system; or
-        state_dims: the order of every block, or one per block, in any sequence or array. To a
-            stack an order n gives each system n states, or what it has where that is fewer; or
-            it takes a sequence of orders, one per system.
+        state_dims: the order of every block, or one per block, in any sequence or array. For
+            a stack an order n gives each system n states, or all it has if fewer; or give a
+            sequence of orders, one per system.
         optimizer: follows the new parameters; its moments are carried as `moments` says.
-        decomposed: what `decompositions` gave for the model as it is now, to save the work.
+        decomposed: the result of `decompositions` for the present model, to save the work.
         method: `balanced` truncation; balanced `singular_perturbation`, which adds a static gain;
             or the best modes as they are, by the scores `last`, `aire`, `modal`, or at `random`.
-        keep: of method balanced, for ablation: the `smallest` balanced states, or `random` modes
+        keep: for ablations of method balanced: the `smallest` balanced states, or `random` modes
             of the unbalanced system (method random, at the ranks of method balanced).
         generator: draws random modes, one draw per block that changes, in order.
 
@@ -66,9 +65,9 @@ def truncate(
             outside 1..N, an unusable system (`UnusableSystem`), a reduced system without a
             usable diagonal form (`TruncationError`), a layer that takes no static gain, that is
             not what it was assigned, that shares a parameter with another module, or does not say
-            what becomes of its moments; an optimizer whose moments are not Adam's, or of another
+            what happens to its moments; an optimizer whose moments are not Adam's, or of another
             model; decompositions of another model, or from before a step; a method or `keep` that
-            does not exist, or chance without a generator.
+            does not exist, or random modes without a generator.
     """
     found = layers(model)
     how = _how(method, keep, generator)
@@ -90,7 +89,7 @@ def truncate(
 
 
 def _how(method: str, keep: str, generator: np.random.Generator | None) -> str:
-    """The method, or `smallest`, or `random`, of a call that makes sense."""
+    """The method, `smallest` or `random`, after checking that the arguments fit together."""
     check_method(method)
     if keep not in get_args(Keep):
         raise ValueError(f"keep must be one of {', '.join(get_args(Keep))}, not {keep!r}")
@@ -114,7 +113,7 @@ def _check_gains(changing: dict[int, Any]) -> None:
 def _wanted(
     found: list, tau: float | None, state_dims: int | Sequence[Any] | Array | None
 ) -> Sequence[Order | None]:
-    """The orders asked for, checked; None where only the spectrum can tell."""
+    """The orders asked for, checked; None if they depend on the spectrum."""
     if (tau is None) == (state_dims is None):
         raise ValueError("give exactly one of tau and state_dims")
     now = [order_of(layer) for layer in found]

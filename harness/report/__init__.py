@@ -1,7 +1,7 @@
 """The report: from a suite's tables to the comparison, its tables, its figures and its page.
 
-`write_report` is the way in; `comparison.compare` and `tables.render` are the same numbers for a
-terminal. Nothing here is imported before it is needed: pandas and matplotlib take seconds.
+`write_report` is the entry point; `comparison.compare` and `tables.render` give a terminal the same
+numbers. Imports are deferred until needed: pandas and matplotlib take seconds to load.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 def write_report(records: SuiteRecords, command: str) -> pd.DataFrame:
     """Rebuild every report file of a suite from its collected tables; return the comparison.
 
-    Read are the tables `trials`, `truncations` and, where there is one, `spectra`, and the plan;
-    written are `comparison.{parquet,csv,md,tex}`, `rank_stability.parquet` (where there are
-    spectra), `figures/*.{png,svg}` and `index.html`, each whole or not at all, the page last.
-    `command` is shown as the one that reproduces the comparison.
+    Reads the plan and the tables `trials`, `truncations` and, if there is one, `spectra`. Writes
+    `comparison.{parquet,csv,md,tex}`, `rank_stability.parquet` (if there are spectra),
+    `figures/*.{png,svg}` and `index.html`, each atomically, the page last. The page shows `command`
+    as the one that reproduces the comparison.
 
-    Raises ValueError in one line if there is no record of the suite, it is damaged, or a row may
-    not be compared (`comparison.compare`).
+    Raises a one-line ValueError if the suite has no record, the record is damaged, or a row cannot
+    be compared (`comparison.compare`).
     """
     from harness.report.write import write_report as write
 

@@ -1,8 +1,8 @@
 """The figures: test metric against state dimension, and against what training cost.
 
-Each is drawn once and saved as png and svg, byte for byte the same for the same comparison. An arm
-keeps its colour and marker in every figure; colours are those of Okabe and Ito, which stay apart
-for colour-blind readers. Where an arm has several rows, the filling of the marker tells them apart.
+Each figure is drawn once and saved as png and svg; the same comparison gives the same bytes. An arm
+keeps its colour and marker in every figure. The colours are those of Okabe and Ito, which
+colour-blind readers can tell apart. Markers of several rows of one arm are filled differently.
 """
 
 import io
@@ -27,9 +27,9 @@ from harness.report.style import name_points
 
 DPI = 150
 WIDTH, PANEL_HEIGHT, LEGEND_LINE = 9.2, 2.3, 0.24  # inches
-LEGEND_ENTRY = 1.8  # inches that the longest name of an arm takes
-ASIDE = 6.5  # points between rows of equal size, which stand side by side
-WIDEST = 42.0  # points that they may take in all, however many they are
+LEGEND_ENTRY = 1.8  # inches, the longest name of an arm
+ASIDE = 6.5  # points between rows of equal size, which are drawn side by side
+WIDEST = 42.0  # points, the most that all rows of one size may take
 EQUAL = 1.02  # sizes within this factor are equal
 FULL_LINE = (0, (4, 3))
 SOFT = "#666666"
@@ -50,15 +50,15 @@ STYLE: dict[Any, Any] = {
 }
 
 
-FILLS = ("full", "open", "bottom", "top", "left", "right")  # of the variants of an arm
+FILLS = ("full", "open", "bottom", "top", "left", "right")  # one per variant of an arm
 OTHER_STYLES = (Style("#56B4E9", "X"), Style("#999999", "h"), Style("#7F3C8D", "p"))
 
 
 def draw(comparison: pd.DataFrame) -> dict[str, bytes]:
     """The figures as files: name (`state_dim.png`, ...) to content.
 
-    A row without a finished seed has no point; a task without any keeps an empty panel that says
-    so. A comparison with many rows has `rows`, too, where each has a line.
+    A row without a finished seed has no point; a task without any finished seed gets an empty panel
+    that says so. A comparison with many rows also gets the figure `rows`, with one line per row.
     """
     files: dict[str, bytes] = {}
     with mpl.rc_context(STYLE):
@@ -78,7 +78,7 @@ def draw(comparison: pd.DataFrame) -> dict[str, bytes]:
 
 
 class Axis(NamedTuple):
-    """What lies on the horizontal axis: a column, its label, how a tick is written."""
+    """The horizontal axis: its column, its label, and the format of its ticks."""
 
     column: str
     label: str
@@ -86,23 +86,21 @@ class Axis(NamedTuple):
     aside: bool  # set rows of equal size side by side, and join the rows of an arm
 
 
-STATE_DIM = Axis("state_dim_mean", "states a block", "{:g}", True)
-COST = Axis(
-    "relative_flops", "training FLOPs of the whole way, relative to full size", "{:g}×", False
-)
+STATE_DIM = Axis("state_dim_mean", "states per block", "{:g}", True)
+COST = Axis("relative_flops", "total training FLOPs, relative to full size", "{:g}×", False)
 
 
 def metric_against_state_dim(comparison: pd.DataFrame) -> Figure:
     """Test metric, with its interval, against the mean state dimension of a block.
 
-    Rows of equal size stand side by side, so that their intervals can be told apart: they are moved
-    on the screen alone, by a few points to both sides of where they belong.
+    Rows of equal size are drawn side by side to keep their intervals apart: each is shifted a few
+    points from its true position, on the screen only.
     """
     return _panels(comparison, STATE_DIM)
 
 
 def metric_against_cost(comparison: pd.DataFrame) -> Figure:
-    """Test metric, with its interval, against the FLOPs of the whole way relative to full."""
+    """Test metric, with its interval, against total training FLOPs relative to full."""
     return _panels(comparison, COST)
 
 
@@ -128,7 +126,7 @@ def _panels(comparison: pd.DataFrame, axis: Axis) -> Figure:
         axes.set_title(name, loc="left")
         _panel(axes, rows, axis, styles, fills)
     if not fills:
-        figure.canvas.draw()  # where points are seen is known when the layout is
+        figure.canvas.draw()  # the layout decides where points end up on the screen
         for axes, (_, rows) in zip(grid, sections, strict=True):
             _name_subjects(axes, _drawn(rows, axis, styles), styles)
     return figure
@@ -156,17 +154,17 @@ def _panel(
             _point(axes, row, style, fill, shown.factor)
         if axis.aside:
             _join(axes, ours, style)
-    # What is moved aside does not count for the limits by itself.
+    # Matplotlib does not count shifted points when it sets the limits.
     for end in ("y", "metric_low", "metric_high"):
         known = drawn[["x", end]].dropna().to_numpy()
         axes.update_datalim(known if end == "y" else known * [1, shown.factor])
-    if shown.unit == "%":  # an interval may reach beyond what can be, the frame need not
+    if shown.unit == "%":  # an interval may exceed 0 to 100 %, the frame need not
         low, high = axes.get_ylim()
         axes.set_ylim(max(low, -4), min(high, 104))
 
 
 def _drawn(rows: pd.DataFrame, axis: Axis, styles: dict[str, Style]) -> pd.DataFrame:
-    """The rows that have a point: where it lies, in units of the axes, and how far aside it is."""
+    """The rows that have a point, with its position in units of the axes and its shift."""
     found = rows[rows.metric_mean.notna() & (rows[axis.column] > 0)]
     x, factor = found[axis.column], show.shown_metric(str(rows.metric.iloc[0])).factor
     aside = _aside(found.arm, x, list(styles)) if axis.aside else 0.0
@@ -174,7 +172,7 @@ def _drawn(rows: pd.DataFrame, axis: Axis, styles: dict[str, Style]) -> pd.DataF
 
 
 def _point(axes: Axes, row: pd.Series, style: Style, fill: str, factor: float) -> None:
-    """A row with its interval, where it has one."""
+    """A row, with its interval if it has one."""
     low, high = row.y - row.metric_low * factor, row.metric_high * factor - row.y
     axes.errorbar(
         [row.x], [row.y], yerr=[[low], [high]] if math.isfinite(low) else None,
@@ -184,7 +182,7 @@ def _point(axes: Axes, row: pd.Series, style: Style, fill: str, factor: float) -
 
 
 def _filled(fill: str, colour: str) -> dict[str, Any]:
-    """How a marker is filled: wholly, not at all, or one half of it."""
+    """How a marker is filled: fully, not at all, or by half."""
     return {
         "fillstyle": "full" if fill in FILLS[:2] else fill,
         "markerfacecolor": "white" if fill == "open" else colour,
@@ -195,12 +193,12 @@ def _filled(fill: str, colour: str) -> dict[str, Any]:
 
 
 def _beside(axes: Axes, aside: float) -> Transform:
-    """Where data lie, `aside` points to the right on the screen."""
+    """Data coordinates shifted by `aside` points to the right on the screen."""
     return offset_copy(axes.transData, axes.get_figure(root=True), x=aside, units="points")
 
 
 def _aside(arms: pd.Series, sizes: pd.Series, order: list[str]) -> pd.Series:
-    """Points that each row stands aside: rows of equal size around it, in the order of arms."""
+    """Each row's shift in points: rows of equal size are spread around it, in the order of arms."""
     aside = pd.Series(0.0, sizes.index)
     ranked = sizes.sort_values()
     group = (ranked / ranked.shift() > EQUAL).cumsum()
@@ -213,7 +211,7 @@ def _aside(arms: pd.Series, sizes: pd.Series, order: list[str]) -> pd.Series:
 
 
 def _join(axes: Axes, rows: pd.DataFrame, style: Style) -> None:
-    """A thin line through the rows of one arm that differ in size: three or more, equally aside."""
+    """A thin line through three or more rows of one arm that differ in size and share a shift."""
     rows = rows.sort_values("x")
     if len(rows) > 2 and rows.aside.nunique() == 1 and (rows.x.diff().iloc[1:] > 0).all():
         axes.plot(
@@ -223,7 +221,7 @@ def _join(axes: Axes, rows: pd.DataFrame, style: Style) -> None:
 
 
 def _bare(rows: pd.DataFrame) -> pd.Series:
-    """True for a row that has a mean and no interval: one seed, or a diverged one."""
+    """True for a row that has a mean but no interval: it has one seed, or one diverged."""
     return rows.metric_mean.notna() & rows.metric_low.isna()
 
 
@@ -236,10 +234,10 @@ def _variant(row: pd.Series) -> str:
 
 
 def _fills(comparison: pd.DataFrame) -> dict[str, str]:
-    """The filling of each variant of the arms that have several rows in a panel.
+    """How to fill the markers of each variant, for arms that have several rows in a panel.
 
-    The plain arm comes first. Empty where there are more variants than fillings: names stand beside
-    the points then.
+    The plain arm comes first. Empty if there are more variants than fillings: the points are then
+    labelled by name.
     """
     repeated = [rows[rows.arm.duplicated(keep=False)] for _, rows in show.sections(comparison)]
     found = dict.fromkeys(_variant(row) for rows in repeated for _, row in rows.iterrows())
@@ -248,7 +246,7 @@ def _fills(comparison: pd.DataFrame) -> dict[str, str]:
 
 
 def _name_subjects(axes: Axes, rows: pd.DataFrame, styles: dict[str, Style]) -> None:
-    """The variant of each row that the report is about beside its point, clear of the points."""
+    """Label the rows that the report is about with their variant, clear of all points."""
     named = rows[show.are_subject(rows.arm)]
     if len(named) < 2 or show.is_crowded(rows):
         return
@@ -263,13 +261,13 @@ def _name_subjects(axes: Axes, rows: pd.DataFrame, styles: dict[str, Style]) -> 
 
 
 def _on_screen(axes: Axes, row: pd.Series) -> tuple[float, float]:
-    """The data coordinates at which a point that stands aside is seen."""
+    """The data coordinates at which a shifted point appears."""
     seen = _beside(axes, row.aside).transform((row.x, row.y))
     return tuple(axes.transData.inverted().transform(seen))
 
 
 def _full_line(axes: Axes, rows: pd.DataFrame, factor: float) -> None:
-    """Full size as a line and a band across the panel: what there is to lose."""
+    """Full size as a line and a band across the panel."""
     for row in rows.itertuples():
         axes.axhline(row.metric_mean * factor, color="#000000", linewidth=0.9, linestyle=FULL_LINE)
         if math.isfinite(row.metric_low):
@@ -279,11 +277,11 @@ def _full_line(axes: Axes, rows: pd.DataFrame, factor: float) -> None:
 
 
 def _scale(axes: Axes, positions: pd.Series, axis: Axis) -> None:
-    """Logarithmic, with room at both ends so that no point sits on the frame."""
+    """A logarithmic axis with room at both ends, so that no point sits on the frame."""
     low, high = float(positions.min()), float(positions.max())
     axes.set_xscale("log", base=2)
     axes.set_xlim(low / 1.6, high * 1.25)
-    if high / low < 4:  # powers of two alone would leave one tick or none
+    if high / low < 4:  # powers of two would give one tick or none
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: axis.tick.format(number)))
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -291,7 +289,7 @@ def _scale(axes: Axes, positions: pd.Series, axis: Axis) -> None:
 
 
 def _legend_lines(styles: dict[str, Style], variants: dict[str, str], bare: bool) -> list[list]:
-    """Lines of the legend: the arms, then how their variants are filled."""
+    """The lines of the legend: the arms, then the fillings of their variants."""
     arms = [
         Line2D(
             [], [], color=style.colour, marker=style.marker, markersize=7,
@@ -316,7 +314,7 @@ def _legend_lines(styles: dict[str, Style], variants: dict[str, str], bare: bool
 
 
 def _styles(comparison: pd.DataFrame) -> dict[str, Style]:
-    """The style of each arm that occurs; arms without one of their own take the rest, sorted."""
+    """The style of each arm that occurs; arms that define none take the spare styles, by name."""
     arms = set(map(str, comparison.arm))
     own = {arm: style for arm in ARM_UNION.specs if (style := of_kind(arm).style) is not None}
     unknown = sorted(arms - set(own))

@@ -1,4 +1,4 @@
-"""A line for each row of a comparison: for those with more rows than points can be told apart."""
+"""One line per row of a comparison, for comparisons with too many rows for a scatter plot."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from harness.report import presentation as show
 WIDTH, LINE, AROUND = 9.2, 0.19, 0.75  # inches: the figure, a row, title and axis
 
 
-def every_row(comparison: pd.DataFrame, looks: dict) -> Figure | None:
-    """Test metric of each row with its interval, in the table's order; None where none is crowded.
+def every_row(comparison: pd.DataFrame, styles: dict) -> Figure | None:
+    """Test metric of each row with its interval, in the table's order; None if none is crowded.
 
-    looks: {arm: (colour, marker)}.
+    styles: {arm: (colour, marker)}.
     """
     sections = [(name, rows) for name, rows in show.sections(comparison) if show.is_crowded(rows)]
     if not sections:
@@ -28,11 +28,11 @@ def every_row(comparison: pd.DataFrame, looks: dict) -> Figure | None:
     grid = figure.subplots(len(sections), squeeze=False, height_ratios=heights).ravel()
     for axes, (name, rows) in zip(grid, sections, strict=True):
         axes.set_title(name, loc="left")
-        _panel(axes, rows, looks)
+        _panel(axes, rows, styles)
     return figure
 
 
-def _panel(axes: Axes, rows: pd.DataFrame, looks: dict) -> None:
+def _panel(axes: Axes, rows: pd.DataFrame, styles: dict) -> None:
     shown = show.shown_metric(str(rows.metric.iloc[0]))
     better = "higher" if rows.higher_is_better.iloc[0] else "lower"
     unit = f", {shown.unit}" if shown.unit else ""
@@ -40,7 +40,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, looks: dict) -> None:
         axes.axvline(row.metric_mean * shown.factor, color="black", linewidth=0.9, linestyle="--")
     names = []
     for place, (_, row) in enumerate(rows.iterrows()):
-        colour, marker = looks[row.arm]
+        colour, marker = styles[row.arm]
         names.append(str(row.label))
         aside = f"{show.state_dim(row)} states, {show.factor(row.relative_flops)} FLOPs"
         axes.text(

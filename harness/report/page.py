@@ -1,6 +1,6 @@
-"""The page: one HTML file that stands alone, with verdicts, table, figures, settings and trials.
+"""The page: one self-contained HTML file with verdicts, tables, figures, settings and trials.
 
-Nothing is fetched: style is inline and figures are data URIs. Every text from records is escaped.
+It fetches nothing: styles are inline and figures are data URIs. Text from records is escaped.
 """
 
 import base64
@@ -20,11 +20,11 @@ from harness.report.tables import COLUMNS, COSTS, html_list, html_table
 
 CAPTIONS = {
     "rows.svg": "Test metric of every row with its 95 % interval over seeds, in the order of the "
-    "table; the dashed line is full size. FLOPs are those of the whole way, relative to full size.",
+    "table. The dashed line is full size. FLOPs are total training FLOPs, relative to full size.",
     "state_dim.svg": "Test metric against the state dimension reached, with 95 % intervals over "
-    "seeds. The dashed line is full size; rows of equal size stand side by side at their place.",
-    "cost.svg": "Test metric against the training FLOPs of the whole way, relative to full size. "
-    "Further left is cheaper.",
+    "seeds. The dashed line is full size. Rows of equal size are drawn side by side.",
+    "cost.svg": "Test metric against total training FLOPs, relative to full size. Further left is "
+    "cheaper.",
 }
 RANK_FILE = f"{rank_figure.NAME}.svg"
 
@@ -41,16 +41,16 @@ def write_page(
 ) -> str:
     """The HTML of the page.
 
-    `figures` maps file names to content; the svg files of `CAPTIONS` are shown, and that of rank
-    stability where there is one. `claims` is the published claims that this suite decides, as HTML
-    that is safe; `command` is what reproduces the comparison.
+    `figures` maps file names to content; the page shows the svg files named in `CAPTIONS` and, if
+    there is one, that of rank stability. `claims` holds the published claims that this suite
+    decides, as escaped HTML; `command` reproduces the comparison.
     """
-    title = f"{suite_name}: the ways to a small model"
+    title = f"{suite_name}: small models compared"
     ranked = RANK_FILE in figures
-    every = details("trials, once for each row they stand in", _trials(trials))
+    every = details("trials, each listed once per row that uses it", _trials(trials))
     events = details("truncation events", _truncations(trials, truncations))
     sections = [
-        section("What this says", html_list(says(comparison), "says")),
+        section("Summary", html_list(says(comparison), "says")),
         section(
             "The comparison",
             scroll(html_table(comparison, COLUMNS)),
@@ -78,7 +78,7 @@ def write_page(
 
 
 def document(title: str, lead: str, sections: Iterable[str]) -> str:
-    """A whole page: its title, a line under it, and its sections (HTML that is safe as it is)."""
+    """A whole page: its title, a line under it, and its sections (escaped HTML)."""
     style = resources.files("harness.report").joinpath("page.css").read_text("utf-8")
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -99,13 +99,13 @@ def document(title: str, lead: str, sections: Iterable[str]) -> str:
 
 
 def _lead(comparison: pd.DataFrame, trials: pd.DataFrame, plan: Mapping[str, Any]) -> str:
-    """What was compared, how many trials that took, and which of them are missing."""
+    """What was compared, how many trials it took, and how many are missing."""
     unique = trials.drop_duplicates("trial_id")
-    ways = ", ".join(show.arm_name(arm) for arm in dict.fromkeys(comparison.arm))
+    arms = ", ".join(show.arm_name(arm) for arm in dict.fromkeys(comparison.arm))
     seeds = ", ".join(str(seed) for seed in sorted(set(trials.seed)))
     parts = [
         f"Tasks: {', '.join(dict.fromkeys(comparison.task))}.",
-        f"Ways: {ways}.",
+        f"Arms: {arms}.",
         f"Seeds: {seeds}.",
         f"Trials: {len(unique)} ended",
     ]
@@ -116,17 +116,17 @@ def _lead(comparison: pd.DataFrame, trials: pd.DataFrame, plan: Mapping[str, Any
     planned = {entry["trial_id"] for entry in plan.get("trials", [])}
     open_trials = len(planned - set(unique.trial_id))
     if open_trials:
-        parts[-1] += f"; {open_trials} planned ones have not ended"
+        parts[-1] += f"; {open_trials} more planned"
     return " ".join(parts) + "."
 
 
 def section(title: str, *parts: str) -> str:
-    """A heading and what stands under it (HTML that is safe as it is)."""
+    """A heading and the content under it (escaped HTML)."""
     return f"<h2>{html.escape(title)}</h2>\n" + "\n".join(parts) + "\n"
 
 
 def figure(caption: str, content: bytes) -> str:
-    """An svg inside the page, with its caption."""
+    """An inline svg with its caption."""
     caption = html.escape(caption)
     data = base64.b64encode(content).decode("ascii")
     return (
@@ -136,12 +136,12 @@ def figure(caption: str, content: bytes) -> str:
 
 
 def scroll(content: str) -> str:
-    """Wide content that scrolls by itself."""
+    """A box in which wide content scrolls."""
     return f'<div class="scroll">{content}</div>'
 
 
 def details(what: str, rows: list[dict[str, str]]) -> str:
-    """A table to unfold, under the number of its rows and `what` they are; empty without rows."""
+    """A collapsed table, titled with its number of rows and `what` they are; empty without rows."""
     if not rows:
         return ""
     summary = f"{len(rows)} {what}"
@@ -149,7 +149,7 @@ def details(what: str, rows: list[dict[str, str]]) -> str:
 
 
 def table(rows: Iterable[Mapping[str, str]]) -> str:
-    """Rows of texts as a table; the columns are those of the first row."""
+    """Rows of text as a table with the columns of the first row."""
     rows = list(rows)
     if not rows:
         return "<p>None recorded.</p>"
@@ -164,7 +164,7 @@ def table(rows: Iterable[Mapping[str, str]]) -> str:
 
 
 def _trials(trials: pd.DataFrame) -> list[dict[str, str]]:
-    """Every trial in every row it stands in, with its own numbers."""
+    """One line per row and trial, with the trial's own numbers."""
     return [
         {
             "task": str(trial.task),
@@ -187,7 +187,7 @@ def _trials(trials: pd.DataFrame) -> list[dict[str, str]]:
 
 
 def _truncations(trials: pd.DataFrame, truncations: pd.DataFrame) -> list[dict[str, str]]:
-    """Every truncation of a block, in the order of steps within its trial."""
+    """Every truncation of a block, by trial and step."""
     known = trials.drop_duplicates("trial_id").set_index("trial_id")
     found = []
     for event in truncations.sort_values(["trial_id", "step", "block"]).itertuples():
@@ -211,7 +211,7 @@ def _truncations(trials: pd.DataFrame, truncations: pd.DataFrame) -> list[dict[s
 
 
 def _dims(dims: Any, orders: Any) -> str:
-    """The size of every block, and in brackets the mean order of its systems where it has many."""
+    """The size of every block, with the mean over its systems in brackets if it is a stack."""
     if dims is None:
         return show.DASH
     sizes = zip(dims, block_sizes(dims, orders), strict=True)

@@ -1,6 +1,6 @@
-"""How numbers of a comparison are shown: units, digits, signs. The numbers themselves stay as is.
+"""How the numbers of a comparison are shown: units, digits, signs.
 
-Accuracy is kept between 0 and 1 and shown in percent; everything else is shown in its own unit.
+Accuracy is stored between 0 and 1 and shown in percent; all else is shown in its own unit.
 """
 
 import math
@@ -12,12 +12,12 @@ from harness.arms import of_kind
 from harness.tasks.metrics import METRICS
 
 DASH = "—"
-CROWDED = 12  # rows of a comparison above which each is no longer told by itself
-UNSTEADY = 2.0  # seconds whose ratios to full span more than this factor are marked
+CROWDED = 12  # a comparison with more rows is summarised instead of told row by row
+UNSTEADY = 2.0  # times relative to full are marked if they spread by more than this factor
 
 
 class Shown(NamedTuple):
-    """How values of one metric are shown: its name with the unit, a factor, decimals."""
+    """How values of one metric are shown: its name, unit, factor and decimals."""
 
     name: str
     unit: str
@@ -26,7 +26,7 @@ class Shown(NamedTuple):
 
 
 def shown_metric(metric: str) -> Shown:
-    """How `metric` is shown; one of a harness that knows more of them, as it is."""
+    """How `metric` is shown; a metric unknown to this version is shown as it is."""
     known = METRICS.get(metric)
     if known is None:
         return Shown(str(metric).replace("_", " "), "", 1.0, 3)
@@ -34,10 +34,10 @@ def shown_metric(metric: str) -> Shown:
 
 
 def sections(comparison: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """The rows that may be measured against each other, under the name of their place.
+    """The rows that may be compared with each other, with the name of their section.
 
-    The name is the task's, and the comparison's (`digits, long`) where that has another name; model
-    and protocol stand in it where there are several.
+    The name is that of the task, plus that of the comparison if it differs (`digits, long`), plus
+    model and protocol if there are several.
     """
     keys = ["comparison", "task", "model", "protocol"]
     found = []
@@ -50,7 +50,7 @@ def sections(comparison: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def place(task: str, comparison: object) -> str:
-    """`digits`, or `digits, long` for a comparison that is not called like its task."""
+    """`digits`, or `digits, long` for a comparison that is not named after its task."""
     named = isinstance(comparison, str) and comparison not in ("", task)
     return f"{task}, {comparison}" if named else task
 
@@ -69,12 +69,12 @@ def arm_name(arm: str) -> str:
 
 
 def are_baseline(arms: pd.Series, baseline: str) -> pd.Series:
-    """True for each arm whose rows are this baseline of their comparison, `full` or `small`."""
+    """True for each arm that serves as this baseline, `full` or `small`."""
     return arms.map(lambda arm: of_kind(str(arm)).baseline == baseline).astype(bool)
 
 
 def are_subject(arms: pd.Series) -> pd.Series:
-    """True for each arm from whose point of view sentences say who won."""
+    """True for each arm that the sentences of the report are about."""
     return arms.map(lambda arm: of_kind(str(arm)).is_subject).astype(bool)
 
 
@@ -85,7 +85,7 @@ def value(number: float, metric: str) -> str:
 
 
 def value_with_interval(row: pd.Series) -> str:
-    """`85.3 ± 2.1`: the mean and the half-width of its interval, where it has one."""
+    """`85.3 ± 2.1`: the mean, with the half-width of its interval if it has one."""
     return _plus_minus(row.metric_mean, row.metric_high, row.metric, signed=False)
 
 
@@ -96,7 +96,7 @@ def difference(row: pd.Series, to: str) -> str:
 
 
 def with_unit(number: float, metric: str, points: bool = False) -> str:
-    """A value (or, with `points`, the size of a difference) as it stands in a sentence."""
+    """A value (or, with `points`, the size of a difference) as written in a sentence."""
     shown = shown_metric(metric)
     text = plain(number * shown.factor, shown.decimals)
     if shown.unit == "%":
@@ -105,7 +105,7 @@ def with_unit(number: float, metric: str, points: bool = False) -> str:
 
 
 def state_dim(row: pd.Series) -> str:
-    """Mean states a block, with the spread over seeds where seeds differ."""
+    """Mean states per block, with the spread over seeds if seeds differ."""
     if not math.isfinite(row.state_dim_mean):
         return DASH
     if row.state_dim_mean_max > row.state_dim_mean_min:
@@ -121,28 +121,28 @@ def seeds(row: pd.Series) -> str:
 
 
 def label(row: pd.Series) -> str:
-    """The row's label, starred where its trials mix commits, versions or devices."""
+    """The row's label, starred if its trials mix commits, versions or devices."""
     return f"{row.label} *" if row.mixed else str(row.label)
 
 
 def factor(number: float) -> str:
-    """A cost relative to full, `0.41×`; a dash where it is unknown."""
+    """A cost relative to full, `0.41×`; a dash if it is unknown."""
     return f"{number:.2f}×" if math.isfinite(number) else DASH
 
 
 def time(row: pd.Series) -> str:
-    """Seconds relative to full, with a dagger where the seeds disagree by more than `UNSTEADY`."""
+    """Seconds relative to full, with a dagger if the seeds disagree by more than `UNSTEADY`."""
     return factor(row.relative_seconds) + ("†" if unsteady(row) else "")
 
 
 def time_range(row: pd.Series) -> str:
-    """The smallest and largest of the ratios behind `time`; a dash where there is only one."""
+    """The range of the ratios that `time` is the median of; a dash for a single one."""
     low, high = row.relative_seconds_low, row.relative_seconds_high
     return f"{low:.2f}–{high:.2f}×" if high > low else DASH
 
 
 def unsteady(row: pd.Series) -> bool:
-    """Whether the ratios of seconds span more than `UNSTEADY`, so that something disturbed them."""
+    """Whether the ratios of seconds spread by more than `UNSTEADY`: something disturbed them."""
     return bool(row.relative_seconds_high > UNSTEADY * row.relative_seconds_low)
 
 
@@ -152,22 +152,22 @@ def flops(number: float) -> str:
 
 
 def seconds(number: float) -> str:
-    """Seconds with three digits; a dash where no trial was timed alone."""
+    """Seconds with three digits; a dash if no trial was timed alone."""
     return f"{number:.3g}" if math.isfinite(number) else DASH
 
 
 def count(number: float) -> str:
-    """A whole number; a dash where it is unknown."""
+    """A whole number; a dash if it is unknown."""
     return DASH if pd.isna(number) else f"{int(number)}"
 
 
 def whole(number: float) -> str:
-    """A mean of whole numbers without decimals; a dash where it is unknown."""
+    """A mean of whole numbers without decimals; a dash if it is unknown."""
     return f"{number:.0f}" if math.isfinite(number) else DASH
 
 
 def megabytes(number: float) -> str:
-    """Bytes shown in MB (10^6 bytes)."""
+    """Bytes in MB (10^6 bytes)."""
     return f"{number / 1e6:.0f}" if math.isfinite(number) else DASH
 
 
@@ -187,5 +187,5 @@ def _plus_minus(mean: float, high: float, metric: str, signed: bool) -> str:
 
 
 def is_crowded(rows: pd.DataFrame) -> bool:
-    """Whether a comparison has too many rows for a sentence, or a name in a figure, for each."""
+    """Whether a comparison has too many rows for a sentence or a label each."""
     return len(rows) > CROWDED

@@ -1,4 +1,4 @@
-"""Publishing a suite: its tables, its report, and its view in MLflow."""
+"""Publishing a suite: its tables, its report and its mirror in MLflow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.records.store import Store
 
 @dataclass(frozen=True)
 class Published:
-    """What came of it: a line for each damaged record, and whether the mirror was interrupted."""
+    """The outcome: a line per damaged record, and whether the mirror was interrupted."""
 
     damaged: list[str] = field(default_factory=list)
     interrupted: bool = False
@@ -25,15 +25,15 @@ def publish(
     command: str | None,
     launch: Mapping[str, Any] | None = None,
 ) -> Published:
-    """Collect the ended trials of a plan, write the report, bring the mirror up to date.
+    """Collect the ended trials of a plan, write the report, update the mirror.
 
-    `command` is what the page says to reproduce it by; None leaves the report out, for trials that
-    stand apart from results. `launch` is what the mirror notes of a launch.
+    `command` is what the page shows as reproducing it; with None no report is written, for trials
+    that are not results. `launch` is what the mirror records of a launch.
 
-    Ctrl-C in the mirror, which anything makes again, is told rather than raised: the tables are
-    there. Raises ValueError as `collect` and `write_report`.
+    Ctrl-C during the mirror's update is returned, not raised: the tables are written by then, and
+    the mirror can be rebuilt at any time. Raises ValueError as `collect` and `write_report` do.
     """
-    from harness.records.mirror import update
+    from harness.records.mirror.mirror import update
     from harness.report import write_report
 
     damaged = collect(store, name, plan)

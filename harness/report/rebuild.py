@@ -1,4 +1,4 @@
-"""From trial records back to a suite's tables and report."""
+"""Rebuilding a suite's tables and report from the records of its trials."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 def rebuild(name: str, store: Store) -> list[str]:
     """Collect, report and mirror the suite of this name.
 
-    Returns a line for each trial whose record is damaged and left out.
+    Returns one line for each trial that was left out because its record is damaged.
 
     Raises:
-        ValueError: no record of it in this store.
+        ValueError: the store has no record of it.
     """
     plan = planned(name, store)
-    command = redacted(str(plan.get("command", f"harness run {name}")))  # older ones are not
+    command = redacted(
+        str(plan.get("command", f"harness run {name}"))
+    )  # old plans hold it as typed
     published = publish(store, name, plan, command)
     if published.interrupted:
         raise KeyboardInterrupt
@@ -30,16 +32,16 @@ def rebuild(name: str, store: Store) -> list[str]:
 
 
 def trials_of(name: str, store: Store) -> list[str]:
-    """Ids of the trials in a suite's plan, each once.
+    """Ids of the trials in a suite's plan, without repeats.
 
     Raises:
-        ValueError: no record of it in this store.
+        ValueError: the store has no record of it.
     """
     return list(dict.fromkeys(entry["trial_id"] for entry in planned(name, store)["trials"]))
 
 
 def lacking(name: str, store: Store) -> list[str]:
-    """One line for each plug-in that trials of the suite ran with, and that is not loaded here."""
+    """One line for each plug-in that trials of the suite ran with but that is not loaded here."""
     from harness.plugins import lacking as lacking_of
 
     records = store.suite(name)
@@ -53,7 +55,7 @@ def comparison_of(name: str, store: Store) -> pd.DataFrame:
     """The comparison table of the suite of this name, from its collected trials.
 
     Raises:
-        ValueError: no record of it in this store.
+        ValueError: the store has no record of it.
     """
     from harness.report.comparison.compare import compare
 
@@ -62,19 +64,19 @@ def comparison_of(name: str, store: Store) -> pd.DataFrame:
     if not records.has_table("trials"):
         raise ValueError(
             f"suite {name} in {store.root} has no table of finished trials: "
-            f"harness report {name} makes it, if there are any"
+            f"harness report {name} makes one if any trial has finished"
         )
     try:
         return compare(records.table("trials").to_pandas())
     except ValueError as error:
-        raise ValueError(f"{error}; harness report {name} makes the tables anew") from None
+        raise ValueError(f"{error}; harness report {name} rebuilds the tables") from None
 
 
 def planned(name: str, store: Store) -> dict[str, Any]:
-    """The stored plan of a suite, as its newest run left it.
+    """The stored plan of a suite's latest run.
 
     Raises:
-        ValueError: there is none, or none of its trials has ended.
+        ValueError: there is no plan, or none of its trials has ended.
     """
     records = store.suite(name)
     if not records.has_plan():

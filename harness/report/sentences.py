@@ -1,4 +1,4 @@
-"""What a comparison says in sentences derived from its rows, and the notes under its table."""
+"""Sentences that sum up a comparison, derived from its rows, and the notes under its table."""
 
 import math
 
@@ -10,29 +10,29 @@ from harness.report.statistics.intervals import NO_WIDTH
 
 
 def notes(comparison: pd.DataFrame) -> list[str]:
-    """What a reader must know to read all of the table; only what applies to these rows."""
+    """All notes that a reader of the table needs and that apply to these rows."""
     return result_notes(comparison) + cost_notes(comparison)
 
 
 def result_notes(comparison: pd.DataFrame) -> list[str]:
-    """What a reader must know to read the metrics, differences, relative FLOPs and times."""
+    """Notes on metrics, differences, relative FLOPs and times."""
     found = [
-        "± is half of a 95 % interval (Student t) over all seeds. It covers initial weights and "
-        "batch order, not the sampling of the test set, and is not adjusted for how many rows "
-        "there are.",
+        "± is half the width of a 95 % interval (Student t) over all seeds. It covers initial "
+        "weights and batch order, not the sampling of the test set, and is not adjusted for the "
+        "number of rows.",
         "Differences are paired by seed; positive means better, whatever the metric's direction. "
         "The verdict is against small from scratch at equal size.",
         _top3(comparison),
-        "FLOPs and seconds are those of the whole way, relative to full: compressing included, and "
-        "for train, then compress the full training that it stands on. Relative time is the median "
-        "over seeds of the ratio to full size of the same seed.",
+        "FLOPs and time are totals relative to full size: they include compression and, for "
+        '"train, then compress", the full training that comes first. Relative time is the median '
+        "over seeds of the ratio to full size at the same seed.",
     ]
     for row in comparison[comparison.apply(show.unsteady, axis=1)].itertuples():
         found.append(
             f"† {row.task}, {row.label}: its time relative to full size ranges from "
-            f"{row.relative_seconds_low:.2f} to {row.relative_seconds_high:.2f} over seeds, by "
-            f"more than a factor of {show.UNSTEADY:g}. Most likely something else kept the machine "
-            "busy, so it says little."
+            f"{row.relative_seconds_low:.2f} to {row.relative_seconds_high:.2f} over seeds, more "
+            f"than a factor of {show.UNSTEADY:g}. Something else most likely kept the machine "
+            "busy, so it means little."
         )
     untimed = comparison[comparison.timed_seeds < comparison.seeds]
     if len(untimed):
@@ -43,15 +43,17 @@ def result_notes(comparison: pd.DataFrame) -> list[str]:
         )
     if (comparison.diverged > 0).any():
         found.append(
-            "A row with a diverged seed shows how many, takes the mean of the rest, and claims no "
-            "interval and no win."
+            "A row with diverged seeds shows how many there are and the mean of the rest; it has "
+            "no interval and claims no win."
         )
     if (comparison.failed > 0).any():
-        found.append("Failed trials (their own error) are counted and not in any mean.")
+        found.append(
+            "Failed trials (ended by an error of their own) are counted but not in any mean."
+        )
     if (comparison.damaged > 0).any():
         found.append(
-            "Damaged trials have ended, but their records are not as they were written; they are "
-            "counted and not in any mean."
+            "Damaged trials have ended, but their records have changed since they were written; "
+            "they are counted but not in any mean."
         )
     for row in comparison[comparison.mixed != ""].itertuples():
         found.append(f"* {row.task}, {row.label}: its trials mix {row.mixed}.")
@@ -59,10 +61,10 @@ def result_notes(comparison: pd.DataFrame) -> list[str]:
 
 
 def _top3(comparison: pd.DataFrame) -> str:
-    """What the column is, and of which rows it is what their protocol reports."""
+    """What the column `top 3` is, and which protocols report it."""
     said = (
         "Top 3 is the published aggregate: the mean of the three best seeds by test. It selects on "
-        "the test set and stands here only to compare with published tables."
+        "the test set and is shown only for comparison with published tables."
     )
     reporting = [
         name
@@ -71,28 +73,28 @@ def _top3(comparison: pd.DataFrame) -> str:
     ]
     if reporting:
         said += (
-            f" It is what protocol {' and '.join(reporting)} reports; means, intervals and "
-            "verdicts here are over all seeds."
+            f" Protocol {' and '.join(reporting)} reports it; means, intervals and verdicts here "
+            "are over all seeds."
         )
     return said
 
 
 def cost_notes(comparison: pd.DataFrame) -> list[str]:
-    """What a reader must know to read the absolute costs."""
+    """Notes on the absolute costs."""
     found = []
     if comparison.seconds_median.notna().any():
-        found.append("Seconds are the median over seeds, of the whole way.")
+        found.append("Seconds are totals: the median over seeds.")
     if comparison.peak_memory_bytes.notna().any():
         found.append(
-            "Process MB is, on a CPU, the peak of the worker's whole process, with its libraries "
-            "and with data cached for other trials, so it does not compare ways; on a GPU, the "
-            "peak of what was allocated there."
+            "Process MB on a CPU is the peak of the worker's whole process, including libraries "
+            "and data cached for other trials, so do not compare arms by it; on a GPU it is the "
+            "peak of allocated memory."
         )
     return found
 
 
 def says(comparison: pd.DataFrame) -> list[str]:
-    """For each group of rows of equal size: who won, how surely, and at what cost."""
+    """For each group of rows of equal size: which arm won, how surely, and at what cost."""
     found = []
     for _, task in show.sections(comparison):
         several = comparison[comparison.task == task.task.iloc[0]]
@@ -112,7 +114,7 @@ def says(comparison: pd.DataFrame) -> list[str]:
 
 
 def _crowd(rows: pd.DataFrame) -> list[str]:
-    """Many rows, counted by their verdict; each by itself stands in the table."""
+    """A summary of many rows by verdict; the table has each."""
     found = []
     for arm, ours in rows[~show.are_baseline(rows.arm, "small")].groupby("arm", sort=False):
         counts = [
@@ -133,16 +135,16 @@ def _crowd(rows: pd.DataFrame) -> list[str]:
         sign = 1 if ours.higher_is_better.iloc[0] else -1
         best = ours.loc[(sign * ours.metric_mean).idxmax()]
         found.append(
-            f"the best mean at {size:g} states a block is that of {best.label} "
-            f"({show.with_unit(best.metric_mean, best.metric)}), of {len(ours)} rows: being the "
-            f"best of so many, it flatters. {_against_full(best)}"
+            f"{best.label} has the best mean at {size:g} states per block "
+            f"({show.with_unit(best.metric_mean, best.metric)}) of {len(ours)} rows; the best of "
+            f"so many is biased upwards. {_against_full(best)}"
         )
     return found
 
 
 def _group(group: pd.DataFrame) -> str:
-    """A group of equal size, judged by its row of the arm that the report is about; without
-    one, each row against full."""
+    """A group of equal size, told from the row that the report is about; without such a row, each
+    row against full."""
     measured = group[group.metric_mean.notna()]
     if measured.empty:
         return f"{group.label.iloc[0]}: no seed finished, so nothing can be said."
@@ -153,7 +155,7 @@ def _group(group: pd.DataFrame) -> str:
         return " ".join(unfinished + rest)
     row = ours.iloc[0]
     said = [_against_small(row), _leader(row, measured), _against_full(row)]
-    return f"{show.state_dim(row)} states a block ({row.label}): " + " ".join(filter(None, said))
+    return f"{show.state_dim(row)} states per block ({row.label}): " + " ".join(filter(None, said))
 
 
 def _against_small(row: pd.Series) -> str:
@@ -185,29 +187,30 @@ def _why_no_interval(row: pd.Series) -> str:
     if row.difference_to_small_seeds < 2:
         return "but one seed gives no interval"
     if row.difference_to_small_high - row.difference_to_small_low <= NO_WIDTH:
-        return "but every seed differs by exactly as much, so the spread is not known"
+        return "but every seed differs by exactly the same amount, so the spread is unknown"
     return "but a seed diverged on one side"
 
 
 def _leader(row: pd.Series, group: pd.DataFrame) -> str:
-    """Who has the best mean in the group, where there is more than one row."""
+    """Which row has the best mean in a group of several."""
     if len(group) < 2:
         return ""
     means = group.metric_mean if row.higher_is_better else -group.metric_mean
     best = group.loc[means.idxmax()]
     if best.label == row.label:
-        return "It has the best mean of its size."
+        return "It has the best mean at this size."
     ours, theirs = (show.with_unit(one.metric_mean, row.metric) for one in (row, best))
     name = show.arm_name(best.arm)
-    return f"The best mean of this size is that of {name} ({theirs} against {ours})."
+    return f"{name[:1].upper()}{name[1:]} has the best mean at this size ({theirs} against {ours})."
 
 
 def _against_full(row: pd.Series) -> str:
-    """The price: what is lost against full, and the whole way's FLOPs relative to full's."""
+    """The price: the loss against full size, and total FLOPs relative to it."""
     parts = []
     if math.isfinite(row.difference_to_full):
         size = show.with_unit(abs(row.difference_to_full), row.metric, points=True)
-        parts.append(f"{size} {'above' if row.difference_to_full > 0 else 'below'} full size")
+        side = "above" if row.difference_to_full > 0 else "below"
+        parts.append(f"it is {size} {side} full size")
     if math.isfinite(row.relative_flops):
         parts.append(f"at {row.relative_flops:.2f} times its training FLOPs")
     text = ", ".join(parts) or "there is no full-size row to measure it against"

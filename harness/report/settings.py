@@ -1,11 +1,11 @@
-"""Settings and machines of a comparison, read back from the flattened specs of its trials."""
+"""Settings and machines of a comparison, read from the flattened specs of its trials."""
 
 import pandas as pd
 
 from harness.report import presentation as show
 
 PREFIX = "spec."
-# The seed and the arm stand elsewhere on the page; the version says nothing to a reader.
+# The page shows seed and arm elsewhere; the version means nothing to a reader.
 LEFT_OUT = ("spec.seed", "spec.arm.", "spec.spec_version", "spec.task.name")
 MACHINE = ("device", "threads", "backend", "torch_version", "git_commit")
 
@@ -13,7 +13,8 @@ MACHINE = ("device", "threads", "backend", "torch_version", "git_commit")
 def base_settings(trials: pd.DataFrame) -> list[dict[str, str]]:
     """One line per field of the spec, with its value in each comparison's full-size trials.
 
-    One without a full-size row shows what all its trials say; several values are all listed.
+    A comparison without a full-size row shows the values of all its trials. Several values are
+    listed.
     """
     fields = [
         column
@@ -35,7 +36,7 @@ def base_settings(trials: pd.DataFrame) -> list[dict[str, str]]:
 
 
 def arm_settings(trials: pd.DataFrame) -> list[dict[str, str]]:
-    """One line per row of each comparison: its role and the fields of its arm, over its seeds."""
+    """One line per row of each comparison: its arm and the fields of the arm's spec."""
     fields = [column for column in trials.columns if column.startswith("spec.arm.")]
     lines = []
     for (place, label), rows in trials.groupby([_places(trials), "label"], sort=False):
@@ -45,15 +46,15 @@ def arm_settings(trials: pd.DataFrame) -> list[dict[str, str]]:
             {
                 "task": str(place),
                 "row": str(label),
-                "way": show.arm_name(str(rows.role.iloc[0])),
-                "trained as": ", ".join(said) or show.DASH,
+                "arm": show.arm_name(str(rows.role.iloc[0])),
+                "settings": ", ".join(said) or show.DASH,
             }
         )
     return lines
 
 
 def machines(trials: pd.DataFrame) -> list[dict[str, str]]:
-    """One line per machine and version that trials ran on, with how many did."""
+    """One line per machine and versions, with the number of trials that ran there."""
     unique = trials.drop_duplicates("trial_id")
     columns = [column for column in MACHINE if column in trials.columns]
     return [
@@ -69,13 +70,13 @@ def machines(trials: pd.DataFrame) -> list[dict[str, str]]:
 
 
 def _places(trials: pd.DataFrame) -> pd.Series:
-    """Where each trial stands: its task, with its comparison where that has another name."""
+    """The section of each trial: its task, plus its comparison if that has another name."""
     keys = trials.get("comparison", pd.Series(None, trials.index, dtype=object))
     named = [show.place(*pair) for pair in zip(trials.task, keys, strict=True)]
     return pd.Series(named, trials.index, name="place")
 
 
 def _values(column: pd.Series) -> str:
-    """The distinct values, comma separated; whole numbers without their point."""
+    """The distinct values, separated by commas; whole numbers without a decimal point."""
     texts = [f"{value:g}" if isinstance(value, float) else str(value) for value in column.dropna()]
     return ", ".join(dict.fromkeys(texts)) or show.DASH

@@ -1,4 +1,4 @@
-"""What figures share: marks, colours of competing settings, and where names go."""
+"""Shared by figures: markers, colours of competing settings, and placement of labels."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ MARGIN = "#D55E00"
 PAPER = "#CC79A7"
 FINALISTS = ("#0072B2", "#E69F00", "#009E73", "#7F3C8D", "#56B4E9")
 HALO = [withStroke(linewidth=2.5, foreground="white")]
-# Where a name may stand beside its point, in points: the first that is free is taken.
+# Offsets of a label from its point, in points; the first free one is used.
 PLACES = ((7, 5), (7, -12), (-7, 5), (-7, -12), (0, 10), (0, -17), (16, 14), (-16, 14), (16, -22))
 
 
@@ -28,7 +28,7 @@ def percent(fraction: float) -> str:
 
 
 def described(setting: Mapping[str, Any]) -> str:
-    """A setting in a few words: `4 × tau 0.05, 20 to 38 %`; empty where it is not known."""
+    """A setting in a few words: `4 × tau 0.05, 20 to 38 %`; empty if it is unknown."""
     if not {"start", "end", "count", "tau"} <= set(setting):
         return ""
     window = f"{round(100 * setting['start'], 2):g} to {percent(setting['end'])}"
@@ -38,15 +38,15 @@ def described(setting: Mapping[str, Any]) -> str:
     return ", ".join([text, *(f"{name} {value}" for name, value in options.items())])
 
 
-def finalist_looks(labels: Sequence[str]) -> dict[str, str]:
-    """A colour for each competing label; the paper's setting has its own."""
+def finalist_colours(labels: Sequence[str]) -> dict[str, str]:
+    """A colour for each competing label; the paper's setting has a fixed one."""
     others = [label for label in labels if label != "paper"]
-    looks = {label: FINALISTS[i % len(FINALISTS)] for i, label in enumerate(others)}
-    return {label: looks.get(label, PAPER) for label in labels}
+    colours = {label: FINALISTS[i % len(FINALISTS)] for i, label in enumerate(others)}
+    return {label: colours.get(label, PAPER) for label in labels}
 
 
 def shown(axes: Axes, metric: str, higher_is_better: bool, what: str) -> float:
-    """Name the vertical axis after the metric; returns the factor of its unit."""
+    """Label the vertical axis with the metric; return the factor of its unit."""
     found = show.shown_metric(metric)
     unit = f", {found.unit}" if found.unit else ""
     better = "higher" if higher_is_better else "lower"
@@ -62,9 +62,9 @@ def nothing(axes: Axes, why: str = "nothing to show") -> None:
 
 
 def name_points(axes: Axes, names: pd.DataFrame, others: np.ndarray) -> None:
-    """Write each name (`x`, `y`, `name`, `colour`) beside its point, clear of `others` (n, 2).
+    """Label each point (`x`, `y`, `name`, `colour`), clear of `others` (n, 2).
 
-    Call it when limits and scales are final: what is free is decided in pixels.
+    Call it once limits and scales are final: free space is measured in pixels.
     """
     axes.figure.canvas.draw()
     taken = [axes.transData.transform(point) for point in [*others, *names[["x", "y"]].to_numpy()]]

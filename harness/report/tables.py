@@ -1,7 +1,7 @@
 """The comparison as a table: text, md, csv, tex, html or json.
 
-Text, md, tex and html show the columns that matter, in units for people; csv and json hold every
-column in its own unit.
+Text, md, tex and html show the main columns in readable units; csv and json hold every column in
+its stored unit.
 """
 
 import html
@@ -15,10 +15,10 @@ from harness.report.comparison.compare import SCHEMA
 from harness.report.sentences import notes, result_notes, says
 from harness.tools.inputs import shown
 
-WIDTH = 120  # columns of a terminal that the text table keeps to
+WIDTH = 120  # columns of a terminal, the widest a text table gets
 
-# Heading and cell of each shown column. The text table drops columns from the end of
-# `TEXT_DROPS` until it fits.
+# Heading and cell of each shown column. The text table drops the columns of `TEXT_DROPS`, one after
+# the other, until it fits.
 Cell = Callable[[pd.Series], str]
 COLUMNS: dict[str, Cell] = {
     "row": show.label,
@@ -42,13 +42,13 @@ MORE_COLUMNS: dict[str, Cell] = {
 }
 COSTS: dict[str, Cell] = {name: COLUMNS[name] for name in ("row", "states")} | MORE_COLUMNS
 TEXT_DROPS = ("time", "top 3", "seeds")
-LEFT = ("row", "verdict")  # columns of words; the others are numbers, set right
+LEFT = ("row", "verdict")  # columns of words; numbers are aligned right
 
 
 def render(comparison: pd.DataFrame, format: str = "text") -> str:
     """The comparison in one of `FORMATS`, ending in a newline.
 
-    Raises ValueError naming the allowed formats for any other.
+    Raises ValueError, with the allowed formats, for any other.
     """
     if format not in FORMATS:
         raise ValueError(f"unknown format {shown(format)}: use one of {', '.join(FORMATS)}")
@@ -56,9 +56,9 @@ def render(comparison: pd.DataFrame, format: str = "text") -> str:
 
 
 def html_table(comparison: pd.DataFrame, columns: dict[str, Cell] | None = None) -> str:
-    """Only the table, as an HTML fragment in which every text is escaped.
+    """The table alone, as an escaped HTML fragment.
 
-    It has every shown column, or those of `columns` (`COLUMNS` or `COSTS`: each fits a page).
+    It has all shown columns, or those of `columns` (`COLUMNS` or `COSTS`: each fits a page).
     """
     columns = _filled(comparison, {**COLUMNS, **MORE_COLUMNS} if columns is None else columns)
     head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
@@ -147,7 +147,7 @@ def _markdown(comparison: pd.DataFrame) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """The text with a backslash before whatever Markdown would take for something else."""
+    """The text with Markdown's special characters escaped."""
     for character in "\\|*_<>`[]&~":
         text = text.replace(character, "\\" + character)
     return text
@@ -214,12 +214,12 @@ def html_list(sentences: list[str], name: str) -> str:
 
 
 def _sections(comparison: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """The rows of each section under its heading, which says what the numbers are."""
+    """The rows of each section, with its heading."""
     return [(show.heading(name, rows.iloc[0]), rows) for name, rows in show.sections(comparison)]
 
 
 def _filled(comparison: pd.DataFrame, columns: dict[str, Cell]) -> dict[str, Cell]:
-    """The columns that have something to show in at least one row."""
+    """The columns that are not empty in every row."""
     rows = [row for _, row in comparison.iterrows()]
     return {
         name: cell for name, cell in columns.items() if any(cell(row) != show.DASH for row in rows)

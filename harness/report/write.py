@@ -1,4 +1,4 @@
-"""Writing a suite's report: read the records, compare, write every file, the page last."""
+"""Write a suite's report: read the records, compare, write every file, the page last."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def write_report(records: SuiteRecords, command: str) -> pd.DataFrame:
 def _stability(
     records: SuiteRecords, trials: pd.DataFrame, figures: dict[str, bytes]
 ) -> pa.Table | None:
-    """Rank stability, and its figure among `figures`; None where spectra are not recorded."""
+    """Rank stability, with its figure added to `figures`; None if spectra are not recorded."""
     if not records.has_table("spectra"):
         return None
     spectra = records.table("spectra")
@@ -53,7 +53,7 @@ def _stability(
 
 
 def _claims(records: SuiteRecords, suite_name: str) -> str:
-    """The published claims that this suite decides, as HTML; empty where there are none."""
+    """The published claims that this suite decides, as HTML; empty if there are none."""
     claims = read_claims()
     if not any(test.suite == suite_name for claim in claims.claims for test in claim.tests):
         return ""
@@ -65,7 +65,7 @@ def _claims(records: SuiteRecords, suite_name: str) -> str:
 def read_records(records: SuiteRecords) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """The suite's trials, truncations and plan.
 
-    Raises ValueError in one line if a file is missing or damaged.
+    Raises a one-line ValueError if a file is missing or damaged.
     """
     try:
         trials = records.table("trials").to_pandas()

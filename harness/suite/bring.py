@@ -1,4 +1,4 @@
-"""Load the code of plug-ins: from files, from installed modules, and from what a driver sends."""
+"""Loads the code of plug-ins: from files, from installed modules, and from a driver."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from harness.tools.inputs import cut, os_reason, shown
 from .execute import answering, execute, importing_from, run_code
 
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
-_brought: set[str] = set()  # absolute paths of files, SHA-256 of what a driver sent
+_brought: set[str] = set()  # absolute paths of files, SHA-256 of sources from a driver
 
 
 def bring(name: str, anew: bool = False) -> str:
-    """Load a plug-in: FILE.py, from the suite's folder, or MODULE of an installed package.
+    """Load a plug-in: FILE.py, relative to the suite's folder, or an installed MODULE.
 
-    A file that was loaded before is loaded again only `anew`. Returns its name, of a file its
-    absolute path.
+    A file that is already loaded is loaded again only if `anew`. Returns the module's name or the
+    file's absolute path.
 
     Raises:
-        ValueError: one line; there is none, or it raises.
+        ValueError: one line; it does not exist, or it raises.
     """
     if name.endswith(".py"):
         path = located(name, "the plug-in")
@@ -52,7 +52,7 @@ def bring(name: str, anew: bool = False) -> str:
 
 def _load(path: Path) -> None:
     before = plugins.plugins()
-    _brought.add(str(path))  # at once: a suite's own file may list itself
+    _brought.add(str(path))  # first, since a suite's file may list itself
     try:
         with relative_to(path.parent):
             execute(path)
@@ -70,11 +70,11 @@ def _load(path: Path) -> None:
 
 
 def receive(sources: Iterable[Source]) -> None:
-    """Load what a driver has sent, each once in this process.
+    """Load the sources that a driver has sent, each once per process.
 
     Raises:
-        ValueError: it is not what was sent, raises here, or belongs to a package that is not
-            installed here, or in another version.
+        ValueError: a source changed on the way, raises, or belongs to a package that is missing
+            here or has another version.
     """
     for source in sources:
         if source.sha256 in _brought:
@@ -90,8 +90,8 @@ def receive(sources: Iterable[Source]) -> None:
                 importlib.import_module(source.module)
         here = {one.source.sha256 for one in plugins.plugins()}
         if source.sha256 not in here:
-            raise ValueError(f"the plug-in {source} is here, but not as the driver has it: "
-                             "install the same everywhere")  # fmt: skip
+            raise ValueError(f"the plug-in {source} differs here from the driver's: "
+                             "install the same version everywhere")  # fmt: skip
         _brought.add(source.sha256)
 
 
@@ -113,7 +113,8 @@ def _run(path: Path, source: Source) -> None:
 
 
 def with_plugins(values: Any) -> Any:
-    """What a suite or study is validated from, with its plug-ins loaded, files by absolute path.
+    """Load the plug-ins of a suite or study before its validation; return its values with absolute
+    paths of plug-in files.
 
     Raises:
         ValueError: as `bring`.
@@ -124,7 +125,7 @@ def with_plugins(values: Any) -> Any:
     return values
 
 
-# Left out of records where there are none, as in those from before there were plug-ins.
+# Left out of records if empty, as in old records.
 Plugins = Annotated[
     tuple[str, ...], Field(strict=False, max_length=100, exclude_if=lambda names: not names)
 ]

@@ -1,4 +1,4 @@
-"""Run the Python file of a suite, whatever it does, and say in one line what went wrong."""
+"""Runs the Python file of a suite; whatever goes wrong becomes one line."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ LARGEST_FILE = 16 * 2**20  # bytes
 
 
 def execute(file: Path) -> types.ModuleType:
-    """The module that a file makes. It may import modules beside it, which are its own: a module
-    of the same name beside another file is another.
+    """The module that a file defines. It may import modules from its folder; these are kept apart
+    from modules of the same name in other folders.
 
     Raises:
-        ValueError: one line with the file, and where it can be told the line, and the fault.
+        ValueError: one line with the file, the line if it is known, and the fault.
         OSError: it cannot be read.
     """
     return run_code(file, read_bounded(file, LARGEST_FILE))
@@ -37,8 +37,8 @@ def execute(file: Path) -> types.ModuleType:
 def run_code(
     file: Path, source: bytes, beside: Mapping[str, bytes] | None = None
 ) -> types.ModuleType:
-    """The module that the source of a file makes; with `beside`, the modules that it may import
-    are those, by their paths below the file's folder, rather than those that lie there.
+    """The module that a file's source defines. With `beside` (source by path relative to the file's
+    folder), it imports modules from there rather than from the folder.
 
     Raises:
         ValueError: as `execute`.
@@ -62,8 +62,8 @@ def run_code(
 
 @contextlib.contextmanager
 def answering(file: Path, attribute: str | None = None) -> Iterator[None]:
-    """Turn whatever a suite's code throws, at any touch of its objects, into a ValueError of one
-    line. `attribute` is what was being looked at; None while the file runs."""
+    """Turn whatever a suite's code raises, whenever its objects are used, into a one-line
+    ValueError. `attribute` is the one being read; None while the file runs."""
     try:
         yield
     except KeyboardInterrupt:
@@ -73,7 +73,7 @@ def answering(file: Path, attribute: str | None = None) -> Iterator[None]:
 
 
 def _fault(file: Path, error: BaseException, attribute: str | None) -> str:
-    """What is wrong with a suite's file, where, in one line."""
+    """What is wrong with a suite's file, and where, in one line."""
     name = cut(str(file))
     if isinstance(error, SyntaxError):
         place = f", line {error.lineno}" if error.lineno else ""
@@ -107,8 +107,8 @@ def _words(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def _left_as_it_was(folder: str) -> Iterator[None]:
-    """Undo what would lead the rest of the command astray: another working folder, which a
-    relative `--store` would follow, and other standard streams."""
+    """Restore what would mislead the rest of the command: the working folder, which a relative
+    `--store` depends on, and the standard streams."""
     streams = sys.stdout, sys.stderr
     try:
         yield
@@ -121,8 +121,8 @@ def _left_as_it_was(folder: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def importing_from(folder: Path, files: Mapping[str, bytes] | None = None) -> Iterator[None]:
-    """Let modules in this folder be imported, or these `files` of it, and forget them afterwards;
-    write no bytecode."""
+    """Allow imports from this folder, or from these `files` of it, and forget the modules
+    afterwards; write no bytecode."""
     before, path, writes_nothing = set(sys.modules), sys.path, sys.dont_write_bytecode
     finder: Any = None if files is None else FromMemory(folder, files)
     if finder is None:
@@ -146,7 +146,7 @@ def importing_from(folder: Path, files: Mapping[str, bytes] | None = None) -> It
 
 
 def _lies_in(module: Any, folder: Path) -> bool:
-    """Whether a module or package is a file or folder of this folder, not of one below it."""
+    """Whether a module or package lies directly in this folder."""
     spec = module.__spec__ if isinstance(module, types.ModuleType) else None
     if spec is None:
         return False

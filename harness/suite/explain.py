@@ -1,4 +1,4 @@
-"""A validation error in one line: the path as one writes it, what is wrong, what is allowed."""
+"""Validation errors in one line: the path as users write it, what is wrong, what is allowed."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .specs import TrainingSpec, TrialSpec
 AnySpec = TypeVar("AnySpec", bound=Spec)
 LONGEST = 60  # characters of a refused value that are shown
 LONGEST_MESSAGE = 1_000
-_UNIONS = (TASK_UNION, MODEL_UNION, ARM_UNION)  # what may be validated by itself
+_UNIONS = (TASK_UNION, MODEL_UNION, ARM_UNION)  # what may be validated on its own
 _WHOLES: dict[str, Any] = {m.__name__: m for m in (TrialSpec, TrainingSpec)}
 
 
 def known(*models: type[BaseModel]) -> None:
-    """Let `explain` find its way in these models too, which stand above this file."""
+    """Let `explain` also resolve paths in these models, which this file cannot import."""
     _WHOLES.update({model.__name__: model for model in models})
 
 
@@ -38,10 +38,10 @@ def explain(error: ValidationError) -> str:
 
 
 def validated(spec: Any, kind: type[AnySpec]) -> AnySpec:
-    """The spec as one of this class, and validated again: `model_copy(update=...)` left that out.
+    """The spec validated again as this class, since `model_copy(update=...)` does not validate.
 
     Raises:
-        ValueError: one line; the spec, or one within it, is of another class, or does not validate.
+        ValueError: one line; the spec, or one inside it, is of another class or invalid.
     """
     try:
         return kind.model_validate(spec)
@@ -57,8 +57,8 @@ def renamed(spec: AnySpec, name: str | None) -> AnySpec:
 
 
 def _telling(items: list[Any]) -> list[Any]:
-    """Without those that say of a list that it is no number, where it may be a list, too, and
-    another says what is wrong in it."""
+    """The useful errors: if a field may be a number or a list, leave out that a list is no number
+    when another error says what is wrong inside the list."""
 
     def of_a_list(item: Any) -> bool:
         return item["type"] == "int_type" and type(item["input"]) in (list, tuple)
@@ -93,7 +93,7 @@ def _shown(value: Any) -> str:
 
 
 def _walk(location: tuple[int | str, ...], kind: Any) -> tuple[str, type[BaseModel] | None]:
-    """The path without pydantic's names for members of unions, and the model that it ends in."""
+    """The path without pydantic's names of union members, and the model at its end."""
     path: list[str] = []
     model = None
     for part in location:
@@ -114,7 +114,7 @@ def _walk(location: tuple[int | str, ...], kind: Any) -> tuple[str, type[BaseMod
 
 
 def _plain(kind: Any) -> Any:
-    """A type without its annotations; for an optional one, what it is when it is there."""
+    """A type without annotations and without None."""
     if get_origin(kind) is Annotated:
         unions = [extra for extra in kind.__metadata__ if isinstance(extra, SpecUnion)]
         return _plain(unions[0].union if unions else get_args(kind)[0])
@@ -126,7 +126,7 @@ def _plain(kind: Any) -> Any:
 
 
 def _tags(member: Any) -> tuple[Any, ...]:
-    """The values of `kind` or `name` that stand for this member of a union."""
+    """The values of `kind` or `name` that select this member of a union."""
     fields = getattr(_plain(member), "model_fields", {})
     literals = (f.annotation for f in (fields.get("kind"), fields.get("name")) if f is not None)
     return tuple(v for kind in literals if get_origin(kind) is Literal for v in get_args(kind))

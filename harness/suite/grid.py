@@ -1,4 +1,4 @@
-"""Rows of a comparison along a grid of one knob."""
+"""Rows of a comparison over a grid of one setting."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def grid(label: str, values: Sequence[float], make: Callable[..., Arm]) -> dict[
     """{f"{label}={value}": make(value)} for every value.
 
     Raises:
-        ValueError: an empty grid, or a value that stands twice.
+        ValueError: the grid is empty or repeats a value.
     """
     if not values:
         raise ValueError(f"the grid of {label!r} is empty")

@@ -1,4 +1,4 @@
-"""Find a suite by name or file, and override its fields by dotted path."""
+"""Finds a suite by name or file, and overrides its fields by dotted path."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .execute import LARGEST_FILE, answering, execute
 from .explain import explain
 from .suite import Suite
 
-LONGEST = 100  # characters of all settings together that a message repeats
+LONGEST = 100  # characters of all settings that a message repeats
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)?")
 
 
@@ -34,13 +34,13 @@ def load(name_or_path: str) -> Suite:
     """`demo` is suites/demo.py:suite, `paper.scifar` suites/paper.py:scifar, `file.py:name` any.
 
     Raises:
-        ValueError: one line that says what is missing, broken or of another type.
+        ValueError: one line saying what is missing, broken or of the wrong type.
     """
     return find(name_or_path, (Suite,), "suite")
 
 
 def find(name_or_path: str, kinds: tuple[type[Spec], ...], what: str) -> Any:
-    """The object of one of these kinds that a name stands for; `what` is what to call it.
+    """The object of one of these kinds with this name; messages call it `what`.
 
     Raises:
         ValueError: as `load`.
@@ -58,11 +58,11 @@ def _found(
     """The attribute of a suite's module, if it is of one of these kinds."""
     with answering(file, attribute):
         found: Any = getattr(module, attribute, None)
-        # Of the class: what an object says of itself may be anything, an exception too.
+        # By class: an object's own attributes may be anything, and may raise.
         have = [k for k, v in vars(module).items() if issubclass(type(v), kinds)]
         kind = next((kind for kind in kinds if issubclass(type(found), kind)), None)
         if kind is not None:
-            return kind.model_validate(found)  # `model_copy(update=...)` leaves that out
+            return kind.model_validate(found)  # `model_copy(update=...)` does not validate
     listed = ", ".join(map(str, have[:20])) + (", ..." if len(have) > 20 else "")
     raise ValueError(
         f"{cut(str(file))} has no {what} {shown(attribute)}; it has {listed or 'none'}"
@@ -70,7 +70,7 @@ def _found(
 
 
 def available() -> list[str]:
-    """The suites that come with the harness, by module."""
+    """The suites that come with the harness, as module names."""
     folder = Path(suites.__path__[0])
     return sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_"))
 
@@ -92,18 +92,18 @@ def _locate(text: str) -> tuple[Path, str]:
 
 
 def override(suite: Suite, settings: Sequence[str]) -> Suite:
-    """The suite with `PATH=VALUE` settings applied, and validated like everything else.
+    """The suite with `PATH=VALUE` settings applied and validated.
 
-    A path starts in every comparison that has it (`training.steps`, `seeds`, `task.window`,
-    `arms.LABEL.tau`), or in one, by its name (`digits.training.steps`). A value is JSON, or else
-    plain text. An arm that matches another follows it.
+    A path applies to every comparison that has it (`training.steps`, `seeds`, `task.window`,
+    `arms.LABEL.tau`), or to one if it starts with its name (`digits.training.steps`). A value is
+    JSON or else plain text. An arm that matches another follows its changes.
 
     Raises:
         ValueError: no `=`, a path that no comparison has, a value that does not validate.
     """
     if not settings:
         return suite
-    # (what the files of own data hold is seen anew: with another path or option it is another)
+    # The content of own data is read again, since a new path or option may change it.
     seen = {"comparisons": {"__all__": {"task": {"content"}}}}
     content = suite.model_dump(mode="json", exclude=seen)
     for setting in settings:
@@ -119,7 +119,7 @@ def override(suite: Suite, settings: Sequence[str]) -> Suite:
 
 
 def _parsed(suite: Suite, setting: str) -> tuple[str, Any]:
-    # Labels of arms may hold "=" themselves ("in_training tau=0.1").
+    # Labels of arms may contain "=" ("in_training tau=0.1").
     known = {name for c in suite.comparisons for name in _fields(c)}
     known |= {f"{c.key}.{name}" for c in suite.comparisons for name in _fields(c)}
     head = setting[: max(map(len, known)) + 1]
@@ -154,7 +154,7 @@ def _apply(suite: Suite, contents: list[dict[str, Any]], path: str, value: Any) 
 
 
 def _hint(suite: Suite, path: str) -> str:
-    """The same name elsewhere, or else what there is beside a wrong name."""
+    """The same name elsewhere, or else the valid names beside a wrong one."""
     for comparison in suite.comparisons:
         path = path.removeprefix(f"{comparison.key}.")
     known = dict.fromkeys(name for c in suite.comparisons for name in _fields(c))
@@ -199,7 +199,7 @@ def _assign(comparison: dict[str, Any], path: str, value: Any) -> None:
     _drop_what_is_gone(node, parents, last, value)
     node[last] = value
     if not isinstance(comparison["arms"], dict):
-        return  # which validation refuses
+        return  # validation will refuse it
     for label, arm in before.items():
         changed = comparison["arms"].get(label)
         if changed == arm:
@@ -228,7 +228,7 @@ def _drop_what_is_gone(node: dict[str, Any], parents: list[str], last: str, valu
 
 
 def _split(comparison: dict[str, Any], path: str) -> list[str]:
-    # Labels of arms may hold dots ("in_training tau=0.1"), fields never do.
+    # Labels of arms may contain dots ("in_training tau=0.1"), fields never do.
     if not path.startswith("arms."):
         return path.split(".")
     rest = path.removeprefix("arms.")

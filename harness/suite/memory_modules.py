@@ -1,4 +1,4 @@
-"""Modules whose code a driver has sent, rather than ones that lie on this machine."""
+"""Imports modules whose code a driver has sent, not from files of this machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class FromMemory:
-    """Finds and loads the modules of a folder that may not be on this machine."""
+    """Finds and loads the modules of a folder that may not exist on this machine."""
 
     def __init__(self, folder: Path, files: Mapping[str, bytes]):
         self.folder, self.files = folder, files
@@ -20,7 +20,7 @@ class FromMemory:
     def find_spec(
         self, name: str, path: Any = None, target: Any = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """As `importlib.abc.MetaPathFinder` has it."""
+        """See `importlib.abc.MetaPathFinder`."""
         place = name.replace(".", "/")
         for file in (f"{place}/__init__.py", f"{place}.py"):
             if file in self.files:
@@ -34,10 +34,10 @@ class FromMemory:
         return None
 
     def create_module(self, spec: Any) -> None:
-        """As any other module."""
+        """Use the default module."""
 
     def exec_module(self, module: types.ModuleType) -> None:
-        """Run its code; tracebacks and `inspect` find the lines."""
+        """Run its code; tracebacks and `inspect` can show its lines."""
         path = Path(str(module.__file__))
         source = self.files[path.relative_to(self.folder).as_posix()]
         lines = source.decode(errors="replace").splitlines(keepends=True)

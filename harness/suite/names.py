@@ -1,4 +1,4 @@
-"""What may be a name: of a suite, which names a folder; of a row, which heads a line of a table."""
+"""Valid names: of a suite, which names a folder; of a row, which starts a line of a table."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ LONGEST_TEXT = 10_000
 
 
 def checked_name(name: str, what: str) -> str:
-    """A name of `what`, if it can name a folder on any machine.
+    """The name of `what`, if any machine can name a folder so.
 
     Raises:
-        ValueError: it cannot.
+        ValueError: it is not a valid name.
     """
     if not is_plain_name(name):
         raise ValueError(f"{what}'s name is letters, digits, '_', '.', '-', not {shown(name)}")
@@ -24,10 +24,10 @@ def checked_name(name: str, what: str) -> str:
 
 
 def checked_label(text: str, what: str) -> str:
-    """A label, if it fits into a line of a table.
+    """A label, if it fits on a line of a table.
 
     Raises:
-        ValueError: it is blank, longer than a line, or breaks one.
+        ValueError: it is blank, too long, or breaks the line.
     """
     if not text.strip():
         raise ValueError(f"{what} {shown(text)} is blank")
@@ -42,7 +42,7 @@ def checked_text(text: str, what: str) -> str:
     """A description, of any number of lines.
 
     Raises:
-        ValueError: it is longer than a page, or holds what cannot be printed.
+        ValueError: it is too long, or holds characters that cannot be printed.
     """
     if len(text) > LONGEST_TEXT:
         raise ValueError(f"{what} has {len(text)} characters: at most {LONGEST_TEXT}")

@@ -1,4 +1,4 @@
-"""Read a trial's spec from a file."""
+"""Reads a trial's spec from a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.tools.inputs import cut, os_reason, parse_json, read_bounded, shown
 from .explain import explain
 from .specs import TrialSpec
 
-LARGEST_SPEC = 16 * 2**20  # bytes; a spec has about a thousand
+LARGEST_SPEC = 16 * 2**20  # bytes; a usual spec has about a thousand
 
 
 def read_trial(path: Path) -> TrialSpec:

@@ -1,4 +1,4 @@
-"""What a trial is: the typed specs, how they validate, and the identity of their content."""
+"""What a trial is: its typed specs, their validation, and the identity of their content."""
 
 from __future__ import annotations
 
@@ -120,12 +120,12 @@ class TrialSpec(Spec):
 
     @property
     def data(self) -> Any:
-        """The task's spec as this trial sees it: the run's seed draws some protocols' splits."""
+        """The task's spec as this trial sees it: under some protocols its seed draws the split."""
         return self.protocol.split(self.task, self.seed)
 
     @property
     def built(self) -> Any:
-        """The spec of the model that is freshly made, as the protocol builds it."""
+        """The spec of the initial model, as the protocol builds it."""
         model = self.protocol.model(self.model)
         dims = self.arm.initial_dims(model)
         if dims is None:
@@ -133,10 +133,10 @@ class TrialSpec(Spec):
         return model if tuple(dims) == model.state_dims else with_dims(model, dims)
 
     def resolved(self) -> TrialSpec:
-        """The trial that runs: a `small` arm with sizes is a `full` trial of those sizes.
+        """The trial that actually runs: a `small` arm with sizes is a `full` trial of those sizes.
 
         Raises:
-            ValueError: the arm matches another's sizes, which only a plan can know.
+            ValueError: the arm matches another's sizes, which only a plan knows.
         """
         arm = self.arm
         if arm.sizes_of is not None:
@@ -159,8 +159,8 @@ class TrialSpec(Spec):
 
 
 def deciding(spec: TrialSpec, *but: str) -> dict[str, Any]:
-    """What decides a trial, as JSON values: no field that equals its default or is no part of its
-    identity, and none that is named in `but`."""
+    """The fields that decide a trial, as JSON values: without defaults, without fields outside its
+    identity or named in `but`."""
     left_out: dict[str, Any] = dict.fromkeys(but, True)
     if spec.task.not_identity:
         left_out["task"] = dict(spec.task.not_identity)
@@ -168,10 +168,10 @@ def deciding(spec: TrialSpec, *but: str) -> dict[str, Any]:
 
 
 def canonical(spec: TrialSpec) -> str:
-    """Sorted keys, no spaces, and every field equal to its default left out.
+    """JSON with sorted keys and no spaces, without fields that equal their defaults.
 
     Raises:
-        ValidationError: a copy with fields that do not validate, or of classes that are not ours.
+        ValidationError: a copy with invalid fields or fields of foreign classes.
     """
     content = deciding(TrialSpec.model_validate(spec))
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -1,4 +1,4 @@
-"""A suite: the comparisons that belong together, and the trials that they expand to."""
+"""A suite: comparisons that belong together, and the trials that they expand to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .explain import known
 from .names import checked_label, checked_name, checked_text
 from .specs import AnyArm, AnyTask, TrainingSpec, TrialSpec
 
-# Every trial is a folder of its own.
+# Every trial has a folder of its own.
 MOST_TRIALS, MOST_ROWS, MOST_SEEDS = 100_000, 10_000, 10_000
 
 Seeds = Annotated[
@@ -27,17 +27,17 @@ Seeds = Annotated[
 
 
 def distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
-    """Seeds, each of which stands there once. Raises ValueError otherwise."""
+    """The seeds, if none repeats. Raises ValueError otherwise."""
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds repeat: {shown(list(seeds))}")
     return seeds
 
 
 class Comparison(Spec):
-    """Arms that meet on one task, with one model and one training, over the same seeds.
+    """Arms compared on one task, with one model and one training, over the same seeds.
 
-    `arms` maps a row label to its arm. `name` defaults to the task's and tells comparisons on
-    the same task apart.
+    `arms` maps row labels to arms. `name` defaults to the task's; it distinguishes comparisons on
+    the same task.
     """
 
     name: str = ""
@@ -77,15 +77,15 @@ class Comparison(Spec):
 
     @property
     def key(self) -> str:
-        """What the comparison is called: its name, or its task's."""
+        """The comparison's name, by default its task's."""
         return self.name or self.task.name
 
     def row_label(self, label: str) -> str:
-        """The label in tables, where rows of the same task must not collide."""
+        """The label in tables, where labels of the same task must not collide."""
         return label if self.key == self.task.name else f"{self.key}: {label}"
 
     def matched_label(self, label: str, arm: Arm) -> str | None:
-        """The label of the arm whose size this arm takes, if it takes another's.
+        """The label of the arm whose size this arm takes, or None.
 
         Raises:
             ValueError: that arm is not in this comparison.
@@ -102,7 +102,7 @@ class Comparison(Spec):
 class Role(Spec):
     """A trial's place in a suite: one row of a comparison (its key), one seed.
 
-    `trial` may still match.
+    `trial` may still await the sizes of the row that it matches.
     """
 
     label: str
@@ -114,7 +114,7 @@ class Role(Spec):
 
 
 class Suite(Spec):
-    """A named list of comparisons. `plugins` are loaded for them: FILE.py, from the suite's
+    """A named list of comparisons. `plugins` are loaded first: FILE.py, relative to the suite's
     folder, or the name of an installed module."""
 
     name: str
@@ -156,7 +156,7 @@ class Suite(Spec):
         return self
 
     def roles(self) -> Iterator[Role]:
-        """Every trial of the suite in every role, seeds innermost."""
+        """Every trial of the suite, once per row that uses it, seeds innermost."""
         for c in self.comparisons:
             for label, arm in c.arms.items():
                 matched = c.matched_label(label, arm)

@@ -18,14 +18,14 @@ from .promise import expect, promised
 
 
 def check_task(task: type[TaskSpecBase] | TaskSpecBase, data_dir: str | Path) -> None:
-    """Go through the contract of a task: its registered spec, or one with options that make it
-    small. What it caches lies under `data_dir`.
+    """Check the contract of a task, given its registered spec or one with options that make it
+    small. Its caches go under `data_dir`.
 
     Splits, shapes and types as `info` says, the same examples for the same rows, a fingerprint
     that does not change, a known metric, a spec that survives JSON.
 
     Raises:
-        AssertionError: one line that names the task and what it does not keep.
+        AssertionError: one line that names the task and the broken promise.
     """
     spec = _spec_of(task)
     whose = f"task {spec.task_name()}"

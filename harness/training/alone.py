@@ -1,4 +1,4 @@
-"""One trial in this process, stopped by signals at a boundary."""
+"""Runs one trial in this process; signals stop it at its next boundary."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from harness.records.store import Store
 from harness.suite.specs import TrialSpec
 from harness.tools.notes import say
 
-from .stops import Signals, stoppable
+from .host.stops import Signals, stoppable
 from .trial import Execution, Interrupted, run_trial
 
-ANSWER = "stopping: the trial takes a checkpoint at its next boundary; again to stop at once"
+ANSWER = "stopping: the trial takes a checkpoint at its next boundary; repeat to stop at once"
 
 
 def run_alone(spec: TrialSpec, store: Store) -> dict[str, Any]:
@@ -24,5 +24,5 @@ def run_alone(spec: TrialSpec, store: Store) -> dict[str, Any]:
         try:
             return run_trial(spec, store, Execution(progress=begun, stop=lambda: signals.asked))
         except Interrupted as stopped:
-            say(f"{stopped}; the same command goes on from there")
+            say(f"{stopped}; the same command continues from there")
             raise KeyboardInterrupt from None

@@ -1,4 +1,4 @@
-"""What is done right after a step: truncations and evaluations, as the arm and protocol say.
+"""What happens right after a step: truncations and evaluations, as arm and protocol ask.
 
 Everything here is a function of the explicit state.
 """
@@ -22,9 +22,9 @@ from harness.reduction import (
 )
 
 from .context import TrialContext
+from .costs.flops import all_spectra_flops, block_truncation_flops
 from .evaluate import evaluate
-from .faults import Diverged
-from .flops import all_spectra_flops, block_truncation_flops
+from .host.faults import Diverged
 from .rows import record_point, record_truncations, sizes_row
 from .seeds import stream
 from .selection import consider
@@ -32,7 +32,7 @@ from .state import Kept, RunState, install, snapshot
 
 
 def boundary(context: TrialContext, state: RunState) -> None:
-    """Truncate if it is time and ranks say so; else evaluate if it is time."""
+    """Truncate if an event is due and the ranks ask for it; else evaluate if that is due."""
     here = AtBoundary(context, state)
     decomposed = None
     if state.step in context.events and not state.stopped:
@@ -52,8 +52,8 @@ def boundary(context: TrialContext, state: RunState) -> None:
 class AtBoundary:
     """A boundary as an arm's hooks see it: `harness.arms.Boundary`.
 
-    value: the validation metric of the model as it came here, once it is known. is_evaluated: the
-    model has changed here, and what it became was evaluated.
+    value: the validation metric of the model as it arrived, once known. is_evaluated: the model has
+    changed here, and the changed model was evaluated.
     """
 
     def __init__(self, context: TrialContext, state: RunState):
@@ -65,12 +65,12 @@ class AtBoundary:
 
     @property
     def state_dims(self) -> list[int]:
-        """States of each block now."""
+        """The present states of each block."""
         return self.state.model.state_dims
 
     @property
     def kept(self) -> float | None:
-        """The validation metric of the model that is kept."""
+        """The validation metric of the kept model."""
         return None if self.state.kept is None else self.state.kept.value
 
     def measure(self) -> float:
@@ -80,28 +80,28 @@ class AtBoundary:
         return self.value
 
     def keep(self) -> None:
-        """Keep model and optimizer as they are, and what is selected."""
+        """Keep model and optimizer as they are, and the selected model."""
         state = self.state
         state.kept = Kept(snapshot(state), self.state_dims, self.measure(), state.selected)
 
     def restore(self) -> None:
-        """Bring back what was kept, evaluate and record it. Raises ValueError where nothing is."""
+        """Bring back what was kept, evaluate and record it. Raises ValueError if nothing was."""
         value, self.value = self.measure(), None
         self.value = roll_back(self.context, self.state, value)
         self.is_evaluated = True
 
     def truncate(self) -> None:
-        """Truncate to the ranks of the arm now."""
+        """Truncate to the arm's ranks."""
         steps = {row["step"] for row in self.state.truncations}
         cut(self, event_of(self.context, self.state, len(steps), 0))
 
     def end_events(self) -> None:
-        """No planned event follows."""
+        """Cancel all further planned events."""
         self.state.stopped = True
 
 
 def planned_event(here: AtBoundary) -> list[BlockDecomposition] | None:
-    """An event of the arm; what the ranks were made from where they are the present sizes."""
+    """An event of the arm; returns what the ranks were computed from if they change nothing."""
     context, state, arm = here.context, here.state, here.context.arm
     trained = state.step
     if arm.from_best:
@@ -123,7 +123,7 @@ def event_of(context: TrialContext, state: RunState, index: int, of: int) -> Eve
 
 
 def take_best(context: TrialContext, state: RunState) -> int:
-    """Go back to the best model so far, the newest among the candidates; its steps."""
+    """Go back to the best model so far, the present one included; return its step."""
     record_evaluation(context, state, measure(context, state))
     assert state.selected is not None
     state.model.load_state_dict(state.selected.weights)
@@ -131,7 +131,7 @@ def take_best(context: TrialContext, state: RunState) -> int:
 
 
 def roll_back(context: TrialContext, state: RunState, value: float) -> float:
-    """The kept model comes back in place of one whose validation metric is `value`; its own."""
+    """Bring the kept model back in place of one with validation metric `value`; return its own."""
     kept, before = state.kept, state.orders
     if kept is None:
         raise ValueError(f"the arm restores a model at step {state.step}, but none is kept")
@@ -151,10 +151,10 @@ def roll_back(context: TrialContext, state: RunState, value: float) -> float:
 def cut(
     here: AtBoundary, event: Event, trained: int | None = None
 ) -> list[BlockDecomposition] | None:
-    """Truncate to the arm's ranks, and evaluate; where these are the present sizes, leave the model
-    alone, and return what the ranks were made from.
+    """Truncate to the arm's ranks, and evaluate. If they are the present sizes, leave the model
+    alone and return what the ranks were computed from.
 
-    `trained` is how many steps the model has been trained for, the present one if None.
+    `trained` is the number of steps that the model was trained for, the present step if None.
     """
     context, state = here.context, here.state
     begun = context.clocks.seconds["truncate"]
@@ -179,7 +179,7 @@ def cut(
 def ask_for_ranks(
     context: TrialContext, state: RunState, event: Event
 ) -> tuple[list[BlockDecomposition], list[Order]]:
-    """What the arm's ranks are made from, and the ranks; the time is the truncation's."""
+    """What the arm's ranks are computed from, and the ranks, on the truncation's clock."""
     with context.clocks("truncate"):
         decomposed = decompositions_of(state)
         ranks = given_orders(state.orders, context.arm.ranks(decomposed, event))
@@ -198,7 +198,7 @@ def truncation_event(
 ) -> float:
     """Truncate to the ranks, and record the metric before and after, and the spectra after.
 
-    `begun` is what its clock showed before anything was done for this event.
+    `begun` is the reading of its clock before this event.
     """
     model, arm, before = state.model, context.arm, state.orders
     with context.clocks("truncate"):
@@ -260,7 +260,7 @@ def record_evaluation(
 ) -> float:
     """Record a validation, and keep the model if the protocol selects it.
 
-    `event` is the value before the truncation that has just been made, if one has.
+    `event` is the value before the truncation that was just made, if any.
     """
     seconds = context.clocks.total
     if state.loss_count:
@@ -274,10 +274,10 @@ def record_evaluation(
 def record_spectra(
     context: TrialContext, state: RunState, decomposed: list[BlockDecomposition] | None = None
 ) -> None:
-    """Hankel singular values and mode shares of every block, on their own clock; none of layers
-    that give no system.
+    """Record Hankel singular values and mode shares of every block, on their own clock; nothing for
+    layers without a system.
 
-    `decomposed` is what a truncation at this step has found already, on its clock.
+    `decomposed` is what a truncation at this step has computed already, on its own clock.
     """
     if Capability.SYSTEM not in context.spec.model.capabilities:
         return
@@ -296,11 +296,11 @@ def record_spectra(
 
 
 def decompositions_of(state: RunState) -> list[BlockDecomposition]:
-    """What the spectra, and a truncation, of the present model need.
+    """What the spectra and a truncation of the present model need.
 
     Raises:
-        Diverged: the last step left a NaN, infinite or unstable system. Whether the loss shows
-            it yet depends on when one looks; that the training is over does not.
+        Diverged: the last step left a NaN, infinite or unstable system. When the loss shows it
+            depends on when it is checked, but the training is over either way.
     """
     try:
         return decompositions(state.model)

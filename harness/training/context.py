@@ -1,4 +1,4 @@
-"""What stays fixed while a trial's state moves."""
+"""What stays fixed while a trial's state changes."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import nn
 from harness.suite.specs import TrialSpec
 from harness.tasks.base import Task
 
-from .clocks import Clocks
-from .feed import Feed
-from .objective import Objective
+from .costs.clocks import Clocks
 from .state import RunState
+from .step.feed import Feed
+from .step.objective import Objective
 
 
 @dataclass
 class TrialContext:
-    """What stays fixed while the state moves.
+    """What stays fixed while the state changes.
 
-    `keep` is called with the state right after each step of `keep_at`, before its boundary: a
-    trial that forks there can begin from it. `teacher` is what the model learns from beside the
-    labels, if the arm has one.
+    `keep` is called with the state right after each step of `keep_at`, before its boundary, so that
+    other trials can fork there. `teacher` is the model to learn from besides the labels, if the arm
+    has one.
     """
 
     spec: TrialSpec

@@ -9,15 +9,15 @@ from torch import nn
 from harness.tasks.base import Task
 from harness.tasks.metrics import measure
 
-from .feed import to_device
-from .loss import metric_sum
+from .step.feed import to_device
+from .step.loss import metric_sum
 
 TOKENS_AT_ONCE = 65_536  # bounds the memory of an evaluation batch, whatever the length
 
 
 @torch.inference_mode()
 def evaluate(model: nn.Module, task: Task, split: str, device: torch.device) -> float:
-    """The task's metric over the whole split, in evaluation mode; the mode is put back after."""
+    """The task's metric over the whole split, in evaluation mode; restores the mode."""
     was_training = model.training
     model.eval()
     size = task.sizes[split]

@@ -1,4 +1,4 @@
-"""How this process runs a trial: no part of its spec, and nothing that changes its numbers."""
+"""How this process runs a trial: not in its spec, and without effect on its numbers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ Progress = Callable[[dict[str, Any]], None]
 
 
 class Interrupted(Exception):
-    """Asked to stop; the checkpoint holds everything up to here."""
+    """The trial was asked to stop; its checkpoint holds everything so far."""
 
 
 @dataclass(frozen=True)
 class Fork:
-    """Where a trial forks from another, whose state right after optimizer step `step` is kept."""
+    """Where a trial forks from another that keeps its state right after optimizer step `step`."""
 
     trial_id: str
     step: int
@@ -25,11 +25,11 @@ class Fork:
 class Execution:
     """What the caller of a trial asks for.
 
-    progress is told what the trial is doing after every boundary; stop is asked there whether to
-    take a checkpoint and end. exclusive says that the cores or the GPU are the trial's alone, and
-    device_share is the part of the GPU that it has. checkpoint_seconds None means
-    HARNESS_CHECKPOINT_SECONDS. The trial begins at `fork` rather than at step 0 where that state is
-    still there, and keeps its own after the steps in `keep_at`, where others fork from it.
+    progress is called after every boundary with what the trial is doing; stop is asked there
+    whether to take a checkpoint and end. exclusive: the trial has its cores or its GPU to itself.
+    device_share: its fraction of the GPU. checkpoint_seconds None means HARNESS_CHECKPOINT_SECONDS.
+    The trial starts from `fork` rather than from step 0 if that state still exists. It keeps its
+    own state after the steps in `keep_at`, where others fork from it.
     """
 
     progress: Progress = lambda _: None

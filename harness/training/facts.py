@@ -1,4 +1,4 @@
-"""What is known of a trial before it starts, and stays."""
+"""What is known about a trial before it starts and never changes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from harness.tasks.base import Task
 class TrialFacts:
     """A trial on this machine: its spec and data, and what decides the bits of its result.
 
-    manifest: see `machine.manifest`. flops_before and seconds_before are what the full training
-    cost, where that is part of this trial's way.
+    manifest: see `machine.manifest`. flops_before and seconds_before are the cost of the full
+    training, if the arm's total includes it.
     """
 
     spec: TrialSpec
@@ -34,5 +34,5 @@ class TrialFacts:
 
 
 def scan_choices(spec: TrialSpec, device: torch.device, state_dims: Sequence[int]) -> list[Choice]:
-    """What computes each block's scan at these sizes."""
+    """The backend of each block's scan at these sizes."""
     return choices(spec.model, spec.task.info, state_dims, spec.training.batch_size, device)

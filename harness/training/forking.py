@@ -1,4 +1,4 @@
-"""Beginning where another trial is, and keeping the states that others begin with."""
+"""Forks: starting a trial from another's state, and keeping states for others to start from."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness.records.store import TrialDir
-from harness.suite.prefix import shared_steps
+from harness.suite.fork_family import common_steps
 from harness.suite.specs import TrialSpec
 
-from . import machine
-from .clocks import Clocks
+from .costs.clocks import Clocks
+from .costs.spending import Forked, Spending
 from .facts import TrialFacts
-from .faults import described
-from .spending import Forked, Spending
+from .host import machine
+from .host.faults import described
 from .state import MISFITS, RunState, pack, unpack
 
 
 def begin_at(
     parent: TrialDir, step: int, facts: TrialFacts, state: RunState, seconds_setup: float
 ) -> Spending | None:
-    """Bring the state to where a trial forks from another, and say what that had cost; None where
-    it must begin at step 0.
+    """Bring the state to where a trial forks from `parent`, and return its cost so far; None if it
+    must start from step 0.
 
     Raises:
-        ValueError: the other trial is another run by that step, or what it kept is damaged.
+        ValueError: the two trials differ before that step, or the kept state is damaged.
     """
     kept = parent.load_fork(step)
     if kept is None:
@@ -37,14 +37,14 @@ def begin_at(
         spec = spec_of(plain["spec"])
     except (KeyError, ValidationError) as error:
         raise parent.damaged_fork(step, described(error)) from None
-    if shared_steps(spec, facts.spec) < step:
+    if common_steps(spec, facts.spec) < step:
         raise ValueError(f"trial {parent.trial_id} is another run by step {step}")
     if machine.difference(plain, facts.manifest) is not None:
-        return None  # other bits than this machine would give
+        return None  # its bits differ from what this machine would give
     try:
         unpack(state, tensors, plain["state"])
         clocks = Clocks(facts.device, plain["clocks"])
-        seconds = clocks.total - seconds_setup  # its own setup was spent here, too
+        seconds = clocks.total - seconds_setup  # its setup was paid here as well
         forked = Forked(parent.trial_id, state.train_flops, seconds, plain["exclusive"])
     except MISFITS as error:
         raise parent.damaged_fork(step, described(error)) from None
@@ -54,7 +54,7 @@ def begin_at(
 def keep_for_forks(
     folder: TrialDir, facts: TrialFacts, spending: Spending, exclusive: bool, state: RunState
 ) -> None:
-    """Keep a state that others fork from, with what it cost without the keeping."""
+    """Keep a state that others fork from, with its cost, not counting the keeping."""
     start = time.perf_counter()
     with spending.clocks("checkpoint"):
         tensors, plain = pack(state)
@@ -73,5 +73,5 @@ def keep_for_forks(
 
 def spec_of(content: dict[str, Any]) -> TrialSpec:
     """The spec that was stored as JSON."""
-    # Strict validation takes a list for a tuple from JSON only.
+    # Strict validation accepts a list for a tuple only from JSON.
     return TrialSpec.model_validate_json(json.dumps(content))

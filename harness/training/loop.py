@@ -1,7 +1,7 @@
-"""One loop for every arm: steps, and at their boundaries truncations and evaluations.
+"""One loop for every arm: steps, with truncations and evaluations at their boundaries.
 
-Everything at a boundary is a function of the explicit state, and a checkpoint is only taken
-after a boundary, so that an interrupted run goes on exactly as it would have.
+Everything at a boundary is a function of the explicit state, and checkpoints are taken only after a
+boundary, so an interrupted run continues exactly as it would have.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from harness.models.description import gain_blocks
 
 from .boundary import boundary
 from .context import TrialContext
-from .faults import Diverged
-from .optimizer import set_learning_rate
+from .host.faults import Diverged
 from .seeds import stream
 from .state import RunState
+from .step.optimizer import set_learning_rate
 
-CHECK_EVERY = 25  # steps between looks at the loss; each look waits for the device
+CHECK_EVERY = 25  # steps between checks of the loss; each check waits for the device
 
 
 def train(context: TrialContext, state: RunState, after_boundary: Callable[[], None]) -> None:
-    """Bring the state from where it is to its last step; `after_boundary` may checkpoint.
+    """Advance the state to its last step; `after_boundary` may checkpoint.
 
     Raises:
         Diverged: a NaN or infinite loss or validation metric, or an unstable system.
@@ -43,7 +43,7 @@ def train(context: TrialContext, state: RunState, after_boundary: Callable[[], N
 
 
 def advance(context: TrialContext, state: RunState) -> None:
-    """Optimizer steps up to the next boundary, or the next look at the loss."""
+    """Take optimizer steps up to the next boundary or the next check of the loss."""
     losses: list[torch.Tensor] = []
     while not losses or not looks(context, state.step):
         with context.clocks("train"):
@@ -59,7 +59,7 @@ def advance(context: TrialContext, state: RunState) -> None:
 
 
 def next_step(context: TrialContext, state: RunState) -> torch.Tensor:
-    """Take one step and have the batch of the next on its way; the loss, not waited for."""
+    """Take one step and start loading the next batch; return the loss, without waiting for it."""
     training = context.spec.training
     x, y = context.feed.take(state.step)
     if context.spec.model.dropout:
@@ -73,8 +73,8 @@ def next_step(context: TrialContext, state: RunState) -> torch.Tensor:
 
 
 def account(context: TrialContext, state: RunState, losses: list[torch.Tensor]) -> float:
-    """Add steps that were taken at the present size to the sums; the sum of their losses."""
-    # In double precision, where the sum does not depend on how boundaries cut it.
+    """Add steps taken at the present size to the totals; return the sum of their losses."""
+    # In double precision, so that the sum does not depend on where boundaries fall.
     total = float(torch.stack(losses).double().sum())
     state.loss_sum += total
     state.loss_count += len(losses)
@@ -85,9 +85,9 @@ def account(context: TrialContext, state: RunState, losses: list[torch.Tensor]) 
 
 
 def offer(context: TrialContext, state: RunState, losses: list[torch.Tensor]) -> None:
-    """Have the state kept as it is here, its sums up to date; the run itself goes on untouched.
+    """Let the context keep the present state, with up-to-date totals; the run itself is unaffected.
 
-    A broken state is not offered: a trial that would fork here finds the fault by training alone.
+    A diverged state is not kept: a trial that would fork here trains alone and finds the fault.
     """
     here = replace(state, settled=False)
     if math.isfinite(account(context, here, losses)):
@@ -97,14 +97,14 @@ def offer(context: TrialContext, state: RunState, losses: list[torch.Tensor]) ->
 def optimizer_step(
     context: TrialContext, state: RunState, x: torch.Tensor, y: torch.Tensor
 ) -> torch.Tensor:
-    """One optimizer step; its loss, which nothing has waited for."""
+    """Take one optimizer step; return its loss, without waiting for it."""
     loss = context.objective.backward(state.model, x, y)
     state.optimizer.step()
     return loss
 
 
 def at_boundary(context: TrialContext, step: int) -> bool:
-    """Whether something is to be done right after optimizer step `step`."""
+    """Whether something happens right after optimizer step `step`."""
     return (
         step in context.events
         or step % context.spec.training.evaluate_every == 0
@@ -113,7 +113,7 @@ def at_boundary(context: TrialContext, step: int) -> bool:
 
 
 def looks(context: TrialContext, step: int) -> bool:
-    """Whether the loss is looked at after this step."""
+    """Whether the loss is checked after this step."""
     return at_boundary(context, step) or step % CHECK_EVERY == 0
 
 

@@ -7,23 +7,23 @@ from typing import Any
 from harness.records import schemas
 from harness.reduction.orders import Order, largest, mean, total
 
-from . import machine
+from .costs.spending import Spending
 from .facts import TrialFacts, scan_choices
-from .spending import Spending
+from .host import machine
 from .state import RunState
 
 
 def record_of(
     facts: TrialFacts, spending: Spending, state: RunState, status: str, exclusive: bool
 ) -> dict[str, Any]:
-    """The fixed columns of `trials` for a trial that ends so; `exclusive` if its seconds may be
-    compared."""
+    """The fixed columns of `trials` for a trial with this final status; `exclusive` if its seconds
+    may be compared."""
     task, spec, seconds = facts.task, facts.spec, dict(spending.clocks.seconds)
     initial = spec.built.state_dims
     orders = state.orders if state.selected is None else state.selected.orders
     selected = state.selected if status == "completed" else None
     own_flops = state.train_flops + state.truncation_flops
-    # Spectra for the record and evaluations cost every arm alike and are no part of a way.
+    # Recorded spectra and evaluations cost every arm the same, so an arm's total leaves them out.
     own_seconds = seconds["train"] + seconds["truncate"]
     identity, forked = facts.manifest["identity"], spending.forked
     backends = scan_choices(spec, facts.device, state.model.state_dims)
@@ -80,14 +80,14 @@ def recorded(plugins: list[dict[str, Any]] | None) -> dict[str, str]:
 
 
 def _of_stacks(orders: list[Order]) -> dict[str, Any]:
-    """The orders of every system, where a block has several; a block of one is a list of one."""
+    """The orders of every system, if a block has several; a block of one is a list of one."""
     if not any(isinstance(order, tuple) for order in orders):
         return {}
     return {"orders": [list(o) if isinstance(o, tuple) else [o] for o in orders]}
 
 
 def protocol_seconds(facts: TrialFacts, spending: Spending, state: RunState) -> float:
-    """Seconds of this trial's training by its protocol's own clock, prerequisites left out."""
+    """Seconds of this trial's training by its protocol's clock, without prerequisites."""
     seconds = spending.clocks.seconds
     if facts.spec.protocol.clock == "without_truncation":
         return seconds["train"] + state.seconds_passes

@@ -1,4 +1,4 @@
-"""The rows by which a trial's tables grow while it runs."""
+"""The rows that a running trial adds to its tables."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from harness.reduction.orders import Order, largest
 from .state import RunState
 
 
-def record_truncations(state: RunState, rows: Sequence[dict[str, Any]], **shared: Any) -> None:
-    """One row per block, with what the blocks of an event share."""
-    state.truncations.extend({"step": state.step, **row, **shared} for row in rows)
+def record_truncations(state: RunState, rows: Sequence[dict[str, Any]], **common: Any) -> None:
+    """Add one row per block, with the values common to all blocks of the event."""
+    state.truncations.extend({"step": state.step, **row, **common} for row in rows)
 
 
 def record_point(state: RunState, split: str, metric: str, value: float, seconds: float) -> None:
-    """One point of a curve."""
+    """Add one point of a curve."""
     state.curves.append(
         {"step": state.step, "split": split, "metric": metric, "value": value, "seconds": seconds}
     )

@@ -19,7 +19,7 @@ def stream(seed: int, purpose: str, step: int = 0) -> int:
 
 @contextlib.contextmanager
 def drawn_from(seed: int) -> Iterator[None]:
-    """Torch's global generator seeded inside, and as it was before outside."""
+    """Seed torch's global generator inside; restore it at the end."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield

@@ -1,4 +1,4 @@
-"""Which model a trial ends with, by its protocol."""
+"""Which model a trial selects, by its protocol."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from .state import RunState, Selected
 def consider(context: TrialContext, state: RunState, value: float, event: float | None) -> None:
     """Keep the present model if the protocol selects it.
 
-    value: its validation metric. event: that of the model before the truncation that has just
-    been made, None where none has. `strict` forgets models of the size before, whose weights are no
-    candidates any more; the other protocols keep their test value although it is another model's.
+    value: its validation metric. event: that of the model before the truncation just made, None if
+    there was none. `strict` forgets models of the previous size, whose weights are no longer
+    candidates; the other protocols keep their test value although it is another model's.
     """
     if context.protocol.selects == "best":
         if event is not None:
@@ -20,7 +20,7 @@ def consider(context: TrialContext, state: RunState, value: float, event: float 
         if best is None or context.sign * value > context.sign * best:
             keep(state, value)
         return
-    # Where training has not begun, or is over, there is no bar to inherit.
+    # Before training, or after it, there is no bar to inherit.
     own = state.step == 0 or context.spec.arm.from_best
     if event is not None:
         keep(state, value)
@@ -33,7 +33,7 @@ def consider(context: TrialContext, state: RunState, value: float, event: float 
 
 
 def beats(context: TrialContext, state: RunState, value: float) -> bool:
-    """Whether a value passes the bar; the research code lets ties pass."""
+    """Whether a value passes the bar; ties pass in the research code."""
     if state.bar is None:
         return True
     gain = context.sign * (value - state.bar)
@@ -41,12 +41,12 @@ def beats(context: TrialContext, state: RunState, value: float) -> bool:
 
 
 def raise_bar(context: TrialContext, state: RunState, value: float, anew: bool = False) -> None:
-    """The bar becomes the better of itself and the value, or the value."""
+    """Raise the bar to the value if that is better; with `anew` set it to the value."""
     if anew or state.bar is None or context.sign * (value - state.bar) > 0:
         state.bar = value
 
 
 def keep(state: RunState, value: float) -> None:
-    """The present model is the selected one."""
+    """Select the present model."""
     weights = {k: v.detach().clone() for k, v in state.model.state_dict().items()}
     state.selected = Selected(state.step, value, weights, state.model.state_dims)

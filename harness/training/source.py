@@ -1,4 +1,4 @@
-"""The full trial that another starts or learns from."""
+"""The full trial that another trial starts or learns from."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from harness.tools.inputs import shown
 
 
 def source_of(spec: TrialSpec, store: Store) -> TrialDir | None:
-    """The folder of the full trial that this one needs, if it needs one.
+    """The folder of the full trial that this one needs, or None.
 
     Raises:
-        ValueError: it has not been run in this store, or has not completed.
+        ValueError: it has not been run in this store, or did not complete.
     """
     needed = spec.source()
     if needed is None:
@@ -37,11 +37,11 @@ def model_of(source: TrialDir, info: TaskInfo) -> Backbone:
     """The selected model of a full trial, on the CPU, in evaluation mode.
 
     Raises:
-        ValueError: the folder holds no model any more, a damaged one, or one of another task.
+        ValueError: the model is gone, damaged, or from another task.
     """
     try:
         weights, description = source.load_model()
-    except FileNotFoundError as error:  # the store lacks it: no other machine would find it
+    except FileNotFoundError as error:  # no other machine would find it either
         raise ValueError(
             f"{error.filename} is gone, and this trial needs it; "
             f"remove {source.place} to run trial {source.trial_id} again"

@@ -1,4 +1,4 @@
-"""The explicit state of a run, and its way into a checkpoint and back."""
+"""The explicit state of a run, and its conversion to a checkpoint and back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.models.description import expect
 from harness.reduction.moments import join
 from harness.reduction.orders import Order, order_of
 
-# What `unpack` raises for a checkpoint that is no state of this run.
+# What `unpack` raises for a checkpoint that does not belong to this run.
 MISFITS = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError)
 ORDERS = "blocks.{}.ssm.orders"  # the buffer of a stack (see `harness.models.layers`)
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -20,7 +20,7 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 @dataclass
 class Selected:
-    """The best model so far by validation, among those of the present size."""
+    """The best model of the present size so far, by validation."""
 
     step: int
     value: float
@@ -29,7 +29,7 @@ class Selected:
 
     @property
     def orders(self) -> list[Order]:
-        """The order of every block, of a stack those of its systems."""
+        """The order of every block, or of a stack's systems."""
         found: list[Order] = []
         for i, n in enumerate(self.state_dims):
             stack = self.weights.get(ORDERS.format(i))
@@ -39,8 +39,7 @@ class Selected:
 
 @dataclass
 class Kept:
-    """A model and its optimizer as they were before a cut, to come back to, and what was selected
-    then."""
+    """Model and optimizer before a truncation, to roll back to, and the model selected then."""
 
     tensors: dict[str, torch.Tensor]
     state_dims: list[int]
@@ -50,28 +49,28 @@ class Kept:
 
 @dataclass
 class RunState:
-    """All that training is a function of, besides the spec and the data."""
+    """Everything that training depends on, besides the spec and the data."""
 
     model: Backbone
     optimizer: torch.optim.Optimizer
     step: int = 0
-    settled: bool = False  # whether all is done that comes right after this step
+    settled: bool = False  # whether the boundary after this step is done
     loss_sum: float = 0.0
     loss_count: int = 0
-    train_flops: int = 0  # exact, however the steps are cut
+    train_flops: int = 0  # exact, wherever boundaries fall
     truncation_flops: float = 0.0
-    bar: float | None = None  # what validation must pass, where a protocol keeps it by itself
-    stopped: bool = False  # whether no event is to follow
-    seconds_passes: float = 0.0  # of the evaluations that a protocol's clock counts
+    bar: float | None = None  # what validation must pass, if the protocol keeps a bar of its own
+    stopped: bool = False  # whether further events are cancelled
+    seconds_passes: float = 0.0  # evaluations that the protocol's clock counts
     selected: Selected | None = None
     kept: Kept | None = None
-    memory: dict[str, Any] = field(default_factory=dict)  # the arm's own, JSON values
+    memory: dict[str, Any] = field(default_factory=dict)  # the arm's own JSON values
     curves: list[dict[str, Any]] = field(default_factory=list)
     truncations: list[dict[str, Any]] = field(default_factory=list)
     spectra: list[dict[str, Any]] = field(default_factory=list)
 
     def tables(self) -> dict[str, list[dict[str, Any]]]:
-        """The rows of what a trial records while it runs, by table."""
+        """The rows recorded so far, by table."""
         return {
             "curves": self.curves,
             "truncations": self.truncations,
@@ -119,13 +118,13 @@ def install(state: RunState, tensors: dict[str, torch.Tensor], state_dims: list[
     swap = {id(parameter): new[name] for name, parameter in old.items()}
     for group in state.optimizer.param_groups:
         group["params"] = [swap[id(p)] for p in group["params"]]
-    for name in new.keys() - old.keys():  # a gain joins its D, as when it came
+    for name in new.keys() - old.keys():  # a gain joins the group of its D, as when it was added
         join(state.optimizer, new[name], beside=new[name.removesuffix("gain") + "D"])
     model.load_state_dict(weights)
     for name, parameter in model.named_parameters():
         moments = _part(tensors, f"optimizer.{name}.")
         if moments:
-            # A fused AdamW keeps its step counter, too, on the device. It works in place.
+            # A fused AdamW also keeps its step counter on the device and works in place.
             state.optimizer.state[parameter] = {k: v.to(device).clone() for k, v in moments.items()}
 
 
@@ -143,11 +142,11 @@ def pack(state: RunState) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 
 def unpack(state: RunState, tensors: dict[str, torch.Tensor], plain: dict[str, Any]) -> None:
-    """Bring a freshly made state to where the checkpoint was taken."""
+    """Restore a checkpoint into a fresh state."""
     install(state, tensors, plain["state_dims"])
     device = next(state.model.parameters()).device
     for name in _PLAIN:
-        if name in plain:  # a checkpoint of an earlier version lacks what came later
+        if name in plain:  # a checkpoint of an earlier version lacks newer fields
             setattr(state, name, plain[name])
     state.selected = _unpack_selected("selected", tensors, plain, device)
     if "kept" in plain:

@@ -20,25 +20,25 @@ from harness.suite.explain import explain, validated
 from harness.suite.specs import TrialSpec
 from harness.tasks.base import Task
 
-from . import machine
-from .clocks import Clocks
 from .context import TrialContext
+from .costs.clocks import Clocks
+from .costs.latency import step_latency
+from .costs.spending import Spending, spending_of
 from .evaluate import evaluate
 from .execution import Execution, Fork, Interrupted
 from .facts import TrialFacts, scan_choices
-from .faults import Diverged, described, is_fault
 from .forking import begin_at, keep_for_forks, spec_of
-from .graphs import refusal
-from .latency import step_latency
+from .host import machine
+from .host.faults import Diverged, described, is_fault
+from .host.memory import check_memory
+from .host.process import process_as_before
 from .loop import train
-from .memory import check_memory
-from .optimizer import make_optimizer
-from .process import process_as_before
 from .record import record_of
 from .seeds import drawn_from, stream
 from .source import model_of, source_of
-from .spending import Spending, spending_of
 from .state import MISFITS, RunState, pack, unpack
+from .step.graphs import refusal
+from .step.optimizer import make_optimizer
 
 NOTE_EVERY = 1.0  # seconds between notes of what was spent
 
@@ -47,8 +47,8 @@ NOTE_EVERY = 1.0  # seconds between notes of what was spent
 def run_trial(spec: TrialSpec, store: Store, execution: Execution | None = None) -> dict[str, Any]:
     """Run a trial to its end, from its checkpoint if there is one, and return its result.
 
-    An ended trial is returned as it stands. What a trial sets of its process (threads, algorithms,
-    precision, random state) is afterwards as it was before, however it ends.
+    The result of an ended trial is returned as it is. The process's settings that a trial changes
+    (threads, algorithms, precision, random state) are restored, however it ends.
 
     Raises:
         ValueError: the trial cannot run as asked; nothing was lost.
@@ -56,7 +56,7 @@ def run_trial(spec: TrialSpec, store: Store, execution: Execution | None = None)
     """
     spec = validated(spec, TrialSpec).resolved()
     folder = store.trial(spec.trial_id)
-    # What can be refused is refused before anything is written, a lock too.
+    # Refusals come before anything is written, even a lock.
     trial = None if folder.ended() else RunningTrial(spec, store, execution or Execution())
     with folder.claim():
         ended = folder.result()
@@ -67,7 +67,7 @@ def run_trial(spec: TrialSpec, store: Store, execution: Execution | None = None)
 
 
 class RunningTrial:
-    """A trial in this process. Making one refuses what cannot run, and writes nothing."""
+    """A trial in this process. Creating one refuses what cannot run, and writes nothing."""
 
     def __init__(self, spec: TrialSpec, store: Store, execution: Execution):
         self.begun = time.perf_counter()
@@ -106,7 +106,7 @@ class RunningTrial:
             raise
         except Diverged as diverged:
             return self._finish("diverged", str(diverged))
-        except Exception as error:  # no usable diagonal form, a zero spectrum, a mistake of ours
+        except Exception as error:  # no usable diagonal form, a zero spectrum, a bug of ours
             if is_fault(error):
                 raise
             return self._finish("failed", described(error))
@@ -128,7 +128,7 @@ class RunningTrial:
             )
 
     def _is_this(self, content: dict[str, Any]) -> bool:
-        """Whether a stored spec is this trial's: fields that came later may be missing in it."""
+        """Whether a stored spec, which may lack newer fields, is this trial's."""
         try:
             return spec_of(content).trial_id == self.folder.trial_id
         except ValidationError as error:
@@ -137,11 +137,11 @@ class RunningTrial:
             ) from None
 
     def _resume(self, seconds_setup: float) -> None:
-        """Go on from the checkpoint, from a fork, or from step 0."""
+        """Start from the checkpoint, a fork, or step 0."""
         checkpoint, spent = self.folder.load_checkpoint(), self.folder.spent()
         if checkpoint is not None:
             self._unpack(*checkpoint)
-            if spent is not None:  # the work after the checkpoint, which is done again
+            if spent is not None:  # work after the checkpoint, which is repeated
                 self.spending.lost += max(0.0, spent[0] - self.spending.seconds)
                 self.spending.restarts = max(self.spending.restarts, spent[1] + 1)
             self.spending.lost += seconds_setup
@@ -206,7 +206,7 @@ class RunningTrial:
         return self.folder.finish(tables, {"status": status, "message": message, "record": record})
 
     def _test(self, state: RunState) -> dict[str, Any]:
-        """Test the selected model, once, and keep it; what a record says of it."""
+        """Test the selected model once and keep it; return its fields of the record."""
         model, task, device = state.model, self.facts.task, self.facts.device
         assert state.selected is not None
         model.resize(state.selected.state_dims)
@@ -221,10 +221,9 @@ class RunningTrial:
 
 
 def facts_of(spec: TrialSpec, source: TrialDir | None, device_share: float) -> TrialFacts:
-    """Prepare this machine for a trial, and find out what its result will depend on.
+    """Prepare this machine for a trial, and collect what its result will depend on.
 
-    `source` is the full trial that it needs, if it needs one. Raises ValueError for what cannot run
-    here.
+    `source` is the full trial that it needs, if any. Raises ValueError if it cannot run here.
     """
     device, threads = machine.pick_device(), machine.thread_count()
     check_memory(spec, machine.gpu_memory(device))
@@ -251,14 +250,15 @@ def facts_of(spec: TrialSpec, source: TrialDir | None, device_share: float) -> T
 
 
 def data_fingerprint(spec: TrialSpec, task: Task) -> str:
-    """That of the data which rows share: where the run's seed draws the split, before it."""
+    """The fingerprint of the data that a row's trials have in common: before the split, if the seed
+    draws it."""
     own_split = spec.protocol.name in spec.task.split_by_run
     return task.pool_fingerprint if own_split else task.fingerprint
 
 
 def begin(facts: TrialFacts, source: TrialDir | None) -> tuple[RunState, Backbone | None]:
-    """The state at step 0, and the teacher where the arm learns from one: the selected model of
-    `source`, or a fresh one drawn from the seed."""
+    """The state at step 0 (the selected model of `source`, or one drawn from the seed), and the
+    teacher, if the arm learns from one."""
     spec, info = facts.spec, facts.task.info
     trained = None if source is None else model_of(source, info).to(facts.device)
     if trained is not None and spec.arm.from_full:

@@ -17,8 +17,8 @@ from harness.report import figures
 from harness.report.comparison.compare import compare
 from harness.report.presentation import arm_name
 from harness.suite import Comparison, FullSpec, SmallSpec, TrialSpec
-from harness.suite.prefix import shared_steps
-from harness.training.flops import step_flops
+from harness.suite.fork_family import common_steps
+from harness.training.costs.flops import step_flops
 from harness.training.trial import Execution, Interrupted, run_trial
 from tests.report.conftest import make_trial
 from tests.training.trials import assert_same, table_of, trial_spec
@@ -147,7 +147,7 @@ def test_its_flops_are_estimated_and_counted(tmp_path):
 
 def test_it_shares_no_step_that_it_takes_otherwise():
     full = trial_spec({"kind": "full"})
-    assert shared_steps(full, trial_spec({"kind": "stalled"})) == 0
+    assert common_steps(full, trial_spec({"kind": "stalled"})) == 0
 
     class WatchingSpec(StalledSpec):
         kind: Literal["watching"] = "watching"
@@ -157,9 +157,9 @@ def test_it_shares_no_step_that_it_takes_otherwise():
     try:
         watching = [trial_spec({"kind": "watching", "patience": n}) for n in (1, 2)]
         # The first evaluation, at step 20, is the first at which it may truncate.
-        assert shared_steps(full, watching[0]) == 20
-        assert shared_steps(*watching) == 20
-        assert shared_steps(watching[0], watching[0]) == 120
+        assert common_steps(full, watching[0]) == 20
+        assert common_steps(*watching) == 20
+        assert common_steps(watching[0], watching[0]) == 120
     finally:
         del ARM_UNION.specs["watching"]
         ARM_UNION._adapter = None

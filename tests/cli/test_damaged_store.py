@@ -29,7 +29,7 @@ VIEWS = (  # of the suite, made anew from its trials
 @pytest.fixture(autouse=True)
 def no_mirror(monkeypatch):
     """The mirror and the drawing take most of a report's time, and have tests of their own."""
-    monkeypatch.setattr("harness.records.mirror.mirror", lambda *_: None)
+    monkeypatch.setattr("harness.records.mirror.mirror.mirror", lambda *_: None)
     monkeypatch.setattr("harness.report.write.draw", lambda _: {})
 
 
@@ -45,7 +45,7 @@ def made(tmp_path_factory):
         run_trial(missing[0].spec, store)
         plan.resolve()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.records.mirror.mirror", lambda *_: None)
+        patch.setattr("harness.records.mirror.mirror.mirror", lambda *_: None)
         summary = RunSummary(store.suite("tiny"))
         publish_run(plan, "harness run tiny.py", time.time(), summary, plan.rows)
     return store

@@ -10,7 +10,7 @@ from harness.launch import Interrupted, driver, launch
 from harness.launch.driver import Launch
 from harness.launch.pool import Slot
 from harness.records.store import Store, TrialDir
-from harness.training.stops import Signals
+from harness.training.host.stops import Signals
 from tests.launch.fakes import FakeJobs, Watcher, job, tiny
 
 

@@ -53,7 +53,7 @@ def test_only_what_is_missing_is_checked(suite, tmp_path, monkeypatch):
 def test_a_trial_that_does_not_fit_is_refused_before_anything_is_written(
     suite, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("harness.training.memory.machine_memory", lambda: 2**10)
+    monkeypatch.setattr("harness.training.host.memory.machine_memory", lambda: 2**10)
     with pytest.raises(ValueError, match=r"a full trial of digits needs at least .* 0\.000977 MiB"):
         run.run_suite(suite, Store(tmp_path), "harness run two.py")
     assert not list(tmp_path.iterdir())

@@ -27,7 +27,7 @@ def here(tmp_path, monkeypatch):
     which take most of the time and have tests of their own."""
     for name in ("write.draw", "ranks.rank_figure.draw"):
         monkeypatch.setattr(f"harness.report.{name}", lambda *_: {})
-    monkeypatch.setattr("harness.records.mirror.update", lambda *_: None)
+    monkeypatch.setattr("harness.records.mirror.mirror.update", lambda *_: None)
     monkeypatch.setenv("HARNESS_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("HARNESS_DEVICE", "cpu")
     monkeypatch.chdir(tmp_path)
@@ -69,7 +69,7 @@ def finished(tmp_path_factory):
     (folder / "tiny.py").write_text(TINY)
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
         patch.setattr(run, "launch", launching())
-        patch.setattr("harness.records.mirror.update", lambda *_: None)
+        patch.setattr("harness.records.mirror.mirror.update", lambda *_: None)
         patch.setattr("sys.argv", ["harness", "run", "tiny.py"])
         arguments = ["run", str(folder / "tiny.py"), "--store", str(folder / "store")]
         assert cli.execute(arguments) == 0
@@ -111,7 +111,7 @@ def test_interrupted_in_the_midst_of_tables(ran, harness, monkeypatch, at):
 
 def test_interrupted_in_the_mirror_the_table_is_there(ran, harness, monkeypatch):
     _, table = ran
-    monkeypatch.setattr("harness.records.mirror.update", interrupt)
+    monkeypatch.setattr("harness.records.mirror.mirror.update", interrupt)
     code, out, err = harness("run", "tiny.py")
     assert (code, out) == (130, table)
     assert "Go on with: harness run tiny.py\n" in err

@@ -11,8 +11,8 @@ from harness.models import build
 from harness.reduction import energy_rank, hankel_singular_values, layers, truncate
 from harness.suite import ModelSpec, TrainingSpec
 from harness.tasks.base import TaskInfo
-from harness.training.loss import published_cross_entropy
-from harness.training.optimizer import make_optimizer, set_learning_rate
+from harness.training.step.loss import published_cross_entropy
+from harness.training.step.optimizer import make_optimizer, set_learning_rate
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("*.npz"))
 TOLERANCE = 5e-5

@@ -17,7 +17,7 @@ from harness.planning.forks import arrange_forks
 from harness.planning.plan import Plan
 from harness.records.store import Store
 from harness.suite import Comparison, InTrainingSpec, PostHocSpec, SmallSpec, Suite, TrialSpec
-from harness.suite.prefix import family, shared_steps
+from harness.suite.fork_family import common_steps, family
 from harness.training.trial import Execution, Fork, run_trial
 
 STEPS = 100
@@ -59,7 +59,7 @@ def none_ended(_):
     ],
 )
 def test_what_two_trials_share(one, two, steps):
-    assert shared_steps(one, two) == shared_steps(two, one) == steps
+    assert common_steps(one, two) == common_steps(two, one) == steps
 
 
 def test_families_differ_in_all_but_the_arm():

@@ -126,7 +126,7 @@ def test_estimated_flops_are_those_that_a_trial_counts(arm):
 
     from harness.planning.estimate import estimated_flops
     from harness.suite import TrialSpec
-    from harness.training.objective import Objective
+    from harness.training.step.objective import Objective
 
     trial = TrialSpec(task=TaskSpec(name="digits"), arm=arm)
     resolved = trial.resolved()

@@ -11,7 +11,7 @@ from harness.models import LRU
 from harness.models.layers.lru import PARAMETERS
 from harness.reduction import UnusableSystem, hankel_singular_values
 from harness.reduction.regularizer import hankel_nuclear_norm, regularizer_flops
-from harness.training.flops import spectrum_flops
+from harness.training.costs.flops import spectrum_flops
 
 from .networks import OwnLayer, nested
 

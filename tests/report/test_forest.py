@@ -64,5 +64,5 @@ def test_many_rows_are_counted_in_sentences_and_the_best_is_called_flattering(tr
         "digits: 12 rows of in-training truncation against small from scratch of their size: "
         "4 better, 4 undecided, 4 worse."
     )
-    assert "the best mean at 8 states a block is that of variant 11" in said[1]
-    assert "of 13 rows: being the best of so many, it flatters" in said[1]
+    assert "variant 11 has the best mean at 8 states per block" in said[1]
+    assert "of 13 rows; the best of so many is biased upwards" in said[1]

@@ -16,10 +16,10 @@ def with_ours(trials, values):
 def test_a_win_is_told_with_its_interval_and_price(suite):
     (sentence,) = says(compare(suite()))
     assert sentence == (
-        "digits, 8.0 ± 1.0 states a block (in_training tau=0.1): in-training truncation wins. It "
+        "digits, 8.0 ± 1.0 states per block (in_training tau=0.1): in-training truncation wins. It "
         "is 11.7 points of accuracy better than small from scratch, and the interval (+4.5 to "
-        "+18.8, 3 seeds) excludes 0. It has the best mean of its size. 10.0 points of accuracy "
-        "below full size, at 0.25 times its training FLOPs."
+        "+18.8, 3 seeds) excludes 0. It has the best mean at this size. It is 10.0 points of "
+        "accuracy below full size, at 0.25 times its training FLOPs."
     )
 
 
@@ -38,16 +38,17 @@ def test_no_win_is_said_plainly(suite, values, verdict):
 
 def test_the_best_of_the_size_is_named(suite):
     (sentence,) = with_ours(suite(), [0.60, 0.65, 0.64])
-    assert (
-        "best mean of this size is that of small from scratch (73.3 % against 63.0 %)" in sentence
-    )
+    assert "Small from scratch has the best mean at this size (73.3 % against 63.0 %)" in sentence
 
 
 def test_lower_is_better_turns_the_leader(suite):
     trials = suite(metric="bits_per_byte", higher_is_better=False)
     (sentence,) = says(compare(trials))
     assert "in-training truncation loses. It is 0.117 bits per byte worse" in sentence
-    assert "that of train, then compress (0.450 bits per byte against 0.850" in sentence
+    assert (
+        "Train, then compress has the best mean at this size (0.450 bits per byte against 0.850"
+        in sentence
+    )
 
 
 def test_one_seed_and_no_small_row_claim_nothing(suite):
@@ -56,14 +57,14 @@ def test_one_seed_and_no_small_row_claim_nothing(suite):
     assert "one seed gives no interval" in one
     (same,) = says(compare(suite().query("seed in (0, 2)")))
     assert "no win is claimed" in same
-    assert "every seed differs by exactly as much" in same
+    assert "every seed differs by exactly the same amount" in same
     (alone,) = says(compare(suite().query("role != 'small'")))
     assert "no small-from-scratch row has this size, so no win is claimed" in alone
 
 
 def test_a_suite_without_in_training_and_one_of_full_only(suite):
     (sentence,) = says(compare(suite().query("role == 'full' or role == 'small'")))
-    assert sentence.startswith("digits, small as tau=0.1: 21.7 points of accuracy below full")
+    assert sentence.startswith("digits, small as tau=0.1: It is 21.7 points of accuracy below full")
     assert says(compare(suite().query("role == 'full'"))) == []
 
 
@@ -91,4 +92,4 @@ def test_models_are_told_apart(suite):
 @pytest.mark.parametrize(("protocol", "reports"), [("strict", False), ("published", True)])
 def test_the_top_3_is_told_as_what_a_protocol_reports(suite, protocol, reports):
     said = " ".join(result_notes(compare(suite(protocol=protocol))))
-    assert ("It is what protocol published reports" in said) == reports
+    assert ("Protocol published reports it" in said) == reports

@@ -149,7 +149,7 @@ def test_a_diverged_seed_is_shown(suite):
     trials.loc[(trials.label == OURS) & (trials.seed == 1), "status"] = "diverged"
     text = render(compare(trials), "text")
     assert "2 (1 div.)" in text
-    assert "claims no interval and no win" in " ".join(text.split())
+    assert "no interval and claims no win" in " ".join(text.split())
     assert "a seed diverged on one side" in " ".join(text.split())
 
 
@@ -192,7 +192,7 @@ def test_memory_is_called_what_it_is(suite):
     text = render(compare(suite()), "md")
     assert shown_cells(text, "full")["process MB"] == "1"
     assert "memory MB" not in text
-    assert "the peak of the worker's whole process, with its libraries and with data cached" in text
+    assert "the peak of the worker's whole process, including libraries and data cached" in text
     assert "whole process" not in render(compare(suite()), "text")  # it has no such column
     unknown = render(compare(suite().assign(peak_memory_bytes=None)), "md")
     assert "process" not in unknown

@@ -82,7 +82,7 @@ def test_the_page_stands_alone(written):
 def test_the_page_tells_all_of_it(written):
     page = (written / "index.html").read_text()
     for expected in (
-        "demo: the ways to a small model", "in-training truncation wins", "8.0 ± 1.0",
+        "demo: small models compared", "in-training truncation wins", "8.0 ± 1.0",
         "harness run demo --set seeds=[0,1,2]", "2.13.0", "a cpu", "Seeds: 0, 1, 2.",
         "Trials: 24 ended.", "model.state_dim", "tau 0.1", "64 → 7", "91.0 %",
         "digits/in_training tau=0.1/0", "prefers-color-scheme: dark",
@@ -110,7 +110,7 @@ def test_rows_and_settings_are_those_of_one_comparison(tmp_path, two_tasks, comp
     table["spec.arm.tau"] = table["spec.arm.tau"].where(table.task != "pylib", 0.3)
     table["spec.training.steps"] = [400 if one == "long" else 40 for one in table.comparison]
     found = [row for row in arm_settings(table) if row["row"].endswith(OURS)]
-    assert [(row["task"], row["trained as"]) for row in found] == [
+    assert [(row["task"], row["settings"]) for row in found] == [
         ("digits", "kind in_training, tau 0.1"),
         ("pylib", "kind in_training, tau 0.3"),
         ("digits, long", "kind in_training, tau 0.1"),
@@ -130,7 +130,7 @@ def test_the_page_escapes_and_counts_what_is_missing(tmp_path, suite):
     write_report(SuiteRecords(tmp_path, "<i>demo</i>"), "echo '<b>'")
     page = (tmp_path / "index.html").read_text()
     assert not re.search(r"<(script|i|b)>", page)
-    assert "Trials: 12 ended, 1 of them diverged; 2 planned ones have not ended." in page
+    assert "Trials: 12 ended, 1 of them diverged; 2 more planned." in page
 
 
 def test_a_trial_that_failed_early_does_not_stop_the_report(tmp_path, suite):

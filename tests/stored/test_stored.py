@@ -14,7 +14,7 @@ from harness.planning.plan import Plan
 from harness.records.files import write_json
 from harness.records.store import Store
 from harness.suite import TrialSpec, load, override
-from harness.training import machine
+from harness.training.host import machine
 from harness.training.trial import run_trial
 from tests.cli.conftest import TINY
 from tests.training.trials import assert_same

@@ -10,7 +10,7 @@ import torch
 
 from harness.report.presentation import shown_metric, value
 from harness.tasks.metrics import METRICS, Metric, measure
-from harness.training.loss import metric_sum
+from harness.training.step.loss import metric_sum
 
 BATCHES = [(7, 0), (1, 1), (4, 2)]  # of different sizes: their own metrics do not average
 

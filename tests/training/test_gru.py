@@ -13,7 +13,7 @@ from harness.planning.plan import Plan
 from harness.records.store import Store
 from harness.suite import TrialSpec
 from harness.suite import load as load_suite
-from harness.training.latency import step_latency
+from harness.training.costs.latency import step_latency
 from harness.training.trial import Execution, Interrupted, run_trial
 
 from .trials import record_of, table_of, trial_spec, weights_of

@@ -12,8 +12,8 @@ from harness import tasks
 from harness.models import load
 from harness.models.blocks import SharedDropout
 from harness.protocols import PROTOCOLS
-from harness.training.objective import loss_under
 from harness.training.selection import consider
+from harness.training.step.objective import loss_under
 from harness.training.trial import run_trial
 
 from .trials import table_of, trial_spec

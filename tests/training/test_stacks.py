@@ -19,7 +19,7 @@ from harness.planning.plan import Plan
 from harness.records.store import Store
 from harness.reduction import decompositions
 from harness.suite import load as load_suite
-from harness.training.flops import forward_flops, spectrum_flops, truncation_flops
+from harness.training.costs.flops import forward_flops, spectrum_flops, truncation_flops
 from harness.training.trial import Execution, Interrupted, run_trial
 from tests.models.channel_layer import Channels, stand_in
 

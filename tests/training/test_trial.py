@@ -14,11 +14,13 @@ from harness.records.locks import Busy
 from harness.records.store import TrialDir
 from harness.suite import TrialSpec
 from harness.tasks import TaskInfo
-from harness.training import boundary, faults, objective
+from harness.training import boundary
 from harness.training import trial as trial_module
-from harness.training.clocks import NAMES, Clocks
-from harness.training.optimizer import make_optimizer
+from harness.training.costs.clocks import NAMES, Clocks
+from harness.training.host import faults
 from harness.training.state import RunState
+from harness.training.step import objective
+from harness.training.step.optimizer import make_optimizer
 from harness.training.trial import run_trial
 
 from .trials import copy_source, record_of, table_of, trial_spec, weights_of

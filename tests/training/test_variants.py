@@ -13,10 +13,10 @@ from harness.arms.distill import distillation_loss
 from harness.models import build, load
 from harness.reduction import hankel_nuclear_norm, regularizer_flops
 from harness.training import boundary
-from harness.training.flops import forward_flops, step_flops
-from harness.training.loss import loss_of
-from harness.training.optimizer import make_optimizer
+from harness.training.costs.flops import forward_flops, step_flops
 from harness.training.state import Kept, RunState, Selected, install, pack, snapshot, unpack
+from harness.training.step.loss import loss_of
+from harness.training.step.optimizer import make_optimizer
 from harness.training.trial import run_trial
 
 from .trials import copy_source, table_of, trial_spec

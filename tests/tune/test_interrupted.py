@@ -29,7 +29,7 @@ def tune(tmp_path, monkeypatch):
         monkeypatch.setattr(f"harness.report.{name}", lambda *_: {})
     monkeypatch.setattr("harness.report.ranks.rank_figure.draw", lambda *_: {})
     monkeypatch.setattr("harness.report.study.study_page._page", lambda *_: "<html>")
-    monkeypatch.setattr("harness.records.mirror.update", lambda *_: None)
+    monkeypatch.setattr("harness.records.mirror.mirror.update", lambda *_: None)
 
     def call(budget, finalists=1, **cut):
         monkeypatch.setattr(run, "launch", launching(**cut))

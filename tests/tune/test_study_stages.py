@@ -11,7 +11,7 @@ import pytest
 from harness.records.sealed import write_sealed
 from harness.records.store import Store
 from harness.suite import FullSpec, InTrainingSpec, LRUSpec, TaskSpec
-from harness.training.flops import step_flops
+from harness.training.costs.flops import step_flops
 from harness.training.trial import Execution, run_trial
 from harness.tune.candidates import candidates_frame, damaged_of
 from harness.tune.cost_estimate import cost_estimate, spent_steps

@@ -1,1 +1,1 @@
-"""State-space layers, one file each; `base` is what all are, `capabilities` what only some can."""
+"""The layers, one file each; `base` is their contract, `capabilities` what only some can do."""

@@ -1,5 +1,5 @@
-"""The contract of a layer: what every layer inside a backbone is. What only some can do stands in
-`capabilities`, what a plan must know before there is a layer in its spec (`harness.models.specs`).
+"""The contract of every layer in a backbone. `capabilities` lists what only some layers can do;
+what a plan must know without a layer is in the model's spec (`harness.models.specs`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class LayerState(NamedTuple):
     """What a layer remembers between two steps.
 
     tensors: what changes from step to step, (sequences, ...) each.
-    fixed: what the layer has worked out from its weights for all steps, whatever that is.
+    fixed: anything that the layer has computed from its weights for all steps.
     """
 
     tensors: tuple[torch.Tensor, ...]
@@ -26,15 +26,15 @@ class LayerState(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """Memory of what changes."""
+        """Bytes of what changes."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors)
 
 
 class Layer(nn.Module, ABC):
     """(batch, length, H) real to the same, causal; its state is zero before the first step.
 
-    A layer is made anew by `of`, which draws from torch's global generator, and given stored
-    weights by `resize`, then `expect`, then `load_state_dict`.
+    `of` makes a new layer, drawing from torch's global generator; `resize`, `expect` and
+    `load_state_dict`, in this order, give it stored weights.
     """
 
     # Parameters, by their names in the layer, that train at the learning rate x ssm_lr_factor and
@@ -44,7 +44,7 @@ class Layer(nn.Module, ABC):
 
     @classmethod
     def of(cls, spec: Any, state_dim: int) -> Self:
-        """A freshly initialised layer of this size, as the model's spec has it."""
+        """A freshly initialised layer of this size, from the model's spec."""
         options = {name: getattr(spec, name) for name in spec.layer_options}
         return cls(spec.width, state_dim, **options)
 
@@ -52,21 +52,21 @@ class Layer(nn.Module, ABC):
     def backend_of(
         cls, spec: Any, state_dim: int, *, length: int, batch: int, device: torch.device | str
     ) -> Choice:
-        """What computes `forward` of so many sequences on this device, and why.
+        """The backend of `forward` for this batch on this device, and why.
 
         Raises:
-            ValueError: a backend asked for by name that cannot run there.
+            ValueError: a backend requested by name cannot run there.
         """
         return Choice("torch", f"{cls.__name__} has no scan of its own")
 
     @classmethod
     def warm_up(cls) -> None:
-        """Compile, or load, what no training step should have to wait for."""
+        """Compile or load what training steps should not wait for."""
 
     @property
     @abstractmethod
     def state_dim(self) -> int:
-        """The states that each of the layer's systems keeps; the most, where they differ."""
+        """The states of each of the layer's systems; the largest if they differ."""
 
     @abstractmethod
     def forward(self, u: torch.Tensor) -> torch.Tensor:
@@ -79,20 +79,20 @@ class Layer(nn.Module, ABC):
     @abstractmethod
     def step(self, u: torch.Tensor, state: LayerState) -> tuple[torch.Tensor, LayerState]:
         """Recurrent mode: one step of `forward` in evaluation mode, (sequences, H) to the same, and
-        the state after it; the state that is given stays as it is. Nobody asks for gradients."""
+        the state after it; the given state is unchanged. Gradients are not needed."""
 
     @abstractmethod
     def resize(self, state_dim: int) -> None:
-        """Empty parameters of another size, to load stored values into; frozen where the old were.
+        """Empty parameters of another size, to load stored values into; frozen if the old were.
 
         Raises:
             ValueError: a size below 1.
         """
 
     def expect(self, stored: Collection[str]) -> None:
-        """Make room for those of the stored tensors, by their names in the layer, that a fresh
-        layer does not have. Of parameters only `gain` may come so: it joins D's group of an
-        optimizer (`capabilities.TakesGain`)."""
+        """Make room for stored tensors (names within the layer) that a fresh layer does not have.
+        The only such parameter may be `gain`; it joins the optimizer group of D
+        (`capabilities.TakesGain`)."""
 
 
 def check_state_dim(state_dim: int) -> None:

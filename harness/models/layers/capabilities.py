@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 class GivesSystem(Protocol):
-    """It holds a diagonal linear system and takes another one in its place.
+    """It holds a diagonal linear system, and accepts another in its place.
 
-    Or a stack of S systems side by side, with a buffer `orders`, (S,) int64, the states that each
-    of them keeps: eigenvalues (S, N), B (S, N, I), C (S, O, N), padded to the largest order N, the
-    layer's `state_dim`. I and O are the inputs and outputs of each, 1 where a system belongs to one
-    channel. Being a buffer, the orders go where the weights go. `StateSpaceLayer` of
-    `harness.reduction` says all that a truncation asks.
+    Or it holds a stack of S systems side by side, with a buffer `orders`, (S,) int64, the states of
+    each: eigenvalues (S, N), B (S, N, I), C (S, O, N), padded to the largest order N, the
+    layer's `state_dim`. I and O are the inputs and outputs of each, 1 if a system belongs to one
+    channel. As a buffer, the orders are stored with the weights. `StateSpaceLayer` of
+    `harness.reduction` lists all that a truncation needs.
     """
 
     def system(self) -> System:
@@ -34,19 +34,19 @@ class GivesSystem(Protocol):
         """Take over (eigenvalues, B, C) of any order, a stack's new orders (S,) after them.
 
         `system` must then be what was assigned; parameters keep their names, and new ones are
-        frozen where the old were.
+        frozen if the old ones were.
         """
 
 
 class GivesGradient(Protocol):
-    """Its system can be a part of the loss."""
+    """The loss can depend on its system."""
 
     def trainable_system(self) -> System:
         """`system`, differentiable in the parameters."""
 
 
 class GivesSurrogate(Protocol):
-    """It is no linear system, but can be stood for by one: what a selective layer offers."""
+    """It is not linear, but a linear system can stand in for it, as for a selective layer."""
 
     def surrogate(self, batches: Iterable[torch.Tensor]) -> System:
         """A system, or a stack as in `GivesSystem`, that acts as the layer does on average on
@@ -58,8 +58,8 @@ class GivesSurrogate(Protocol):
 
 
 class CarriesMoments(Protocol):
-    """It says what becomes of an optimizer's moments where states change their basis: of which
-    parameters they follow, and of which they start again (see `GivesSystem`)."""
+    """It says what happens to an optimizer's moments when states change their basis: for which
+    parameters they are transported, and for which they restart (see `GivesSystem`)."""
 
     transports: ClassVar[Mapping[str, tuple[str, str]]]
     restarts: ClassVar[tuple[str, ...]]
@@ -73,14 +73,14 @@ class TakesGain(Protocol):
 
 
 class SlicesModes(Protocol):
-    """It can drop modes and leave the bits of the others alone."""
+    """It can drop modes without changing the bits of the others."""
 
     def keep_modes(self, *modes: torch.Tensor) -> None:
-        """Keep these states alone, (r,) indices; of a stack (S, r), and its new orders."""
+        """Keep only these states, (r,) indices; for a stack (S, r), and its new orders."""
 
 
 class Capability(Enum):
-    """A protocol, and how one says that a layer does it and that it does not."""
+    """A protocol, with the words for a layer that has it and for one that lacks it."""
 
     SYSTEM = GivesSystem, "gives its system", "gives none"
     GRADIENT = GivesGradient, "differentiates its system", "does not"
@@ -94,11 +94,11 @@ class Capability(Enum):
 
     @property
     def members(self) -> set[str]:
-        """What a class must have to be capable of it."""
+        """The attributes that a class needs for it."""
         methods = {name for name in vars(self.protocol) if not name.startswith("_")}
         return methods | set(self.protocol.__annotations__)
 
 
 def capabilities(layer: type) -> frozenset[Capability]:
-    """What the layers of a class can do, by what the class has."""
+    """The capabilities of a class of layers, judged by its attributes."""
     return frozenset(one for one in Capability if one.members <= set(dir(layer)))

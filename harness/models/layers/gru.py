@@ -14,8 +14,8 @@ class GRU(Layer):
     """h_k = GRU(u_k, h_{k-1}) of n hidden states, y_k = W h_k + b: `torch.nn.GRU` and a projection.
 
     The projection makes n free of the width, as N is in a state-space layer, so that both are
-    compared at equal states; a GRU alone gives n channels. There is no way past it (D of an LRU):
-    the block has its own. Parameters as torch names and initialises them, in `recurrence`
+    compared at equal states; a GRU alone gives n channels. It has no skip connection like the D of
+    an LRU; the block has one. Parameters as torch names and initialises them, in `recurrence`
     weight_ih_l0 (3 n, H), weight_hh_l0 (3 n, n) and two biases (3 n,), in `projection` weight
     (H, n) and bias (H,).
     """

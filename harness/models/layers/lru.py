@@ -38,7 +38,7 @@ class LRU(Layer):
     gamma_log (N,); B_re, B_im (N, H); C_re, C_im (H, N); D (H,).
 
     `gain` (H, H) adds gain u_k to the output. It is None until a reduction by singular perturbation
-    has need of it (`add_gain`), and no part of `system`: what has no memory has no Hankel energy.
+    adds it (`add_gain`). It is not part of `system`: without memory it has no Hankel energy.
     """
 
     # The published grouping: C and D train at the plain rate, with weight decay.
@@ -191,7 +191,7 @@ class LRU(Layer):
 
     @torch.no_grad()
     def keep_modes(self, modes: torch.Tensor) -> None:
-        """Keep these states alone, (r,) indices; what is left of each parameter keeps its bits."""
+        """Keep only these states, (r,) indices; the rest of each parameter keeps its bits."""
         for name in PARAMETERS:
             old = getattr(self, name)
             kept = old.index_select(self.state_axis(name), modes.to(old.device))

@@ -32,7 +32,7 @@ def scan(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     a_even, a_odd = a[: length - 1 : 2], a[1::2]
     b_even, b_odd = b[:, : length - 1 : 2], b[:, 1::2]
     a_scanned, b_scanned = scan(a_even * a_odd, a_odd * b_even + b_odd)
-    rest = (length - 1) // 2  # even positions behind the first
+    rest = (length - 1) // 2  # even positions after the first
     a_rest = a_scanned[:rest] * a[2::2]
     b_rest = a[2::2] * b_scanned[:, :rest] + b[:, 2::2]
     a_all, b_all = torch.empty_like(a), torch.empty_like(b)

@@ -39,10 +39,10 @@ def advance(h: torch.Tensor, lam: torch.Tensor, state: torch.Tensor) -> None:
 def retreat(
     g: torch.Tensor, lam: torch.Tensor, state: torch.Tensor, h: torch.Tensor, before: torch.Tensor
 ) -> torch.Tensor:
-    """g_t += conj(Lambda) g_{t+1} along a slab, backwards in time from what lies behind it.
+    """g_t += conj(Lambda) g_{t+1} along a slab, backwards in time from what follows it.
 
     Args:
-        g, lam, state: as in `advance`; `state` holds g of the step behind, then of the first one.
+        g, lam, state: as in `advance`; `state` holds g of the step after it, then of the first one.
         h: (S, T, 2 N), the states of the slab.
         before: (S, 2 N), the states before it.
 

@@ -1,7 +1,7 @@
 """Small widths: one block-Toeplitz product a block of steps; no state but those between blocks.
 
 In blocks of T steps, y = x M + s O and s' = Lambda^T s + x G: M (T H, T H) is block-Toeplitz in
-Re(C Lambda^k B), G (T H, 2 N) brings a block into the state behind it, O (2 N, T H) takes the
+Re(C Lambda^k B), G (T H, 2 N) brings a block into the state after it, O (2 N, T H) takes the
 state before it to its outputs. Real parts stand before imaginary ones. The products of a whole
 sequence and their gradients are written by hand; how M, G and O come from Lambda, B and C is left
 to autograd, since those are small.
@@ -76,7 +76,7 @@ class _Blocks(torch.autograd.Function):
     """step (2, N) = Lambda^T, M, G, O and x (batch, blocks, T H) to y like x.
 
     States lie in one matrix with a row to spare, so that the state before a block and the one
-    behind it are the same rows shifted by one, and no copy is made.
+    after it are the same rows shifted by one, without a copy.
     """
 
     @staticmethod
@@ -85,7 +85,7 @@ class _Blocks(torch.autograd.Function):
         states = x.new_empty(len(rows) + 1, into.shape[1])
         torch.mm(rows, into, out=states[1:])
         loops.advance(_by_sequence(states[1:], x), step, _nothing(x, into))
-        states[:: x.shape[1]] = 0.0  # before a sequence; the state behind one is never read
+        states[:: x.shape[1]] = 0.0  # before a sequence; the state after one is never read
         y = torch.mm(rows, within).addmm_(states[:-1], out)
         ctx.save_for_backward(step, within, into, out, x, states)
         return y.view(x.shape)

@@ -1,7 +1,7 @@
 """Triton kernels of the chunked complex scan, forward and in reverse time.
 
 Layout: *planes* are one real matrix (sequences x steps, 2N), real parts in columns 0..N-1 and
-imaginary ones behind them, so that the projections on both sides are one real product each. Time
+imaginary ones after them, so that the projections on both sides are one real product each. Time
 is cut into chunks of `T` steps. A scan is three launches: each chunk from zero, of which only the
 state it ends with is kept (`chunk_ends`); those carried over the chunks (`carry`); each chunk
 again from its true start, in place (`apply`, or `adjoint` for gradients). The planes are read
@@ -85,7 +85,7 @@ def carry(
     """In place, from each chunk's end reached from zero to its true start.
 
     ends (sequences, chunks, 2N); lam_T (2, N) is Lambda^T; before, after (sequences, 2N): the
-    state ahead of the first chunk, and behind the last, if that is a whole one.
+    state before the first chunk, and after the last if that is a whole one.
     """
     sequence = tl.program_id(0).to(tl.int64)
     n = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -137,7 +137,7 @@ def adjoint(
     each chunk's part of dL/dLambda, the sum of g_k conj(h_{k-1}), while both are at hand.
 
     planes, states (sequences, steps, 2N); lam (2, N) conjugated; starts, before, sums
-    (sequences, chunks, 2N): g behind each chunk, h ahead of it, and what this kernel sums.
+    (sequences, chunks, 2N): g after each chunk, h before it, and the sums of this kernel.
     """
     n, mask, offset, stride, count, boundary = position(steps, chunks, N, T, BLOCK, True)
     a_re, a_im = pair(lam + n, N, mask)

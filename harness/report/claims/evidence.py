@@ -1,4 +1,4 @@
-"""What a store holds for the tests of one suite, and whether it was run as the suite stands."""
+"""What a store holds for the tests of one suite, and whether it was run as the suite defines."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from harness.report.comparison.rows import Row, collect
 from harness.report.ranks.rank_stability import by_row, measure
 from harness.suite import Comparison, Suite, TrialSpec
 
-# Fields that say how a trial is computed rather than what it is, or that are the row's own.
+# Fields that say how a trial is computed rather than what it is, or that differ within a row.
 HOW = ("seed", "spec_version", "model.backend", "model.remember", "task.path", "task.content.path")
-PARTIAL = {"--set", "--only"}  # options by which a run is not that of the whole suite
+PARTIAL = {"--set", "--only"}  # options with which a run covers only some of the suite
 
 
 class Absent(Exception):
-    """Why a test cannot be made; a reason for `not run`."""
+    """A test cannot be made: the reason for `not run`."""
 
 
 @dataclass
 class Evidence:
-    """What the store keeps of a suite, and the suite as it stands."""
+    """A suite, and the store's records of it."""
 
     suite: Suite
     records: SuiteRecords
@@ -35,13 +35,13 @@ class Evidence:
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """The suite's trials; empty where none has ended."""
+        """The suite's trials; empty if none has ended."""
         there = self.records.has_table("trials")
         return self.records.table("trials").to_pandas() if there else pd.DataFrame()
 
     @cached_property
     def partial_run(self) -> str:
-        """The last command that ran the suite here, if it left rows or settings of the suite out.
+        """The last command that ran the suite here, if it left out rows or changed settings.
 
         The tables then lack trials that the store may have.
         """
@@ -63,10 +63,10 @@ class Evidence:
         return by_row(measure(self.records.table("spectra")), self.trials)
 
     def row(self, comparison: Comparison, label: str) -> Row:
-        """The row of this label, run as the suite has it, with a finished seed.
+        """The row of this label, run as the suite defines it, with a finished seed.
 
         Raises:
-            Absent: there is none, or it was trained otherwise.
+            Absent: there is none, or it was trained differently.
         """
         name = comparison.row_label(label)
         found = [
@@ -83,7 +83,7 @@ class Evidence:
             raise Absent(f"no trial of {label!r} has finished here{lost}")
         differs = self._differs(comparison, label, found[0])
         if differs:
-            raise Absent(f"not run as the suite has it: {'; '.join(differs)}")
+            raise Absent(f"not run as the suite defines it: {'; '.join(differs)}")
         return found[0]
 
     def _differs(self, comparison: Comparison, label: str, row: Row) -> list[str]:
@@ -108,17 +108,17 @@ class Evidence:
 
 
 def deviations(comparison: Comparison, label: str, seed: int, spec_json: Any) -> list[str]:
-    """Where a trial's spec says otherwise than the suite: `training.steps 2000 instead of 200000`.
+    """Where a trial's spec differs from the suite: `training.steps 2000 instead of 200000`.
 
-    What a plan fills in (the sizes of a row that matches another) and what changes no result (the
-    backend of the scan) does not count.
+    Ignores what a plan fills in (the sizes of a row that matches another) and what does not change
+    results (the backend of the scan).
     """
     if not isinstance(spec_json, str):
         return ["its settings are not recorded"]
     try:
         trial = TrialSpec.model_validate_json(spec_json)
     except ValueError:
-        return ["its settings are those of another version of the harness"]
+        return ["its settings are from another version of the harness"]
     arm = comparison.arms[label]
     wanted = TrialSpec(
         task=comparison.task, model=comparison.model, training=comparison.training, arm=arm,
@@ -145,10 +145,10 @@ def deviations(comparison: Comparison, label: str, seed: int, spec_json: Any) ->
 
 
 def costs(row: Row, column: str) -> pd.Series:
-    """The cost of each seed of a row; for seconds, of those that had their machine to themselves.
+    """The cost of each seed of a row; for seconds, only of trials that were timed alone.
 
     Raises:
-        Absent: none had.
+        Absent: no trial was timed alone.
     """
     trials = row.finished
     if column == "flops":
@@ -166,7 +166,7 @@ def paired_costs(
 ) -> tuple[list[int], np.ndarray, np.ndarray]:
     """The seeds that all of these have, and the costs of `row` (with `plus`) and of `to` (seeds,).
 
-    Seconds count only where all were taken on one kind of machine.
+    Seconds count only if all were measured on the same kind of machine.
 
     Raises:
         Absent: there is no such seed.

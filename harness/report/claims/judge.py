@@ -1,9 +1,9 @@
 """From a claim and the records to a verdict.
 
-Every test is a region that a number of ours must lie in (see `statistics.power`): `reproduced`
-where its 95 % interval lies inside, `not reproduced` where it lies outside, `underpowered` between,
-with the seeds that would decide where more seeds can. What was not run, or not as the suite has it,
-is `not run`.
+Every test is a region that our number must lie in (see `statistics.power`): `reproduced` if its
+95 % interval lies inside, `not reproduced` if it lies outside, else `underpowered`, with the number
+of seeds that would decide, if any number can. `not run` means that trials are missing or were not
+run as the suite defines them.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ WORDS: dict[str, Verdict] = {
     "outside": "not reproduced",
     "undecided": "underpowered",
 }
-# A claim of several parts is what the first of these says that any part is.
+# A claim's verdict is the first of these that any of its parts has.
 WORST: tuple[Verdict, ...] = ("not reproduced", "not run", "underpowered", "reproduced")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The verdict of one part, with what it rests on. Without numbers, a `reason` says why."""
+    """The verdict on one part, with its evidence. Without numbers, `reason` says why."""
 
     what: str
     asked: str
@@ -57,9 +57,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class Judged:
-    """A claim with one test of it, or without any.
+    """A claim with one of its tests, or without any.
 
-    `partial_run` is the last command that ran the suite here, where it left out some of it.
+    `partial_run` is the last command that ran the suite here, if it left out some of it.
     """
 
     claim: Claim
@@ -76,7 +76,7 @@ class Judged:
 
     @property
     def shared_reasons(self) -> list[str]:
-        """Why there is no number, where that is so of several parts alike: said once."""
+        """Reasons for missing numbers that several parts have in common, without repeats."""
         counts = Counter(one.reason for one in self.findings if math.isnan(one.value))
         return [reason for reason, count in counts.items() if reason and count > 1]
 
@@ -86,11 +86,11 @@ def judge(
 ) -> list[Judged]:
     """A verdict for every test of every claim, or for those on one suite.
 
-    `evidence` holds the suites that tests name, by that name; a claim without tests is told with
-    its reason, unless one suite is asked for.
+    `evidence` maps the suites that tests name to their records. Claims without tests are listed
+    with their reason unless `only` names a suite.
 
     Raises:
-        ValueError: records that are damaged or cannot stand in one comparison.
+        ValueError: records that are damaged or cannot be compared with each other.
     """
     found = []
     for claim in claims.claims:
@@ -160,7 +160,7 @@ def _decided(sample: Sample, asked: Finding) -> Finding:
 
 
 def _undecidable(sample: Sample) -> str:
-    """Why the interval must not decide, wherever it lies; empty where it may."""
+    """Why the interval cannot decide; empty if it can."""
     interval = sample.interval
     if sample.lost:
         return f"{sample.lost} among its seeds, so no interval and no win is claimed"
@@ -169,30 +169,30 @@ def _undecidable(sample: Sample) -> str:
     if interval.seeds < 2:
         return "one seed has no interval"
     if interval.high - interval.low <= NO_WIDTH and not sample.exact:
-        return "all seeds are equal: the metric is too coarse for their spread to be known"
+        return "all seeds are equal: the metric is too coarse to show their spread"
     return ""
 
 
 def _undecided(sample: Sample) -> str:
-    """Why no number of seeds is named that would decide."""
+    """Why no number of seeds that would decide is given."""
     if sample.best:
         return "the published aggregate is over these seeds alone, so more would not decide"
     return f"no number of seeds up to {MOST_SEEDS} would decide"
 
 
 def _needed(sample: Sample) -> int | None:
-    """Seeds that would decide if the mean and spread seen are the true ones."""
+    """The seeds that would decide if the observed mean and spread are the true ones."""
     (low, high), mean, values = sample.region, sample.interval.mean, sample.values
     if sample.logarithmic:
         low, high = (math.log(end) if end > 0 else -math.inf for end in (low, high))
         mean, values = math.log(mean), np.log(values)
     needed = seeds_to_decide(mean, float(values.std(ddof=1)), low, high)
-    # More than there are: these have been asked already.
+    # More than there are: these have not decided.
     return None if needed is None else max(needed, sample.interval.seeds + 1)
 
 
 def _asked(claim: Claim, part: Any, tolerances: Mapping[str, Tolerance]) -> Finding:
-    """What a part asks for, what was published, and why within so much; nothing of ours yet."""
+    """What a part asks for, what was published, and the tolerance with its reason."""
     name = getattr(part, "tolerance", None) or getattr(part, "margin", None)
     tolerance = tolerances[name] if name else None
     return Finding(

@@ -18,23 +18,23 @@ WIDTH = 120  # columns of a terminal
 INDENT = 16
 DECIMALS = {"%": 1, "points": 1, "states": 1, "x": 2, "": 3}
 NOTES = (
-    "Ours stands with its 95 % interval. Reproduced: the interval lies inside what is asked. Not "
-    "reproduced: it lies outside. Underpowered: neither; the seeds that would decide, with a power "
-    "of 80 %, take the mean and spread seen here for the true ones. A row with a diverged or "
-    "failed seed claims no interval.",
-    "Differences are paired by seed and positive where the first row is better. Speeds are "
-    "geometric means over seeds of trials that were timed alone.",
+    "Ours comes with its 95 % interval. Reproduced: the interval lies inside the region asked for. "
+    "Not reproduced: it lies outside. Underpowered: neither; the number of seeds that would decide "
+    "is for a power of 80 % and takes the mean and spread seen here as true. A row with a diverged "
+    "or failed seed has no interval.",
+    "Differences are paired by seed and positive if the first row is better. Speeds are geometric "
+    "means over seeds of trials that were timed alone.",
     "metric_top3 is the published aggregate, the mean of the best three seeds by test. For normal "
-    "seeds it lies 0.55 (of 5) or 1.07 (of 10) standard deviations above the mean of all, so with "
-    "more seeds it is another number, and none are named that would decide. Its interval is that "
-    "of normal seeds, which covers 95 %; a bootstrap of it covers 75 to 80 %.",
-    "An analogue tests the claim on another task or size than the paper's: whatever comes out, the "
-    "paper's own number is not reproduced by it.",
+    "seeds it lies 0.55 (of 5) or 1.07 (of 10) standard deviations above the mean of all. More "
+    "seeds would change its meaning, so no number that would decide is given. Its interval is that "
+    "of normal seeds, which covers 95 %; a bootstrap would cover 75 to 80 %.",
+    "An analogue tests the claim on another task or size than the paper's, so no outcome of it "
+    "reproduces the paper's own number.",
 )
 
 
 def text(judged: Sequence[Judged], claims: Claims) -> str:
-    """Every verdict under the suite that it rests on, then the tolerances and how to read them."""
+    """Every verdict by suite, then the notes and the tolerances."""
     lines = [summary(judged)]
     for suite in dict.fromkeys(one.suite for one in judged):
         members = [one for one in judged if one.suite == suite]
@@ -62,7 +62,7 @@ def summary(judged: Sequence[Judged]) -> str:
 
 
 def as_json(judged: Sequence[Judged], claims: Claims) -> str:
-    """All of it; numbers that are undefined are null."""
+    """Everything as JSON; undefined numbers are null."""
     document = {
         "version": 1,
         "tolerances": {name: one.model_dump() for name, one in claims.tolerances.items()},
@@ -73,11 +73,10 @@ def as_json(judged: Sequence[Judged], claims: Claims) -> str:
 
 
 def partial(one: Judged) -> str:
-    """What a suite whose last run here left some of it out may lack, and how to get it back."""
+    """What a suite may lack after a partial run, and how to complete it."""
     return (
         f"The last run here was: {one.partial_run}. The tables hold only what it asked for; "
-        f"`harness run {one.suite}` takes up what the store has of the rest, and trains what it "
-        "lacks."
+        f"`harness run {one.suite}` adds the rest from the store and trains what is missing."
     )
 
 
@@ -95,7 +94,7 @@ def said(finding: Finding) -> str:
 
 
 def ours(finding: Finding) -> str:
-    """Our number with interval and seeds, or why there is none."""
+    """Our number with its interval and seeds, or the reason why there is none."""
     if not math.isfinite(finding.value):
         return finding.reason or "no number"
     decimals = DECIMALS[finding.unit]
@@ -133,7 +132,7 @@ def _entry(one: Judged) -> list[str]:
 
 
 def wanted(finding: Finding) -> str:
-    """What was published and is asked, of a part that has no number of ours."""
+    """What was published and what is asked, for a part without a number of ours."""
     theirs = f"theirs {finding.theirs}; " if finding.theirs else ""
     return f"{theirs}asked {finding.asked}"
 

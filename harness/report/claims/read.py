@@ -1,4 +1,4 @@
-"""Reading claims: a TOML file, and the table of published results that it may name."""
+"""Reads claims: a TOML file, and the table of published results that it may name."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ FROM_TABLE = ("dataset", "statement", "metric", "value", "plus_minus", "confiden
 def read_claims(path: Path = SHIPPED) -> Claims:
     """The claims of a TOML file, in its order.
 
-    `published = "FILE.csv"` names a table beside it; a claim then takes what it does not say itself
-    from the line of its id, and every line must be a claim.
+    `published = "FILE.csv"` names a table beside it. A claim takes the fields that it does not set
+    from the table's line with its id, and every line of the table must have a claim.
 
     Raises:
-        ValueError: one line that names the file and what is wrong in it.
+        ValueError: one line naming the file and what is wrong in it.
     """
     name = cut(str(path))
     try:
@@ -48,10 +48,10 @@ def read_claims(path: Path = SHIPPED) -> Claims:
 
 
 def suites_of(claims: Claims, only: str | None = None) -> dict[str, Suite]:
-    """The suites that tests name (or the one among them that is asked for), by the name given.
+    """The suites that tests name, by that name; or just `only`.
 
-    Every row that is tested must be in them, so that a slip in a file of claims does not pass as
-    `not run`.
+    Every row that is tested must be in its suite, so that a typo in a file of claims does not pass
+    as `not run`.
 
     Raises:
         ValueError: one line naming the claim, and the suite, comparison or row that is missing.
@@ -72,17 +72,17 @@ def suites_of(claims: Claims, only: str | None = None) -> dict[str, Suite]:
 
 
 def comparison_of(suite: Suite, key: str | None) -> Comparison:
-    """The comparison of this key; the only one, where none is named.
+    """The comparison with this key; without a key, the only one.
 
     Raises:
-        ValueError: there is none, or none is named among several.
+        ValueError: there is none, or there are several and no key.
     """
     keys = [comparison.key for comparison in suite.comparisons]
     if key is None and len(keys) == 1:
         return suite.comparisons[0]
     if key not in keys:
         what = f"no comparison {key!r}" if key else "several comparisons, so the test must name one"
-        raise ValueError(f"suite {suite.name} has {what}; there are {', '.join(keys)}")
+        raise ValueError(f"suite {suite.name} has {what}; use one of {', '.join(keys)}")
     return suite.comparisons[keys.index(key)]
 
 
@@ -107,10 +107,10 @@ def _published(path: Path) -> dict[str, dict[str, str]]:
     try:
         lines = list(csv.DictReader(io.StringIO(_text(path), newline="")))
     except csv.Error as error:
-        raise ValueError(f"{path.name} is no table: {error}") from None
+        raise ValueError(f"{path.name} is not a CSV table: {error}") from None
     absent = [name for name in ("id", *FROM_TABLE) if lines and lines[0].get(name) is None]
     if not lines or absent:
-        raise ValueError(f"{path.name} has no column {', '.join(absent) or 'at all'}")
+        raise ValueError(f"{path.name} lacks columns: {', '.join(absent) or 'all of them'}")
     return {line["id"]: {name: line[name] for name in FROM_TABLE} for line in lines}
 
 
@@ -126,5 +126,5 @@ def _fill(content: dict[str, Any], published: dict[str, dict[str, str]]) -> None
     left_out = [name for name in published if name not in ids]
     if left_out:
         raise ValueError(
-            f"the published result {left_out[0]} is no claim here: test it, or say why not"
+            f"the published result {left_out[0]} has no claim here: test it, or say why not"
         )

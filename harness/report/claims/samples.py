@@ -1,4 +1,4 @@
-"""From a part of a test to numbers of ours: one per seed, an interval, and the region asked for."""
+"""Our numbers for a part of a test: one per seed, an interval, and the region asked for."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ TOP = 3  # the published aggregate
 
 @dataclass(frozen=True)
 class Sample:
-    """Numbers of ours: one per seed, what they come to, and the region that the claim gives them.
+    """Our numbers: one per seed, their interval, and the region that the claim asks for.
 
-    `unit` is `%`, `points` of accuracy, `states`, `x` or nothing. `rows` are all that went in, each
-    once. `best` says that this is the mean of the best of the suite's seeds: another number with
-    fewer of them, or with more.
+    `unit` is `%`, `points` of accuracy, `states`, `x` or nothing. `rows` are all rows used, without
+    repeats. `best` marks a mean of the best of the suite's seeds, whose meaning changes with the
+    number of seeds.
     """
 
     values: np.ndarray
@@ -46,13 +46,13 @@ class Sample:
     rows: tuple[Row, ...]
     known: tuple[int, int]  # how many of the suite's seeds are in `values`, and how many it has
     best: bool = False
-    exact: bool = False  # no spread over seeds is a fact, not a metric that is too coarse
+    exact: bool = False  # equal seeds mean no spread, not a metric that is too coarse
     logarithmic: bool = False
     p: float = math.nan
 
     @property
     def lost(self) -> str:
-        """`1 diverged and 2 failed` of the seeds of its rows; empty where none did."""
+        """`1 diverged and 2 failed`, the lost seeds of its rows; empty if there are none."""
         counts = {
             "diverged": sum(row.diverged for row in self.rows),
             "failed": sum(row.failed for row in self.rows),
@@ -68,10 +68,10 @@ def sample_of(
     evidence: Evidence,
     tolerances: Mapping[str, Tolerance],
 ) -> Sample:
-    """The numbers of the records for one part of a test.
+    """The recorded numbers for one part of a test.
 
     Raises:
-        Absent: there are none, or not by the settings of the suite.
+        Absent: there are none, or not with the settings of the suite.
     """
     return SAMPLES[part.kind](claim, part, comparison, evidence, tolerances)
 
@@ -108,7 +108,7 @@ def _value(
         values, unit = _metric(row, row.finished.test_metric)
         interval = statistics.mean_interval(values)
         return Sample(values, interval, region, unit, (row,), known, p=region_p(values, *region))
-    # The best 3 are those of the suite's own seeds: more seeds would lift them.
+    # Only the suite's own seeds count: the best 3 of more seeds would be better.
     chosen = [seed for seed in comparison.seeds if seed in row.finished.index]
     values, unit = _metric(row, row.finished.loc[chosen].test_metric)
     interval = top_k.top_k_interval(values, TOP, row.higher_is_better)
@@ -118,15 +118,15 @@ def _value(
 def _same_size(
     row: Row, part: ValuePart | DifferencePart | RatioPart, tolerances: Mapping[str, Tolerance]
 ) -> None:
-    """Refuse a row of another size than the published one's."""
+    """Refuse a row whose size differs from the published one's."""
     if part.at_states is None:
         return
     low, high = tolerances["size"].around(part.at_states)
     ours = float(row.finished.state_dim_mean.astype(float).mean())
     if not low <= ours <= high:
         raise Absent(
-            f"ours has {ours:.1f} states a block, the published row {part.at_states:g}: "
-            "another experiment"
+            f"ours has {ours:.1f} states per block, the published row {part.at_states:g}: "
+            "a different experiment"
         )
 
 
@@ -208,7 +208,7 @@ def _stability(
     values = {seed: value for seed, value in by_seed.items() if math.isfinite(value)}
     array = np.array(list(values.values()))
     if not array.size:
-        raise Absent(f"no block of {part.row!r} has a stretch without truncation around there")
+        raise Absent(f"no block of {part.row!r} has a stretch without truncation at that point")
     region = part.at_least, math.inf
     return Sample(
         array, statistics.mean_interval(array), region, "", (row,), _known(comparison, values),
@@ -217,9 +217,9 @@ def _stability(
 
 
 def _at(seed: pd.DataFrame, part: StabilityPart) -> float:
-    """Mean over blocks of the measure at the fraction, between the records before and after it.
+    """Mean over blocks of the measure at the fraction, interpolated between records.
 
-    NaN where no block has a stretch that goes on beyond.
+    NaN if no block has a stretch across that point.
     """
     values = []
     for _, stretch in seed.groupby(["block", "stretch"]):
@@ -229,7 +229,7 @@ def _at(seed: pd.DataFrame, part: StabilityPart) -> float:
 
 
 def _metric(row: Row, values: Any) -> tuple[np.ndarray, str]:
-    """Test metrics (seeds,) in the unit in which they are shown, and that unit."""
+    """Test metrics (seeds,) in the unit that people see, and that unit."""
     shown = show.shown_metric(str(row.constant("metric")))
     return values.to_numpy(dtype=float) * shown.factor, shown.unit
 

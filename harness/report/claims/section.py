@@ -14,7 +14,7 @@ HEAD = ("verdict", "claim", "what our records say", "source")
 
 
 def claims_html(judged: Sequence[Judged], claims: Claims) -> str:
-    """A table, one line a verdict, with the notes under it; every text is escaped."""
+    """A table with one line per verdict and notes under it, as escaped HTML."""
     head = "".join(f"<th>{name}</th>" for name in HEAD)
     body = "\n".join(_line(one) for one in judged)
     used = dict.fromkeys(f.tolerance for one in judged for f in one.findings if f.tolerance)
@@ -48,7 +48,7 @@ def _line(one: Judged) -> str:
 
 
 def _numbers(one: Judged) -> list[str]:
-    """What each part comes to; a reason that several share, or the test has, stands first."""
+    """The outcome of each part; the test's reason and common reasons come first."""
     once = [*([one.reason] if one.reason else []), *one.shared_reasons]
     parts = [
         f"{f.what}: {wanted(f) if one.reason or f.reason in once else said(f)}"

@@ -1,7 +1,7 @@
-"""What a claim is, as data: where it was published, and the tests that decide it here.
+"""A claim as data: where it was published, and the tests that decide it here.
 
-Accuracies, and their differences and tolerances, are in percent as published; sizes are complex
-states; speeds are ratios.
+Accuracies, their differences and their tolerances are in percent, as published; sizes are in
+complex states; speeds are ratios.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from harness.tools.inputs import cut, shown
 Positive = Annotated[float, Field(gt=0.0)]
 Text = Annotated[str, Field(min_length=1)]
 
-# Columns of the comparison that a value may be compared with, and costs that a ratio may be of.
+# Columns of the comparison that a value may name, and costs that a ratio may name.
 VALUE_COLUMNS = ("metric_top3", "metric_mean", "state_dim_mean", "state_dim_total")
 COST_COLUMNS = ("seconds", "published_seconds", "flops")
 MEASURES = ("spearman", "overlap", "outside")
 
 
 class Tolerance(Spec):
-    """How far ours may lie from theirs, in the unit of the value or relative to it, and why."""
+    """How far ours may be from theirs, in the value's unit or relative to it, and why."""
 
     points: Annotated[float, Field(ge=0.0)] | None = None
     relative: Positive | None = None
@@ -52,10 +52,10 @@ class Tolerance(Spec):
 
 
 class ValuePart(Spec):
-    """A column of one row against the published value, which is the claim's unless given here.
+    """A column of one row against the published value: the claim's, unless given here.
 
-    `at_states`, here and in the parts below: the mean size that the published `row` had. A row of
-    ours beyond the tolerance called `size` of it is another experiment.
+    `at_states`, here and in the parts below, is the mean size of the published `row`. A row of ours
+    that differs by more than the tolerance `size` is a different experiment.
     """
 
     kind: Literal["value"]
@@ -67,7 +67,7 @@ class ValuePart(Spec):
 
 
 class DifferencePart(Spec):
-    """Row minus row, paired by seed, positive where the first is better, against a margin.
+    """One row minus another, paired by seed, positive if the first is better, against a margin.
 
     noninferior: above -margin. better: above it. worse: below -margin. equivalent: within it.
     no_better: below it.
@@ -84,8 +84,8 @@ class DifferencePart(Spec):
 class RatioPart(Spec):
     """How many times cheaper a row is: the cost of `to` over that of `row` (and of `plus`).
 
-    `seconds` are those of the whole way, `published_seconds` those of the protocol's clock, under
-    `published` training steps and evaluations alone.
+    `seconds` are totals; `published_seconds` follow the protocol's clock, which under `published`
+    counts only training steps and evaluations.
     """
 
     kind: Literal["ratio"]
@@ -127,8 +127,8 @@ AnyPart = Annotated[
 class Test(Spec):
     """A suite whose rows decide the claim; all parts must hold.
 
-    `analogue`: another task or size than the claim's, so whatever comes out is no reproduction of
-    the paper's number. `leaves_out` names what of the claim is not tested.
+    `analogue`: the task or size differs from the claim's, so no outcome reproduces the paper's
+    number. `leaves_out` names what is not tested.
     """
 
     suite: Text
@@ -173,7 +173,7 @@ class Claim(Spec):
 
 
 class Claims(Spec):
-    """A file of claims. Tests name their tolerances, so that the reason for each stands once."""
+    """A file of claims. Tests refer to tolerances by name, so that each reason is given once."""
 
     tolerances: dict[str, Tolerance] = Field(default_factory=dict)
     claims: Annotated[tuple[Claim, ...], Field(strict=False, min_length=1)]
@@ -183,7 +183,7 @@ class Claims(Spec):
         ids = [claim.id for claim in self.claims]
         twice = next((one for one, count in Counter(ids).items() if count > 1), None)
         if twice is not None:
-            raise ValueError(f"claim {cut(twice)} stands there twice")
+            raise ValueError(f"claim {cut(twice)} is listed twice")
         for claim in self.claims:
             for test in claim.tests:
                 for part in test.parts:
@@ -198,7 +198,7 @@ class Claims(Spec):
         for name in (getattr(part, "tolerance", None), getattr(part, "margin", None), size):
             if name is not None and name not in self.tolerances:
                 listed = ", ".join(self.tolerances) or "none"
-                raise ValueError(f"no tolerance {shown(name)}; there are {listed}")
+                raise ValueError(f"no tolerance {shown(name)}; use one of {listed}")
         columns = {
             "value": ("column", VALUE_COLUMNS),
             "ratio": ("column", COST_COLUMNS),
@@ -208,7 +208,7 @@ class Claims(Spec):
             field, allowed = columns[part.kind]
             if getattr(part, field) not in allowed:
                 raise ValueError(
-                    f"no {field} {shown(getattr(part, field))} for a {part.kind}; there are "
+                    f"no {field} {shown(getattr(part, field))} for a {part.kind}; use one of "
                     f"{', '.join(allowed)}"
                 )
         if part.kind == "difference":

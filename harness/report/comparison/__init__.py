@@ -1,1 +1,1 @@
-"""Which trials are one row of the comparison, what it is measured against, and the table."""
+"""The comparison: which trials form a row, what it is measured against, and the table."""

@@ -21,18 +21,18 @@ SCHEMA = pa.schema(
         ("task", pa.string()),
         ("model", pa.string()),
         ("label", pa.string()),
-        ("arm", pa.string()),  # the role of the row
-        ("matches", pa.string()),  # label of the row whose size it takes over
-        ("comparison", pa.string()),  # its key in the suite; null in records from before it
+        ("arm", pa.string()),  # its kind
+        ("matches", pa.string()),  # label of the row whose size it takes
+        ("comparison", pa.string()),  # its key in the suite; null in old records
         ("protocol", pa.string()),
         ("metric", pa.string()),
         ("higher_is_better", pa.bool_()),
-        ("seeds", pa.int64()),  # how many are in the mean
+        ("seeds", pa.int64()),  # number of seeds in the mean
         ("seed_list", pa.list_(pa.int64())),
         ("diverged", pa.int64()),
         ("failed", pa.int64()),
         ("damaged", pa.int64()),  # seeds whose record cannot be read
-        ("state_dim_mean", pa.float64()),  # states a block: mean over blocks and seeds
+        ("state_dim_mean", pa.float64()),  # states per block: mean over blocks and seeds
         ("state_dim_mean_sd", pa.float64()),  # over seeds
         ("state_dim_mean_min", pa.float64()),
         ("state_dim_mean_max", pa.float64()),
@@ -40,9 +40,9 @@ SCHEMA = pa.schema(
         ("metric_mean", pa.float64()),
         ("metric_low", pa.float64()),  # 95 % Student t over all seeds
         ("metric_high", pa.float64()),
-        ("metric_bootstrap_low", pa.float64()),  # 95 % percentile bootstrap, by name only:
+        ("metric_bootstrap_low", pa.float64()),  # nominal 95 % percentile bootstrap
         ("metric_bootstrap_high", pa.float64()),
-        ("bootstrap_coverage", pa.float64()),  # this is what it really covers
+        ("bootstrap_coverage", pa.float64()),  # its actual coverage
         ("metric_top3", pa.float64()),  # the published aggregate: best three seeds by test
         *[
             (f"difference_to_{other}{part}", kind)
@@ -57,23 +57,26 @@ SCHEMA = pa.schema(
         ("small_label", pa.string()),  # the small row it was measured against
         ("verdict", pa.string()),  # against that row
         ("train_flops_mean", pa.float64()),  # of the trial alone
-        ("method_flops_mean", pa.float64()),  # with compressing and what it stands on
-        ("relative_flops", pa.float64()),  # method_flops to those of full, same seeds
-        ("seconds_mean", pa.float64()),  # of the method; exclusive trials only
-        ("seconds_median", pa.float64()),  # over the same
-        # Seconds of the method to those of full: median over seeds of the ratio within a seed, both
-        # timed alone on one kind of machine; low and high are the smallest and largest ratio.
+        (
+            "method_flops_mean",
+            pa.float64(),
+        ),  # total: with compression and what precedes it
+        ("relative_flops", pa.float64()),  # ratio of method_flops to full's, same seeds
+        ("seconds_mean", pa.float64()),  # total; exclusive trials only
+        ("seconds_median", pa.float64()),  # over the same trials
+        # Ratio of total seconds to full's: median over seeds of the ratio within a seed, both timed
+        # alone on the same kind of machine; low and high are the smallest and largest ratio.
         ("relative_seconds", pa.float64()),
         ("relative_seconds_low", pa.float64()),
         ("relative_seconds_high", pa.float64()),
         ("timed_seeds", pa.int64()),
-        ("peak_memory_bytes", pa.float64()),  # largest over seeds; on a CPU the whole process's
-        ("state_bytes", pa.float64()),  # of one sequence in recurrent mode: mean over seeds
-        ("step_latency_seconds", pa.float64()),  # of one step in it; exclusive trials only
+        ("peak_memory_bytes", pa.float64()),  # largest over seeds; on a CPU of the whole process
+        ("state_bytes", pa.float64()),  # per sequence in recurrent mode: mean over seeds
+        ("step_latency_seconds", pa.float64()),  # per step in recurrent mode; exclusive trials only
         ("devices", pa.string()),
         ("versions", pa.string()),
         ("commits", pa.string()),
-        ("plugins", pa.string()),  # kind, name and SHA-256 of the code of others
+        ("plugins", pa.string()),  # kind, name and SHA-256 of each
         ("mixed", pa.string()),  # which of device, version, commit, plugin differ inside the row
     ]
 )
@@ -83,10 +86,10 @@ def compare(trials: pd.DataFrame, bootstrap_seed: int = 0) -> pd.DataFrame:
     """One row per (comparison, task, model, label), in reading order, with the columns of `SCHEMA`.
 
     `trials` is the suite's table of trials with `label`, `role`, `matches` and `comparison` (which
-    old tables lack); a trial stands once per role. Every row draws its bootstrap from a fresh
-    generator, so a row's bounds do not depend on which other rows there are.
+    old tables lack); it has a line for each row that a trial is in. Each row's bootstrap has a
+    fresh generator, so its bounds do not depend on the other rows.
 
-    Raises ValueError in one line as `rows.collect` does (mixed data in a row, missing columns).
+    Raises a one-line ValueError as `rows.collect` does (mixed data in a row, missing columns).
     """
     rows = collect(trials)
     records = [_record(row, rows, bootstrap_seed) for row in rows]
@@ -120,7 +123,7 @@ def _names(row: Row) -> dict[str, object]:
         "task": row.task,
         "model": row.model,
         "label": row.label,
-        "arm": row.role,
+        "arm": row.arm,
         "matches": row.matches,
         "comparison": row.comparison,
         "protocol": row.constant("protocol"),
@@ -163,7 +166,7 @@ def _metric(row: Row, bootstrap_seed: int) -> dict[str, float]:
 
 
 def _difference(row: Row, other: Row | None) -> Interval | None:
-    """By the seeds that both have; with a diverged seed on either side it has no interval."""
+    """Paired over common seeds; without an interval if a seed diverged on either side."""
     if other is None:
         return None
     seeds = row.finished.index.intersection(other.finished.index)
@@ -184,9 +187,9 @@ def _spread(name: str, difference: Interval | None) -> dict[str, float]:
 
 
 def _verdict(to_small: Interval | None) -> str:
-    """Against small at equal size; a dash where there is none, or no interval to decide by.
+    """Against small at equal size; a dash without a small row or an interval.
 
-    An interval without width comes from a metric too coarse for its few seeds, not from certainty.
+    An interval of no width does not decide: the metric is too coarse for so few seeds.
     """
     if to_small is None or not to_small.high - to_small.low > statistics.NO_WIDTH:
         return NO_VERDICT

@@ -1,4 +1,4 @@
-"""What a row cost: FLOPs, seconds, memory, relative to full, and on which machines."""
+"""What a row cost (FLOPs, seconds, memory; relative to full) and on which machines it ran."""
 
 import json
 
@@ -11,7 +11,7 @@ MARKS = {"device": "device", "version": "torch_version", "commit": "git_commit"}
 
 
 def sources(plugins: object) -> str:
-    """`layer mine 0123456789ab`: the plug-ins of a record, and the SHA-256 of their code."""
+    """`layer mine 0123456789ab`: the plug-ins of a record, with the SHA-256 of their code."""
     found = json.loads(str(plugins))
     return ", ".join(f"{one['what']} {one['name']} {one['sha256'][:12]}" for one in found)
 
@@ -19,10 +19,10 @@ def sources(plugins: object) -> str:
 def relative_to(row: Row, full: Row | None) -> dict[str, float]:
     """Mean costs of the row, and relative to `full` over the seeds that both have finished.
 
-    FLOPs and seconds are those of the whole way: compressing included, and for a model compressed
-    after training the full training that it stands on. Seconds come only from trials that had
-    their cores or GPU to themselves; a ratio also needs the same device and threads on both sides,
-    and is the median of the ratios by seed: what else ran on the machine may stretch any one trial.
+    FLOPs and seconds are totals: they include compression and, for a model compressed after
+    training, the full training that came first. Seconds come only from trials that had their cores
+    or GPU to themselves. A ratio also needs the same device and threads on both sides. It is the
+    median over seeds, since other load on the machine may slow down any single trial.
     """
     trials = row.finished
     timed = trials[_timed(trials, full)]
@@ -55,7 +55,7 @@ def machine(row: Row) -> dict[str, str]:
 
 
 def _relative_flops(trials: pd.DataFrame, full: Row | None) -> float:
-    """Ratio of the means over common seeds; NaN where there are none."""
+    """Ratio of the means over common seeds; NaN if there are none."""
     if full is None:
         return float("nan")
     seeds = trials.index.intersection(full.finished.index)
@@ -65,7 +65,7 @@ def _relative_flops(trials: pd.DataFrame, full: Row | None) -> float:
 
 
 def _paired_seconds(timed: pd.DataFrame, full: Row | None) -> Spread:
-    """Seconds of the way relative to full's of the same seed, where both are known."""
+    """Total seconds relative to full's of the same seed, where both are known."""
     if full is None:
         return paired_ratio([], [])
     ours = timed.seconds_method.astype(float)
@@ -75,17 +75,17 @@ def _paired_seconds(timed: pd.DataFrame, full: Row | None) -> Spread:
 
 
 def _timed(trials: pd.DataFrame, full: Row | None) -> pd.Series:
-    """True where the seconds of the whole way are clean: its own, and of what it stands on."""
+    """True where total seconds were timed alone: the trial's own, and those it builds on."""
     exclusive = trials.exclusive.fillna(False).astype(bool)
-    stands_on_full = trials.seconds_method > trials.seconds_total
-    if full is None or not stands_on_full.any():
+    builds_on_full = trials.seconds_method > trials.seconds_total
+    if full is None or not builds_on_full.any():
         return exclusive
     clean = full.finished.exclusive.reindex(trials.index).fillna(False).astype(bool)
-    return exclusive & (clean | ~stands_on_full)
+    return exclusive & (clean | ~builds_on_full)
 
 
 def on_one_machine(timed: pd.DataFrame, full: Row | None) -> pd.DataFrame:
-    """The timed trials whose full partner was timed too, on the same device and threads."""
+    """The timed trials whose full-size partner was timed too, on the same device and threads."""
     if full is None:
         return timed.iloc[:0]
     partner = full.finished[full.finished.exclusive.fillna(False).astype(bool)]

@@ -1,9 +1,9 @@
-"""The rows of a comparison: which trials stand in one row, and which rows it is measured against.
+"""The rows of a comparison: which trials form a row, and which rows it is measured against.
 
-A row is one (comparison, task, model, label). Its role says which way to a small model it is, and
-`matches` names the row whose size it took over. Two rows may share a trial. Rows of another
-comparison were trained by other settings and are no reference; files from before comparisons were
-recorded have none, and there the task alone decides.
+A row is one (comparison, task, model, label). `arm` is the kind of its arm (the column `role`), and
+`matches` names the row whose size it took. Two rows may use the same trial. Rows of another
+comparison had other settings, so they are no reference. Old files record no comparison; there the
+task alone decides.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ import pandas as pd
 from harness.arms import of_kind
 from harness.records.sizes import block_sizes
 
-PLACE = ["comparison", "task", "model"]  # rows that share these stand together
+PLACE = ["comparison", "task", "model"]  # rows that agree in these are compared
 
 REQUIRED = (
     "trial_id", "task", "model", "label", "role", "matches", "seed", "protocol", "status",
@@ -27,13 +27,13 @@ REQUIRED = (
 
 @dataclass(frozen=True)
 class Row:
-    """One row: its names, the trials in its mean (indexed by seed), and how many are not in it."""
+    """A row: its names, the trials in its mean (indexed by seed), and how many were left out."""
 
     comparison: str | None
     task: str
     model: str
     label: str
-    role: str
+    arm: str
     matches: str | None
     finished: pd.DataFrame
     diverged: int
@@ -43,17 +43,17 @@ class Row:
 
     @property
     def baseline(self) -> str | None:
-        """Which of the rows that others are measured against it is: `full`, `small`, or none."""
-        return of_kind(self.role).baseline
+        """`full` or `small` if other rows are measured against this one, else None."""
+        return of_kind(self.arm).baseline
 
     @property
     def size_group(self) -> str:
-        """Label of the row whose size this one has: its own, unless it matches another."""
+        """Label of the row that sets this one's size: its own, unless it matches another."""
         return self.matches or self.label
 
     @property
     def setting(self) -> tuple[str | None, str, str, str, str]:
-        """What two rows must share for a difference between them to mean anything."""
+        """What two rows must have in common for their difference to mean anything."""
         data, protocol = self.constant("data_fingerprint"), self.constant("protocol")
         return self.comparison, self.task, self.model, str(data), str(protocol)
 
@@ -63,9 +63,9 @@ class Row:
         return bool(self.constant("higher_is_better"))
 
     def constant(self, column: str) -> object:
-        """The one value of `column` in this row; None where no trial has one.
+        """The one value of `column` in this row; None if no trial has one.
 
-        Nulls do not count: a trial that failed early never saw its data.
+        Nulls are ignored: a trial that failed early never saw its data.
         Raises ValueError if the row mixes several.
         """
         values = self.every[column].dropna().unique()
@@ -80,7 +80,7 @@ class Row:
 def collect(trials: pd.DataFrame) -> list[Row]:
     """The rows of a suite in reading order: per comparison, full first, then groups of equal size.
 
-    Raises ValueError in one line if columns are missing, there are no trials, a row mixes data
+    Raises a one-line ValueError if columns are missing, there are no trials, a row mixes data
     fingerprints, metrics or protocols, or a row has two trials of one seed.
     """
     missing = [name for name in REQUIRED if name not in trials.columns]
@@ -94,10 +94,10 @@ def collect(trials: pd.DataFrame) -> list[Row]:
 
 
 def reference_full(row: Row, rows: list[Row]) -> Row | None:
-    """The full-size row that `row` is measured against; None where there is none or no single one.
+    """The full-size row that `row` is measured against; None unless there is exactly one.
 
-    Where its comparison has several, the one of the size that this row (or the row it matches)
-    began with.
+    If its comparison has several, it is the one whose size this row (or the row it matches) started
+    from.
     """
     candidates = [r for r in rows if r.baseline == "full" and r.setting == row.setting]
     if len(candidates) > 1:
@@ -111,9 +111,9 @@ def reference_full(row: Row, rows: list[Row]) -> Row | None:
 def reference_small(row: Row, rows: list[Row]) -> Row | None:
     """The small-from-scratch row at the size of `row`: the one that matches the same row.
 
-    Where several match it (by seed and by mean, say), the nearest in mean state dimension. Where
-    none does and `row` matches no other, its size was given or found by itself: then the small row
-    that has the same sizes, seed by seed. A full or a small row has none.
+    If several match it (by seed and by mean, say), the nearest in mean state dimension. If none
+    does and `row` matches no other row, its size was given or chosen in training: then the small
+    row that has the same sizes, seed by seed. Full and small rows have none.
     """
     if row.baseline is not None:
         return None
@@ -159,7 +159,7 @@ def _row(group: pd.DataFrame) -> Row:
         task=task,
         model=model,
         label=label,
-        role=str(every.role.iloc[0]),
+        arm=str(every.role.iloc[0]),
         matches=_text_or_none(every.matches.iloc[0]),
         finished=every[~failed & ~damaged & ~diverged].set_index("seed"),
         diverged=int(diverged.sum()),
@@ -178,8 +178,8 @@ def _in_reading_order(rows: list[Row]) -> list[Row]:
 
     def place(row: Row) -> tuple[int, int, int, str]:
         size = -1 if row.baseline == "full" else sizes.index(row.size_group)
-        role = of_kind(row.role).table_place
-        return places.index((row.comparison, row.task, row.model)), size, role, row.role
+        arm = of_kind(row.arm).table_place
+        return places.index((row.comparison, row.task, row.model)), size, arm, row.arm
 
     return sorted(rows, key=place)
 

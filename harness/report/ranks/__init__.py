@@ -1,1 +1,1 @@
-"""How early the order of a system's modes is the final one: the measures and their figure."""
+"""Rank stability: how early the ranking of a system's modes becomes final."""

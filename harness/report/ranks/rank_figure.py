@@ -1,7 +1,7 @@
-"""The figure of rank stability: how the order of modes settles, beside the HSVs themselves.
+"""The figure of rank stability: how the ranking of modes settles, beside the HSVs themselves.
 
-One line of panels per comparison: rank correlation with the end, overlap of the top modes with
-those at the end, and some sorted Hankel singular values of full size over training.
+One row of panels per comparison: rank correlation with the end, overlap with the final top modes,
+and some sorted Hankel singular values of full size over training.
 """
 
 import io
@@ -21,27 +21,26 @@ from harness.report.figures import DPI, SOFT, STYLE, WIDTH
 from harness.report.ranks.rank_stability import TOP, by_row, over_blocks
 
 PANEL_HEIGHT = 2.4  # inches
-MOST_ROWS = 4  # in-training rows that are drawn, evenly chosen
+MOST_ROWS = 4  # in-training rows that are drawn, chosen evenly
 FULL = "#000000"
 SHADES = ("#0072B2", "#56B4E9", "#CC79A7", "#D55E00")
 NAME = "rank_stability"
 CAPTION = (
-    "How early the order of modes is the final one. Left and middle: at each record, the rank "
-    "correlation (Spearman) of the modes' shares of the Hankel energy with those at the end of the "
-    "stretch, and the part of the largest quarter at the end that is in the largest quarter by "
-    "then; mean over blocks and seeds, for full size with the range over seeds. A stretch ends "
-    "where a truncation changes the modes, so in-training rows have several. Modes are told apart "
-    "by their place among the parameters. Right: sorted Hankel singular values of full size (the "
-    "median over blocks and seeds). Alone they prove nothing about the order: they may "
-    "stand still while modes change places."
+    "How early the ranking of modes becomes final. Left: rank correlation (Spearman) of the modes' "
+    "shares of the Hankel energy with those at the end of the stretch. Middle: the fraction of the "
+    "final largest quarter that is in the largest quarter already. Both are means over blocks and "
+    "seeds, with the range over seeds for full size. A stretch ends where a truncation changes the "
+    "modes, so in-training rows have several. Modes are identified by their place among the "
+    "parameters. Right: sorted Hankel singular values of full size (median over blocks and seeds). "
+    "Alone they prove nothing about the ranking: they may stay the same while modes trade places."
 )
 
 
 def draw(stability: pd.DataFrame, trials: pd.DataFrame, spectra: pa.Table) -> dict[str, bytes]:
-    """The figure as png and svg by file name; empty where there is nothing to draw.
+    """The figure as png and svg by file name; empty if there is nothing to draw.
 
-    `stability` is `rank_stability.measure(spectra)`, the others are the suite's tables. The bytes
-    are the same for the same records.
+    `stability` is `rank_stability.measure(spectra)`, the others are the suite's tables. The same
+    records give the same bytes.
     """
     rows = by_row(stability, trials)
     rows = rows[show.are_baseline(rows.role, "full") | show.are_subject(rows.role)]
@@ -75,7 +74,7 @@ def _figure(rows: pd.DataFrame, trials: pd.DataFrame, spectra: pa.Table) -> Figu
             handles, labels, loc="lower left", bbox_to_anchor=(-0.1, 1.0), ncols=5, fontsize=7.5,
             frameon=False, columnspacing=1.2, handlelength=1.5,
         )  # fmt: skip
-        legend.set_in_layout(False)  # it stands beside the title, over panels of full width
+        legend.set_in_layout(False)  # it sits beside the title, above panels of full width
         for one in axes:
             one.set_xlim(0, 1)
             one.xaxis.set_major_formatter(PercentFormatter(1.0))
@@ -97,7 +96,7 @@ def _measure(axes: Axes, place: pd.DataFrame, measure: str, label: str) -> None:
 
 
 def _evenly(labels: list[str]) -> list[str]:
-    """At most `MOST_ROWS` of them, the first and the last among them."""
+    """At most `MOST_ROWS` labels, including the first and the last."""
     places = np.linspace(0, len(labels) - 1, min(len(labels), MOST_ROWS)).round().astype(int)
     return [labels[place] for place in places]
 
@@ -105,7 +104,7 @@ def _evenly(labels: list[str]) -> list[str]:
 def _lines(
     axes: Axes, row: pd.DataFrame, measure: str, label: str, colour: str, band: bool
 ) -> None:
-    """The mean over seeds, stretch by stretch; the end, which is 1 by itself, is left out."""
+    """The mean over seeds, stretch by stretch; the end, which is 1 by definition, is left out."""
     name: str | None = label
     for _, stretch in row[row.step < row.end].groupby(["begin", "end"], sort=True):
         over = stretch.groupby("at")[measure].agg(["mean", "min", "max"])
@@ -137,7 +136,7 @@ def _singular_values(axes: Axes, spectra: pa.Table, trials: pd.DataFrame, chosen
     at = known.step / known.trial_id.map(steps).astype(float)
     size = min(map(len, known.hankel_singular_values))
     places = sorted({1, 2, 4, *(max(1, round(size * part)) for part in (0.125, 0.25, 0.5, 1))})
-    # Those of a stack stand system by system.
+    # Those of a stack are stored system by system.
     values = np.stack([np.sort(one)[::-1][:size] for one in known.hankel_singular_values])
     for number, place in enumerate(place for place in places if place <= size):
         curve = pd.Series(values[:, place - 1]).groupby(at.to_numpy()).median()
@@ -149,6 +148,6 @@ def _singular_values(axes: Axes, spectra: pa.Table, trials: pd.DataFrame, chosen
             annotation_clip=False,
         )  # fmt: skip
     axes.set_yscale("log")
-    floor = values.max() * 1e-8  # below lies what rounding leaves
+    floor = values.max() * 1e-8  # smaller values are rounding
     if values.min() < floor:
         axes.set_ylim(bottom=floor)

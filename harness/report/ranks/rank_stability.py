@@ -1,10 +1,10 @@
-"""Rank stability: how early the order of a block's modes is the one that training ends with.
+"""Rank stability: how early the ranking of a block's modes becomes the final one.
 
-Measured on `mode_shares`, which name each diagonal mode by its place among the parameters. Between
-truncations a mode keeps its place, so a share at one step and at another belong to the same mode;
-a truncation changes the basis and with it what a place means. A *stretch* is a run of records of
-one block without a truncation in it, and each record is compared with the stretch's last one.
-Sorted Hankel singular values could not show this: they may stand still while modes change places.
+Measured on `mode_shares`, which list the diagonal modes by their place among the parameters.
+Between truncations a mode keeps its place, so shares at different steps can be compared; a
+truncation changes the basis, and with it the meaning of a place. A *stretch* is a run of records of
+one block without a truncation. Each record is compared with the last of its stretch. Sorted Hankel
+singular values cannot show this: they may stay the same while modes trade places.
 """
 
 from collections.abc import Iterator
@@ -19,21 +19,21 @@ Array = NDArray[np.float64]
 
 TOP = 4  # the top modes are a quarter of a stretch's modes
 
-# The schema of rank_stability.parquet: one line per record of spectra that is part of a stretch of
-# at least two. A trial stands once, whatever rows it has in the suite.
+# The schema of rank_stability.parquet: one line per record of spectra in a stretch of at least
+# two. Each trial is listed once, however many rows use it.
 SCHEMA = pa.schema(
     [
         ("trial_id", pa.string()),
         ("block", pa.int32()),  # index of the block, from 0
         ("stretch", pa.int32()),  # of this block, counted from 0
         ("begin", pa.int64()),  # first step of the stretch
-        ("end", pa.int64()),  # its last step, which every record is compared with
+        ("end", pa.int64()),  # its last step, the reference of every record
         ("step", pa.int64()),  # optimizer steps done
         ("states", pa.int32()),  # N, modes of the block in this stretch
-        ("top", pa.int32()),  # r, how many count as the top: a quarter of N, at least 1
+        ("top", pa.int32()),  # r, the size of the top: a quarter of N, at least 1
         ("spearman", pa.float64()),  # rank correlation of the shares with those at the end, -1 to 1
-        ("overlap", pa.float64()),  # part of the top r at the end that is in the top r here, 0 to 1
-        ("outside", pa.float64()),  # part of the shares' sum outside the top r at the end, 0 to 1
+        ("overlap", pa.float64()),  # fraction of the final top r that is in the top r here
+        ("outside", pa.float64()),  # fraction of the shares' sum outside the final top r
     ]
 )
 MEASURES = ("spearman", "overlap", "outside")
@@ -42,8 +42,8 @@ MEASURES = ("spearman", "overlap", "outside")
 def measure(spectra: pa.Table) -> pd.DataFrame:
     """The columns of `SCHEMA` for every stretch in a suite's `spectra`.
 
-    Records of one step and size (before a truncation that came at an evaluation) count once.
-    Where a share is not finite the record's measures are NaN, as they are where the last one's is.
+    Records of the same step and size (before a truncation at an evaluation) count once. Measures
+    are NaN if a share of the record, or of the stretch's last record, is not finite.
     """
     parts = [
         _stretch(trial_id, block, number, steps, shares)
@@ -60,8 +60,8 @@ def to_table(frame: pd.DataFrame) -> pa.Table:
 def rank_correlation(shares: Array, last: Array) -> Array:
     """Spearman's correlation of each line of `shares` (records, N) with `last` (N,).
 
-    Equal shares have the mean of their ranks. NaN for a block of one mode, equal shares
-    everywhere, or a line that is not finite.
+    Equal shares get the mean of their ranks. NaN for a block of one mode, for shares that are all
+    equal, or for a line that is not finite.
     """
     ranks, final = stats.rankdata(shares, axis=1), stats.rankdata(last)
     ranks, final = ranks - ranks.mean(axis=1, keepdims=True), final - final.mean()
@@ -71,9 +71,9 @@ def rank_correlation(shares: Array, last: Array) -> Array:
 
 
 def top_overlap(shares: Array, last: Array, top: int) -> Array:
-    """Part of the `top` largest of `last` (N,) that are so in each line of `shares` (records, N).
+    """Fraction of the `top` largest of `last` (N,) that are so in a line of `shares` (records, N).
 
-    Without any stability it is top / N on average. Of equal shares the earlier place counts as the
+    By chance it is top / N on average. Of equal shares, the one in the earlier place counts as
     larger.
     """
     best = np.argsort(-last, kind="stable")[:top]
@@ -84,10 +84,10 @@ def top_overlap(shares: Array, last: Array, top: int) -> Array:
 
 
 def share_outside(shares: Array, last: Array, top: int) -> Array:
-    """Part of each line's sum (records, N) in the modes that are not the `top` largest of `last`.
+    """Fraction of each line's sum (records, N) in modes that are not the `top` largest of `last`.
 
-    What a truncation to `top` would throw away there if it knew the order at the end. Shares below
-    zero, which are rounding, count as zero.
+    What a truncation to `top` would discard there if it knew the final ranking. Shares below zero
+    are rounding and count as zero.
     """
     best = np.argsort(-last, kind="stable")[:top]
     positive = np.clip(shares, 0.0, None)
@@ -97,10 +97,10 @@ def share_outside(shares: Array, last: Array, top: int) -> Array:
 
 
 def by_row(stability: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
-    """The measurement for every row that a trial stands in, with `at`, the fraction of its steps.
+    """The measurement for every row that uses a trial, with `at`, the fraction of its steps.
 
     Adds `comparison, task, model, label, role, seed` and `at` = step / steps of the training.
-    `trials` is the suite's table; trials that do not know their steps are left out.
+    `trials` is the suite's table; trials that do not record their steps are left out.
     """
     names = ["comparison", "task", "model", "label", "role", "seed", "trial_id"]
     rows = trials.assign(comparison=trials.get("comparison"))[names]
@@ -113,8 +113,8 @@ def by_row(stability: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
 def over_blocks(found: pd.DataFrame) -> pd.DataFrame:
     """Means over blocks, one line per row, seed, stretch and step; from `by_row`.
 
-    Blocks are truncated at the same steps, but one that was left alone goes on with its stretch:
-    only those blocks are averaged whose stretches begin and end together.
+    Blocks are truncated at the same steps, but the stretch of an unchanged block goes on. So only
+    blocks whose stretches begin and end together are averaged.
     """
     keys = ["comparison", "task", "model", "label", "role", "seed", "begin", "end", "step", "at"]
     return found.groupby(keys, sort=False, dropna=False)[list(MEASURES)].mean().reset_index()
@@ -141,15 +141,15 @@ def _stretch(trial_id: str, block: int, number: int, steps: Array, shares: Array
 
 
 def _stretches(spectra: pa.Table) -> Iterator[tuple[str, int, int, Array, Array]]:
-    """(trial, block, number, steps (records,), shares (records, N)) of stretches of two records up.
+    """(trial, block, number, steps (records,), shares (records, N)) of stretches of 2+ records.
 
-    A block that a truncation has left alone has as many modes as before, and one that it has
-    changed has not: the number of modes tells where stretches end, at a rollback too.
+    A truncation or rollback that changes a block changes its number of modes, so that number tells
+    where stretches end.
     """
     order = spectra.select(["trial_id", "block", "step"]).to_pandas()
     shares = spectra["mode_shares"].combine_chunks()
     for (trial_id, block), lines in order.groupby(["trial_id", "block"], sort=False):
-        # Stable: records before and after a truncation have one step, and stand in their order.
+        # Stable: the records before and after a truncation have the same step and stay in order.
         lines = lines.sort_values("step", kind="stable")
         values = [np.asarray(shares[i].values, dtype=np.float64) for i in lines.index]
         sizes = np.array([len(one) for one in values])

@@ -1,10 +1,9 @@
 """Statistics of a comparison: pure functions of arrays with one value per seed.
 
-Means, differences, ratios and the bootstrap are here; aggregates of the best seeds in `top_k.py`,
-tests within a margin, power and the seeds they need in `power.py`. Nothing here knows about arms,
-tables or files. An undefined number is NaN (an interval over one
-seed, say); a value that is itself NaN or infinite is refused, since a mean over it would hide a
-diverged run.
+This file has means, differences, ratios and the bootstrap; `top_k.py` has aggregates of the best
+seeds, `power.py` tests within a margin, their power and the seeds they need. Nothing here knows
+about arms, tables or files. An undefined number is NaN (the interval of one seed, say). NaN or
+infinite input is refused: a mean over it would hide a diverged run.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,16 +13,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-# What a nominal 95 % percentile bootstrap over n normal seeds really covers, as simulated by
+# What a nominal 95 % percentile bootstrap over n normal seeds actually covers, simulated by
 # `bootstrap_coverage(n, default_rng(0), experiments=20_000, resamples=2_000)`; the standard error
 # is 0.003. Student's t covers 0.95 at every n.
 BOOTSTRAP_COVERAGE = {2: 0.50, 3: 0.75, 4: 0.80, 5: 0.84, 6: 0.86, 8: 0.88, 10: 0.90, 20: 0.92}
 
-NO_WIDTH = 1e-9  # an interval of metrics below this has no width; rounding makes less
+NO_WIDTH = 1e-9  # a narrower interval has no width but rounding error
 
 
 class Interval(NamedTuple):
-    """A mean with the bounds of its interval, in the unit of the values; `seeds` values went in."""
+    """A mean and the bounds of its interval, in the unit of the `seeds` values."""
 
     mean: float
     low: float
@@ -32,7 +31,7 @@ class Interval(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """A median with the smallest and largest value behind it; `seeds` values went in."""
+    """The median, smallest and largest of `seeds` values."""
 
     median: float
     low: float
@@ -43,7 +42,7 @@ class Spread(NamedTuple):
 def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     """Mean over seeds with its Student t interval.
 
-    `values` has shape (seeds,). One value has a mean and NaN bounds; none has NaN everywhere.
+    `values` has shape (seeds,). One value gives a mean and NaN bounds; none gives NaN throughout.
 
     Raises ValueError if a value is NaN or infinite, or `confidence` is not inside (0, 1).
     """
@@ -65,8 +64,8 @@ def paired_difference(
 ) -> Interval:
     """Mean of `ours - theirs`, paired by position (the seed), with its paired t interval.
 
-    Both have shape (seeds,), in the same order of seeds. Positive means that ours is better: where
-    lower is better the sign is turned.
+    Both have shape (seeds,), in the same order of seeds. Positive means that ours is better: if
+    lower is better, the sign is flipped.
 
     Raises ValueError if the shapes differ or a value is NaN or infinite.
     """
@@ -79,8 +78,8 @@ def paired_difference(
 def paired_ratio(ours: ArrayLike, theirs: ArrayLike) -> Spread:
     """Median of `ours / theirs`, paired by position (the seed), and the range of these ratios.
 
-    Both have shape (seeds,), in the same order of seeds, and are positive costs in one unit. The
-    median stands although one disturbed trial makes the range wide; NaN everywhere without pairs.
+    Both have shape (seeds,), in the same order of seeds, and are positive costs in one unit. One
+    disturbed trial widens the range but hardly moves the median. NaN throughout without pairs.
 
     Raises ValueError if the shapes differ, a value is NaN or infinite, or one of theirs is not
     positive.
@@ -89,7 +88,7 @@ def paired_ratio(ours: ArrayLike, theirs: ArrayLike) -> Spread:
     if ours.shape != theirs.shape:
         raise ValueError(f"a paired ratio needs pairs: {ours.size} values and {theirs.size}")
     if (theirs <= 0).any():
-        raise ValueError("a ratio to a cost that is not positive is no ratio")
+        raise ValueError("a ratio of costs that are not positive is undefined")
     if not ours.size:
         return Spread(np.nan, np.nan, np.nan, 0)
     ratios = ours / theirs
@@ -104,8 +103,8 @@ def direction(higher_is_better: bool) -> int:
 def top_k_mean(test_values: ArrayLike, k: int = 3, higher_is_better: bool = True) -> float:
     """Mean of the k best seeds *by test*, the aggregate that the paper publishes.
 
-    It selects on the test set and so is biased upwards; it stands beside the mean over all seeds
-    only to compare with published tables. NaN with fewer than k seeds.
+    It selects on the test set, so it is biased upwards; it is for comparison with published tables
+    only. NaN with fewer than k seeds.
 
     Raises ValueError if k < 1 or a value is NaN or infinite.
     """
@@ -127,7 +126,7 @@ def ratio_interval(ours: ArrayLike, theirs: ArrayLike, confidence: float = 0.95)
     """
     ours, theirs = finite(ours), finite(theirs)
     if (ours <= 0).any() or (theirs <= 0).any():
-        raise ValueError("a ratio of costs that are not positive is no ratio")
+        raise ValueError("a ratio of costs that are not positive is undefined")
     logs = paired_difference(np.log(ours), np.log(theirs), confidence)
     mean, low, high = (float(np.exp(value)) for value in logs[:3])
     return Interval(mean, low, high, logs.seeds)
@@ -138,8 +137,7 @@ def bootstrap_interval(
 ) -> Interval:
     """Mean over seeds with its percentile bootstrap interval.
 
-    It is narrower than it says for few seeds: read it with `BOOTSTRAP_COVERAGE`. Bounds are NaN
-    for one value.
+    With few seeds it is too narrow: see `BOOTSTRAP_COVERAGE`. Bounds are NaN for one value.
 
     Raises ValueError if a value is NaN or infinite, or `confidence` is not inside (0, 1).
     """
@@ -159,9 +157,9 @@ def simulated_coverage(
     truth: float = 0.0,
     experiments: int = 2_000,
 ) -> float:
-    """Share of simulated experiments of `count` standard normal seeds whose interval holds `truth`.
+    """Fraction of simulated experiments of `count` standard normal seeds that hold `truth`.
 
-    `truth` is what the interval is of, for such seeds: 0 for their mean. The standard error is
+    `truth` is the true value for such seeds: 0 for their mean. The standard error is
     sqrt(c (1 - c) / experiments).
     """
     samples = rng.standard_normal((experiments, count))
@@ -176,9 +174,9 @@ def bootstrap_coverage(
     experiments: int = 2_000,
     resamples: int = 1_000,
 ) -> float:
-    """Share of simulated experiments of `count` normal seeds whose bootstrap holds the true mean.
+    """Fraction of simulated experiments of `count` normal seeds whose bootstrap holds the mean.
 
-    Raises ValueError if `count` < 2, where there is no interval.
+    Raises ValueError if `count` < 2: there is no interval then.
     """
     if count < 2:
         raise ValueError(f"coverage at {count} seeds: at least 2 are needed")
@@ -191,10 +189,10 @@ def bootstrap_coverage(
 
 
 def known_coverage(count: int, table: Mapping[int, float] = BOOTSTRAP_COVERAGE) -> float:
-    """Real coverage of a 95 % bootstrap at `count` seeds: the smaller of the known neighbours'.
+    """Actual coverage of a 95 % bootstrap at `count` seeds: the smaller of its known neighbours.
 
-    `table` maps numbers of seeds to simulated coverages: those of the mean, unless another
-    aggregate brings its own (`top_k.BOOTSTRAP_COVERAGE`). NaN below the smallest known count.
+    `table` maps numbers of seeds to simulated coverages: by default for the
+    mean; `top_k.BOOTSTRAP_COVERAGE` has them for the top 3. NaN below the smallest known count.
     """
     below = [n for n in table if n <= count]
     if not below:
@@ -204,7 +202,7 @@ def known_coverage(count: int, table: Mapping[int, float] = BOOTSTRAP_COVERAGE) 
 
 
 def finite(values: ArrayLike) -> NDArray[np.float64]:
-    """The values as an array of shape (seeds,). Raises ValueError as this module says."""
+    """The values as an array of shape (seeds,). Raises ValueError for NaN or infinity."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1:
         raise ValueError(f"expected one value per seed, got an array of shape {array.shape}")

@@ -1,9 +1,9 @@
 """Tests of a mean within a margin, their power, and the seeds that would decide.
 
-A statement about a mean over seeds is a region that it lies in: above -margin for "not worse",
-within ±margin for "the same", above 0 for "better". It is shown where two one-sided t tests at
-2.5 % say so (Schuirmann 1987), that is, where the two-sided 95 % interval lies inside the region;
-it is refuted where the interval lies outside; and between them nothing is known yet.
+A statement about a mean over seeds is a region for it: above -margin for "not worse", within
+±margin for "the same", above 0 for "better". Two one-sided t tests at 2.5 % (Schuirmann 1987)
+confirm it if the two-sided 95 % interval lies inside the region and refute it if the interval lies
+outside. Otherwise it is undecided.
 """
 
 import math
@@ -18,11 +18,11 @@ from harness.report.statistics.intervals import Interval, check_confidence, fini
 Decision = Literal["inside", "outside", "undecided"]
 
 MOST_SEEDS = 1000  # beyond this many seeds a question counts as undecidable
-FARTHEST = 30.0  # non-centrality up to which scipy computes; the power beyond is no smaller
+FARTHEST = 30.0  # scipy's largest non-centrality; power does not fall beyond it
 
 
 def decide(interval: Interval, low: float, high: float) -> Decision:
-    """Whether an interval lies inside the region from `low` to `high`, or outside of it.
+    """Whether an interval lies inside the region from `low` to `high`, outside it, or neither.
 
     Either end may be infinite. An interval with NaN bounds decides nothing.
 
@@ -40,7 +40,7 @@ def region_p(values: ArrayLike, low: float, high: float) -> float:
     """p-value of two one-sided t tests that the mean of `values` lies between `low` and `high`.
 
     `values` has shape (seeds,), for a paired difference one difference per seed. The larger of the
-    two one-sided p-values; NaN below two seeds, or where all are equal.
+    two one-sided p-values; NaN below two seeds or if all are equal.
 
     Raises ValueError if a value is NaN or infinite, or the region has no width.
     """
@@ -103,19 +103,19 @@ def seeds_to_decide(
     wanted: float = 0.8,
     confidence: float = 0.95,
 ) -> int | None:
-    """The fewest seeds that say with a chance of `wanted` on which side of a region a mean lies.
+    """The fewest seeds that decide, with probability `wanted`, whether a mean lies in a region.
 
     The region goes from `low` to `high`, either of which may be infinite; `mean` and `spread` (of
-    one value) are taken for the true ones, so this is a rough guide. Inside, the interval must
+    one value) are taken as true, so this is a rough guide. Inside, the interval must
     clear both ends: P(above low and below high) is at least P(above low) + P(below high) - 1, the
-    bound that is used. Outside, it must clear the nearer end. None if `MOST_SEEDS` are too few.
+    bound used here. Outside, it must clear the nearer end. None if `MOST_SEEDS` are too few.
 
     Raises ValueError for a negative spread, or a region without width.
     """
     _check_region(low, high)
     if spread < 0:
         raise ValueError(f"spread {spread}: it must not be negative")
-    # Inside both distances are positive; outside only that to the nearer end counts.
+    # Inside, both distances are positive; outside, only the one to the nearer end counts.
     distances = [mean - low, high - mean]
     if min(distances) < 0:
         distances = [-min(distances)]

@@ -1,8 +1,7 @@
 """The mean of the k best of n seeds, which the paper publishes: its bias, and its intervals.
 
-Selecting by the test metric lifts it above the mean of all seeds, the more the more seeds there
-are: top 3 of 5 and top 3 of 10 are two different quantities, and neither estimates what one more
-run would bring.
+Selecting by the test metric lifts it above the mean of all seeds, and more so with more seeds: top
+3 of 5 and top 3 of 10 are different quantities, and neither estimates the result of one more run.
 """
 
 from functools import lru_cache
@@ -19,12 +18,12 @@ from harness.report.statistics.intervals import (
     top_k_mean,
 )
 
-# What a nominal 95 % percentile bootstrap of the top-3 mean of n normal seeds really covers,
+# The actual coverage of a nominal 95 % percentile bootstrap of the top-3 mean of n normal seeds,
 # simulated with 20,000 experiments of 1,000 resamples; the standard error is 0.003. It does not
-# grow with n: what lies beyond the best seeds seen is not in the sample.
+# grow with n: the sample holds nothing beyond its best seeds.
 BOOTSTRAP_COVERAGE = {3: 0.75, 4: 0.80, 5: 0.80, 6: 0.79, 8: 0.79, 10: 0.78}
 
-PIVOTS = 200_000  # simulated samples behind the quantiles of a pivot; those err by about 1 %
+PIVOTS = 200_000  # simulated samples per pivot; its quantiles are accurate to about 1 %
 
 
 @lru_cache
@@ -47,8 +46,8 @@ def top_k_interval(
 
     For normal seeds (T - E T) / s, with T the top-k mean and s the standard deviation of all
     seeds, has a distribution that depends on n and k alone. Its simulated quantiles give an
-    interval that covers what it says; where k = n it is Student's. `values` has shape (seeds,).
-    Bounds are NaN for one value, everything below k values.
+    interval with the right coverage; for k = n it is Student's. `values` has shape (seeds,).
+    Bounds are NaN for one value; with fewer than k values everything is NaN.
 
     Raises ValueError if k < 1, a value is NaN or infinite, or `confidence` is not inside (0, 1).
     """
@@ -73,8 +72,7 @@ def top_k_bootstrap(
 ) -> Interval:
     """Top-k mean of the seeds with its percentile bootstrap interval.
 
-    It is much narrower than it says: read it with `BOOTSTRAP_COVERAGE`, and prefer
-    `top_k_interval`.
+    It is much too narrow (see `BOOTSTRAP_COVERAGE`): prefer `top_k_interval`.
 
     Raises ValueError as `top_k_interval`.
     """

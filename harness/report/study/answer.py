@@ -1,9 +1,9 @@
-"""What a study found: its candidates in one table, the front, the finalists, the recommendation.
+"""The findings of a study: its table of candidates, the front, the finalists, the recommendation.
 
-Pure functions of tables. The search is scored by validation on its own seeds, and the best of many
-look better there than they are; so `recommend` sees only trials on seeds that the search never saw.
+Pure functions of tables. The search is scored by validation on its own seeds, where the best of
+many look better than they are, so `recommend` uses only trials on seeds that it never saw.
 Differences are to the full-size trial of the same seed, in the metric's own unit (accuracy between
-0 and 1), and positive where the candidate is better, whatever the metric's direction.
+0 and 1), and positive if the candidate is better, whatever the metric's direction.
 """
 
 import json
@@ -24,20 +24,26 @@ from harness.report.statistics.intervals import (
 )
 from harness.report.study.window import window_tests
 
-SETTING = ["start", "end", "count", "tau", "options"]  # what makes two candidates the same run
-ROUNDING = 1e-9  # a mean that misses the margin by less than this misses it by rounding
-SURE = 0.95  # of the one-sided bound
-MOST_SEEDS = 1000  # beyond these, more seeds are no advice
+SETTING = [
+    "start",
+    "end",
+    "count",
+    "tau",
+    "options",
+]  # equal for equal runs
+ROUNDING = 1e-9  # a smaller violation of the margin is rounding
+SURE = 0.95  # confidence of the one-sided bound
+MOST_SEEDS = 1000  # more are not suggested
 
 
 def summarise(candidates: pd.DataFrame) -> pd.DataFrame:
     """One row per candidate, by number, from its rows per seed.
 
-    `seeds` counts those that finished, here and at full size; every mean is over them. `difference`
-    is paired by seed, with its 95 % t interval (`difference_low`, `difference_high`: NaN for one
-    seed). `cost` is training FLOPs relative to full size, `length` the window's, `paper` whether
-    the window is the paper's and it was enqueued. A stopped candidate keeps its state: its means
-    are over its first seeds only.
+    `seeds` counts the seeds that finished both here and at full size; all means are over them.
+    `difference` is paired by seed, with its 95 % t interval (`difference_low`, `difference_high`:
+    NaN for one seed). `cost` is training FLOPs relative to full size, `length` that of the window,
+    and `paper` whether it was enqueued with the paper's window. A stopped candidate keeps its
+    state; its means are over its first seeds only.
     """
     rows = [_candidate(group) for _, group in candidates.groupby("number", sort=True)]
     return pd.DataFrame(rows, columns=None if rows else ["number", "state"])
@@ -46,8 +52,8 @@ def summarise(candidates: pd.DataFrame) -> pd.DataFrame:
 def pareto_front(summary: pd.DataFrame, minimise_state_dim: bool = False) -> list[int]:
     """Numbers of the complete candidates that no other beats in metric and cost, cheapest first.
 
-    With `minimise_state_dim` in mean state dimension too. Candidates with a diverged seed are left
-    out, and of several with the same setting all but the first.
+    With `minimise_state_dim`, mean state dimension counts too. Leaves out candidates with a
+    diverged seed and repeated settings.
     """
     ranked = _eligible(summary)
     columns = [-ranked.difference, ranked.cost]
@@ -68,9 +74,9 @@ def finalists(
 
     constrained: of those whose mean difference is within `margin`, the cheapest; the cheapest that
     leaves 1/k of the margin to spare; that leaves 2/k; and so on, then in order of cost. On fresh
-    seeds a bound must clear the margin, not the mean alone, and the k cheapest are those most
-    likely to have come within it by luck. Where none is within it, the least far beyond.
-    pareto: the front, from the best metric to the cheapest, evenly thinned to k.
+    seeds the bound must clear the margin, not just the mean, and the k cheapest are the likeliest
+    to be within it by luck. If none is within the margin, those nearest to it.
+    pareto: the front from the best metric to the cheapest, thinned evenly to k.
     """
     if goal == "pareto":
         front = pareto_front(summary, minimise_state_dim)[::-1]
@@ -98,19 +104,20 @@ def recommend(
 ) -> dict[str, Any]:
     """The recommendation as JSON, from the trials on confirmation seeds alone.
 
-    `confirm_trials` is the suite's table of trials; the row `full` is what `labels`, the rows that
-    compete, are measured against: on validation, paired by seed. `bound` is the one-sided 95 %
-    t bound below the mean difference, `bound_adjusted` the same at 1 - 0.05 / len(labels), so that
-    all hold together. constrained: `confirmed` are the labels whose bound is not below -`margin`,
-    `recommended` the cheapest of them. pareto: `confirmed` are those that no other label beats in
-    both means. Nothing with a diverged seed, or fewer than two seeds, is confirmed. Undefined
-    numbers are None. `window` holds the tests of the paper's claim (`window.window_tests`).
+    `confirm_trials` is the suite's table of trials. The competing rows, `labels`, are measured
+    against the row `full` on validation, paired by seed. `bound` is the one-sided 95 % lower t
+    bound of the mean difference; `bound_adjusted` is the same at 1 - 0.05 / len(labels), so that
+    all bounds hold at once. constrained: `confirmed` are the labels whose bound is at least
+    -`margin`, `recommended` the cheapest of them. pareto: `confirmed` are those that no other label
+    beats in both means. A row with a diverged seed or fewer than two seeds is never confirmed.
+    Undefined numbers are None. `window` holds the tests of the paper's claim
+    (`window.window_tests`).
 
-    Raises ValueError in one line if there is no trial of the row `full`.
+    Raises a one-line ValueError if there is no trial of the row `full`.
     """
     full = confirm_trials[confirm_trials.label == "full"]
     if full.empty:
-        raise ValueError("the confirmation has no ended full-size trial to measure against")
+        raise ValueError("the confirmation has no ended full-size trial to compare with")
     every = {label: confirm_trials[confirm_trials.label == label] for label in labels}
     rows = [_confirmed_row(label, t, full, len(labels), margin) for label, t in every.items()]
     if goal == "constrained":
@@ -252,7 +259,7 @@ def _lower_bound(gains: np.ndarray, sure: float) -> float:
 
 
 def _seeds_needed(gains: np.ndarray, margin: float | None) -> int | None:
-    """How many seeds would put the bound within the margin, mean and spread staying as they are."""
+    """How many seeds would put the bound within the margin if mean and spread stayed the same."""
     mean, spread = float(gains.mean()), float(gains.std(ddof=1))
     if margin is None or mean <= -margin:
         return None

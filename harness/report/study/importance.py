@@ -1,9 +1,9 @@
 """How much each knob of the timing matters: fANOVA over the complete candidates of a study.
 
-A random forest is fitted to the candidates' means, and the variance of what it predicts over the
-box that the candidates span is shared out (Hutter, Hoos, Leyton-Brown, ICML 2014): to each knob
-alone, and the rest to knobs together. A search visits good regions more often than others, so the
-forest knows those best.
+A random forest is fitted to the candidates' means. The variance of its predictions over the box
+spanned by the candidates is divided (Hutter, Hoos, Leyton-Brown, ICML 2014): a share for each knob
+alone, and the rest for interactions. A search samples good regions more densely, so the forest is
+most accurate there.
 """
 
 import json
@@ -19,14 +19,14 @@ FEWEST = 8  # complete candidates
 KNOBS = ("start", "length", "count", "tau")
 TOGETHER = "knobs together"
 TARGETS = {"metric": "difference", "cost": "cost"}
-TREES, RESAMPLED_TREES = 64, 16  # a resample is one of many, so its own forest can be small
+TREES, RESAMPLED_TREES = 64, 16  # a resample is one of many, so a small forest is enough
 LOW, HIGH = 5, 95  # percentiles over resamples
 
 
 class Importance(NamedTuple):
     """`table` has target ("metric" or "cost"), knob, value, low, high: shares of the variance.
 
-    It is None where `reason` says why there is none. `candidates` went in.
+    It is None if there is none; `reason` then says why. `candidates` is the number used.
     """
 
     table: pd.DataFrame | None
@@ -40,8 +40,8 @@ def importance(
     """Shares of start, length, count, tau and the options that vary, for the metric and the cost.
 
     `low` and `high` are the 5th and 95th percentile over `resamples` bootstraps of the candidates.
-    A knob that never varied has no line, a target that never varied has NaN. `log_tau` measures
-    tau by its logarithm, as where the search did. Takes seconds: some 15 for 300 candidates.
+    A knob that never varied has no line; a target that never varied has NaN. With `log_tau`, tau
+    is measured by its logarithm, as in the search. Takes about 15 s for 300 candidates.
     """
     complete = summary[(summary.state == "complete")]
     if len(complete):
@@ -87,7 +87,7 @@ def _knobs(complete: pd.DataFrame, log_tau: bool) -> dict[str, np.ndarray]:
 def _shares(
     knobs: Mapping[str, np.ndarray], values: np.ndarray, trees: int, seed: int
 ) -> dict[str, float]:
-    """The share of each knob alone and of all together; NaN where `values` do not vary."""
+    """The share of each knob alone and of their interactions; NaN if `values` do not vary."""
     from optuna.importance import FanovaImportanceEvaluator
 
     names = [name for name in knobs if len(set(knobs[name])) > 1]
@@ -96,7 +96,7 @@ def _shares(
     study = _study({name: knobs[name] for name in names}, values)
     try:
         found = FanovaImportanceEvaluator(n_trees=trees, seed=seed).evaluate(study)
-    except RuntimeError:  # no tree found anything to split
+    except RuntimeError:  # no tree found a split
         return {name: float("nan") for name in [*knobs, TOGETHER]}
     shares = {name: float(found.get(name, 0.0)) for name in knobs}
     return {**shares, TOGETHER: max(0.0, 1.0 - sum(shares.values()))}

@@ -1,4 +1,4 @@
-"""What the finalists did over training: validation curve and state dimension, on fresh seeds."""
+"""The finalists over training: validation curve and state dimension, on fresh seeds."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,9 +11,9 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from harness.records.sizes import block_sizes
 from harness.report.figures import FULL_LINE
 from harness.report.study.window import setting
-from harness.report.style import INK, described, finalist_looks, nothing, shown
+from harness.report.style import INK, described, finalist_colours, nothing, shown
 
-LATE = 0.7  # share of training from which on the end is shown closer
+LATE = 0.7  # fraction of training after which the end is shown enlarged
 
 
 def over_time(
@@ -24,11 +24,11 @@ def over_time(
 ) -> Figure:
     """Mean over seeds, with a band from the lowest seed to the highest, for `labels` and full.
 
-    Above the validation curve, whole and its last part; below the state dimension and the names.
+    Top: the validation curve, whole and its end. Bottom: the state dimension, and the legend.
 
-    Steps are shown as a share of training. Steps that some completed seed of a row lacks are left
-    out of that row's curve, so that a mean never changes its seeds. The state dimension is the mean
-    over blocks, in complex states.
+    Steps are shown as a percentage of training. A row's curve leaves out steps that any of its
+    completed seeds lacks, so that every mean is over the same seeds. The state dimension is the
+    mean over blocks, in complex states.
     """
     figure = Figure(figsize=(9.4, 5.6), layout="constrained")
     grid = figure.subplots(2, 2, height_ratios=[3, 2], width_ratios=[3, 2])
@@ -45,7 +45,7 @@ def over_time(
     factor = shown(
         above, str(done.metric.iloc[0]), bool(done.higher_is_better.iloc[0]), "validation"
     )
-    looks: dict[str, Any] = {"full": INK, **finalist_looks(list(labels))}
+    looks: dict[str, Any] = {"full": INK, **finalist_colours(list(labels))}
     last = int(curves.step.max())
     for label in rows:
         seeds = done[done.label == label].drop_duplicates("seed")
@@ -78,7 +78,7 @@ def _curve(
 def _wide(curves: pd.DataFrame, seeds: pd.DataFrame) -> pd.DataFrame:
     """Validation metric (steps x seeds), at the steps that every seed has.
 
-    Where a step is measured twice, before and after a truncation, the later value counts.
+    If a step is measured twice, before and after a truncation, the later value counts.
     """
     ours = curves[curves.trial_id.isin(seeds.trial_id)]
     wide = ours.groupby(["step", "trial_id"], sort=True).value.last().unstack("trial_id")
@@ -102,7 +102,7 @@ def _dims(truncations: pd.DataFrame, seeds: pd.DataFrame, last: int) -> pd.DataF
 
 
 def _sizes_after(events: pd.DataFrame) -> pd.Series:
-    """What each event left of its block: N, or of a stack the mean order of its systems."""
+    """The size of each event's block after it: N, or for a stack the mean over its systems."""
     if "orders_after" not in events:
         return events.dim_after
     sizes = zip(events.dim_after, events.orders_after, strict=True)
@@ -126,7 +126,7 @@ def _finish(above: Axes, late: Axes, below: Axes, factor: float) -> None:
     below.yaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
     below.yaxis.set_minor_formatter(NullFormatter())
     for axes in (above, late, below):
-        axes.set_xlabel("share of training, %")
+        axes.set_xlabel("% of training")
         axes.set_xlim(100 * LATE if axes is late else 0, 100.5)
     if factor == 100:
         low, high = above.get_ylim()

@@ -20,7 +20,7 @@ from harness.report.style import (
     MARGIN,
     PAPER,
     STOPPED,
-    finalist_looks,
+    finalist_colours,
     name_points,
     nothing,
     shown,
@@ -33,15 +33,15 @@ def pareto(
     finalists: Sequence[int],
     recommendation: Mapping[str, Any] | None,
 ) -> Figure:
-    """Candidates of the search, its front, the margin, and what fresh seeds made of the finalists.
+    """The candidates of the search, its front, the margin, and the finalists on fresh seeds.
 
-    A candidate stands at the mean of full size plus its own difference to it, by the seeds that it
-    ran: so one that was stopped after its first seeds stands where it should among the others.
+    A candidate is drawn at the mean of full size plus its own paired difference to it, so that one
+    stopped after its first seeds is comparable with the others.
     """
     figure = Figure(figsize=(8.2, 4.9), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    axes.set_xlabel("training FLOPs of the whole way, relative to full size")
+    axes.set_xlabel("total training FLOPs, relative to full size")
     known = _drawable(summary)
     if known.empty:
         nothing(axes, "no candidate has finished yet")
@@ -69,7 +69,7 @@ def _drawable(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def _full_level(known: pd.DataFrame) -> float:
-    """Mean of full size over the seeds of complete candidates, or of whatever there is."""
+    """Mean of full size over the seeds of complete candidates, or else of all candidates."""
     complete = known[known.state == "complete"]
     return float((complete if len(complete) else known).full_mean.mean())
 
@@ -110,10 +110,10 @@ def _levels(axes: Axes, full: float, margin: float | None, sign: int, factor: fl
 def _confirmed(
     recommendation: Mapping[str, Any] | None, full: float, sign: int, factor: float
 ) -> pd.DataFrame:
-    """Finalists on fresh seeds: their difference to full, set off from full of the search."""
+    """Finalists on fresh seeds: their difference to full, added to the full size of the search."""
     rows = recommendation["rows"] if recommendation else []
     rows = [row for row in rows if row["difference"] is not None and row["cost"] is not None]
-    looks = finalist_looks([row["label"] for row in rows])
+    looks = finalist_colours([row["label"] for row in rows])
     found = [
         {
             "label": row["label"],
@@ -130,7 +130,7 @@ def _confirmed(
 
 
 def _fresh(axes: Axes, points: pd.DataFrame, confirmed: pd.DataFrame) -> None:
-    """Each finalist on fresh seeds, tied to where the search saw it."""
+    """Each finalist on fresh seeds, joined to its point in the search."""
     by_label = {f"c{p.number}": (p.x, p.y) for p in points.itertuples()}
     diamond: dict[str, Any] = {
         "marker": "D",
@@ -156,7 +156,7 @@ def _fresh(axes: Axes, points: pd.DataFrame, confirmed: pd.DataFrame) -> None:
 def _frame(
     axes: Axes, points: pd.DataFrame, confirmed: pd.DataFrame, levels: list[float], higher: bool
 ) -> None:
-    """Logarithmic cost; far outliers do not squeeze the rest, and are counted at the edge."""
+    """Logarithmic cost; the frame leaves out far outliers and counts them at its edge."""
     every = np.array([*points.x, *confirmed.x, 1.0])
     axes.set_xscale("log", base=2)
     axes.set_xlim(every.min() / 1.12, max(every.max(), 1.0) * 1.12)
@@ -171,13 +171,13 @@ def _frame(
     axes.set_ylim(low, high)
     outside = int(((points.y < low) | (points.y > high)).sum())
     if outside:
-        axes.text(0.995, 0.015 if higher else 0.985, f"{outside} more beyond the frame",
+        axes.text(0.995, 0.015 if higher else 0.985, f"{outside} more outside the frame",
                   transform=axes.transAxes, ha="right", va="bottom" if higher else "top",
                   fontsize=8, color="#555555")  # fmt: skip
 
 
 def _near(values: pd.Series, higher: bool) -> pd.Series:
-    """False for values far on the bad side: beyond 3 quartile ranges from the quartile."""
+    """False for values more than 3 quartile ranges beyond the quartile, on the bad side."""
     worst, best = values.quantile([0.25, 0.75] if higher else [0.75, 0.25])
     reach = 3 * abs(best - worst)
     return values >= worst - reach if higher else values <= worst + reach
@@ -186,19 +186,19 @@ def _near(values: pd.Series, higher: bool) -> pd.Series:
 def _names(
     axes: Axes, points: pd.DataFrame, finalists: Sequence[int], confirmed: pd.DataFrame
 ) -> None:
-    """Names at the confirmed points; before there are any, at the finalists of the search."""
+    """Label the confirmed points or, before there are any, the finalists of the search."""
     if len(confirmed):
         names = confirmed.assign(name=confirmed.label)
     else:
         chosen = points[points.number.isin(list(finalists))]
-        looks = finalist_looks([f"c{number}" for number in finalists])
+        colours = finalist_colours([f"c{number}" for number in finalists])
         labels = [f"c{number}" for number in chosen.number]
-        names = chosen.assign(name=labels, colour=[looks[label] for label in labels])
+        names = chosen.assign(name=labels, colour=[colours[label] for label in labels])
     name_points(axes, names, np.vstack([points[["x", "y"]].to_numpy(), *_lines(axes)]))
 
 
 def _lines(axes: Axes) -> list[np.ndarray]:
-    """Points (n, 2) along the levels and the intervals, which a name should not cross."""
+    """Points (n, 2) along levels and intervals, which labels should not cross."""
     across = np.geomspace(*axes.get_xlim(), 80)
     data = [np.asarray(line.get_xydata()) for line in axes.lines]
     levels = [points[0, 1] for points in data if list(points[:, 0]) == [0, 1]]

@@ -1,6 +1,6 @@
-"""The figures of a study as files: Pareto, importance, the map, and what finalists did over time.
+"""The figures of a study as files: Pareto, importance, the map, and the finalists over time.
 
-Each is drawn once and saved as png and svg, byte for byte the same for the same records.
+Each is drawn once and saved as png and svg; the same records give the same bytes.
 """
 
 import io
@@ -33,7 +33,7 @@ def draw(
     curves: pd.DataFrame | None,
     truncations: pd.DataFrame | None,
 ) -> dict[str, bytes]:
-    """File name (`pareto.png`, ...) to content; `over_time` only where there is a confirmation.
+    """File name (`pareto.png`, ...) to content; `over_time` only after the confirmation has begun.
 
     `record` is the study's, `summary` and `shares` are `answer.summarise`'s and
     `importance.importance`'s, the rest are the tables of the confirmation.
@@ -53,7 +53,7 @@ def draw(
 
 
 def competitors(record: Mapping[str, Any], trials: pd.DataFrame) -> list[str]:
-    """Labels that the recommendation chose among; before there is one, the paper and finalists."""
+    """The labels that the recommendation chose from or, before that, paper and finalists."""
     if record["recommendation"]:
         return [str(row["label"]) for row in record["recommendation"]["rows"]]
     named: Sequence[str] = ["paper", *(f"c{number}" for number in record["finalists"])]

@@ -22,20 +22,20 @@ from harness.report.tables import COLUMNS, COSTS, escape_markdown, html_list, ht
 from harness.tools.redact import redacted
 
 CAPTIONS = {
-    "pareto": "Every candidate that the search finished or stopped: validation metric against the "
-    "training FLOPs of the whole way. A candidate stands at the mean of full size plus its "
-    "difference to it, paired by the seeds that it ran: first seeds only where it was stopped. "
-    "Diamonds are the confirmation on seeds that the search never saw, tied by a dotted line to "
-    "where the search saw them: a drop there is the winner's curse.",
+    "pareto": "Every candidate that the search finished or stopped: validation metric against "
+    "total training FLOPs. A candidate is drawn at the mean of full size plus its difference to "
+    "it, paired over the seeds that it ran (only its first seeds if it was stopped). Diamonds are "
+    "the confirmation on seeds that the search never saw; a dotted line joins each to its point in "
+    "the search. A drop along it is the winner's curse.",
     "map": "Start of the window and tau of every candidate, coloured by its difference to full "
-    "size and by its cost; the marker's size is the window's length, and rings are the finalists. "
-    "Beyond a colour bar's arrow colours stay the same.",
+    "size and by its cost. A marker's size is the window's length; rings mark the finalists. "
+    "Values beyond a colour bar's arrow have its last colour.",
     "importance": "Share of the variance of a random forest's predictions that each knob explains "
-    "alone (fANOVA), and all knobs in concert. Bars are from the complete candidates, whiskers the "
-    "5th to 95th percentile over bootstraps of them. The search visits good regions more often, so "
-    "the forest knows those best.",
-    "over_time": "The finalists, the paper's setting and full size on the fresh seeds: mean, and a "
-    "band from the lowest seed to the highest.",
+    "alone (fANOVA), and that of their interactions. Bars are from the complete candidates, "
+    "whiskers the 5th to 95th percentile over bootstraps of them. The search samples good regions "
+    "more densely, so the forest is most accurate there.",
+    "over_time": "The finalists, the paper's setting and full size on the fresh seeds: the mean, "
+    "and a band from the lowest to the highest seed.",
 }
 DASHBOARD = "pip install optuna-dashboard\noptuna-dashboard sqlite:///STORE/optuna.db"
 
@@ -49,11 +49,11 @@ def write_study(
     confirm_curves: pd.DataFrame | None = None,
     confirm_truncations: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Write figures/*, answer.md, candidates.csv and index.html of a study; returns its summary.
+    """Write figures/*, answer.md, candidates.csv and index.html of a study; return its summary.
 
-    `record` is the content of its books, `candidates` one row per candidate and seed. The
-    confirmation's tables are None before it has begun: its comparison, trials, curves and
-    truncations. Each file appears whole or not at all, the page last.
+    `record` is the content of study.json; `candidates` has one row per candidate and seed. The
+    tables of the confirmation (comparison, trials, curves, truncations) are None before it begins.
+    Each file is written atomically, the page last.
     """
     summary = summarise(candidates)
     shares = importance(summary, bool(record["study"]["space"]["tau"].get("log")))
@@ -90,14 +90,14 @@ def _page(
         section("Metric against cost", pictures["pareto"]),
         section("Start and tau", pictures["map"]),
         section("Which knob matters", pictures["importance"]),
-        section("Over time", pictures.get("over_time", "<p>Not before the confirmation.</p>")),
+        section("Over time", pictures.get("over_time", "<p>Available after the confirmation.</p>")),
         section("Every candidate", everyone),
         section("The study", table(_settings(study))),
         section("Machine and versions", table(machines(trials) if trials is not None else [])),
         section("Reproduce", f"<pre>{html.escape(redacted(record['command']))}</pre>"),
         section(
             "Optuna's dashboard",
-            "<p>It opens the study's storage; STORE is the store's folder.</p>",
+            "<p>It reads the study's storage; STORE is the folder of the store.</p>",
             f"<pre>{html.escape(DASHBOARD)}</pre>",
         ),
     ]
@@ -132,7 +132,7 @@ def _confirmed(
 
 
 def _candidates(summary: pd.DataFrame) -> list[dict[str, str]]:
-    """Every candidate by number; what is not complete says so, and has no rank."""
+    """Every candidate by number, with its state."""
     return [
         {
             "candidate": f"c{row.number}",
@@ -167,7 +167,7 @@ def _difference(row: pd.Series) -> str:
 
 
 def _settings(study: Mapping[str, Any]) -> list[dict[str, str]]:
-    """One line per field of the study; the settings tried first are in words."""
+    """One line per field of the study; the enqueued settings are described in words."""
     flat = flatten({key: value for key, value in study.items() if key != "enqueue"})
     lines = [
         {"setting": name, "value": show.DASH if value is None else str(value)}

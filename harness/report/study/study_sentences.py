@@ -1,4 +1,4 @@
-"""What a study says in sentences derived from its records, and the notes under its tables."""
+"""Sentences that sum up a study, derived from its records, and the notes under its tables."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,13 +10,13 @@ from harness.report.study.window import setting
 from harness.report.style import described
 
 Row = Mapping[str, Any]
-FINER = 1  # more decimals for a bound, which is held against the margin
+FINER = 1  # extra decimals for a bound, which is compared with the margin
 
 
 def says(
     record: Mapping[str, Any], summary: pd.DataFrame, trials: pd.DataFrame | None
 ) -> list[str]:
-    """The answer first, then how sure it is, the paper's claim, and what the search took."""
+    """The answer and how sure it is, then the paper's claim, then the cost of the search."""
     found = record["recommendation"]
     if found is None:
         answer = [_not_yet(record)]
@@ -29,34 +29,35 @@ def says(
 
 
 def notes(record: Mapping[str, Any]) -> list[str]:
-    """What a reader must know to read the answer's table."""
+    """Notes on the answer's table."""
     found = record["recommendation"]
     lines = [
-        "The search is scored by validation alone, and its best look better there than they are. "
-        "So the finalists were run again on seeds that the search never saw, and the answer rests "
-        "on these alone.",
+        "The search is scored by validation alone, where its best candidates look better than they "
+        "are. So the finalists were run again on seeds that the search never saw, and the answer "
+        "rests on these alone.",
         "Differences are to full size, paired by seed; positive means better, whatever the "
-        "metric's direction. ± is half of a 95 % interval (Student t) over seeds. It covers "
-        "initial weights and batch order, not the sampling of the validation or test set.",
-        "FLOPs are the training FLOPs of the whole way, relative to full size.",
+        "metric's direction. ± is half the width of a 95 % interval (Student t) over seeds. It "
+        "covers initial weights and batch order, not the sampling of the validation or test set.",
+        "FLOPs are total training FLOPs, relative to full size.",
     ]
     if found and len(found["rows"]) > 1:
         count = len(found["rows"])
         lines.append(
-            f"Surely above is the one-sided 95 % bound of each row by itself. Among {count} rows "
-            f"the chance that some bound is too high is up to {min(100, 5 * count)} %; the bounds "
-            "for all together leave 5 % for all of them (Bonferroni)."
+            f'"Surely above" is each row\'s one-sided 95 % bound. With {count} rows, the chance '
+            f"that at least one bound is too high is up to {min(100, 5 * count)} %; the bounds "
+            '"for all together" keep it at 5 % (Bonferroni).'
         )
     if found and any(row["bound"] is None for row in found["rows"]):
         lines.append(
-            "A row has no bound, and is not confirmed, where a seed diverged or failed, here or at "
-            "full size, where fewer than two seeds ended, or where all differ by exactly as much."
+            "A row has no bound and is not confirmed if a seed diverged or failed (its own or that "
+            "of full size), if fewer than two seeds ended, or if all differ by exactly the same "
+            "amount."
         )
     return lines
 
 
 def answer_table(record: Mapping[str, Any], trials: pd.DataFrame | None) -> list[dict[str, str]]:
-    """One line of texts per competing row, on the confirmation seeds; empty before there is one."""
+    """One line of text per competing row on the confirmation seeds; empty without an answer."""
     found = record["recommendation"]
     if found is None:
         return []
@@ -95,7 +96,7 @@ def _verdict(row: Row, found: Mapping[str, Any]) -> str:
 
 def _not_yet(record: Mapping[str, Any]) -> str:
     doing = {
-        "searching": "The search goes on",
+        "searching": "The search is still running",
         "confirming": "The finalists are being run on fresh seeds",
     }.get(record["state"], "There is no confirmation on fresh seeds")
     named = ", ".join(f"c{number}" for number in record["finalists"])
@@ -143,7 +144,7 @@ def _none_confirmed(found: Mapping[str, Any], limit: str) -> str:
     )
     if nearest["seeds_needed"]:
         text += (
-            f" If mean and spread stayed as they are, {nearest['seeds_needed']} seeds would "
+            f" If mean and spread stayed the same, {nearest['seeds_needed']} seeds would "
             f"decide; there are {nearest['seeds']}."
         )
     return text
@@ -152,7 +153,7 @@ def _none_confirmed(found: Mapping[str, Any], limit: str) -> str:
 def _front(found: Mapping[str, Any], trials: pd.DataFrame | None) -> list[str]:
     rows = {row["label"]: row for row in found["rows"]}
     if not found["confirmed"]:
-        return ["No row of the front is confirmed: none has an interval on the fresh seeds."]
+        return ["No row on the front is confirmed: none has an interval on the fresh seeds."]
     lines = [
         f"On the fresh seeds {len(found['confirmed'])} of {len(rows)} rows are on the front of "
         "means, cheapest first:"
@@ -172,7 +173,7 @@ def _on_fresh(row: Row, found: Mapping[str, Any]) -> str:
     if row["low"] is not None:
         text += f" (95 % interval {_signed(row['low'], metric)} to {_signed(row['high'], metric)})"
     text += f", at {row['cost']:.2f} times its training FLOPs"
-    text += f", with {row['states']:.1f} states a block"
+    text += f", with {row['states']:.1f} states per block"
     if row["test"] is not None:
         test = show.with_unit(row["test"], metric)
         half = (
@@ -204,37 +205,39 @@ def _window(test: Mapping[str, Any], found: Mapping[str, Any]) -> str:
         low, high = _signed(test["low"], metric), _signed(test["high"], metric)
         text += f" (95 % interval {low} to {high}, {test['seeds']} seeds)"
     text += (
-        f", with {test['other_states']:.1f} against {test['paper_states']:.1f} states a block and "
-        f"{test['cost_ratio']:.2f} times its training FLOPs. "
+        f", with {test['other_states']:.1f} against {test['paper_states']:.1f} states per block "
+        f"and {test['cost_ratio']:.2f} times its training FLOPs. "
     )
     return text + _claim(test, found)
 
 
 def _claim(test: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    """What the test says of the claim, and whether it is one of the window alone."""
+    """What the test says about the claim, and whether it isolates the window."""
     if test["low"] is None:
-        return "Without an interval nothing follows for the claim that the window hardly matters."
+        return (
+            "Without an interval this says nothing about the claim that the window hardly matters."
+        )
     limit = _exactly(found["margin"] or 0.0, found["metric"])
     verdict = {
         "matters": "the interval excludes 0",
         "hardly": f"any difference is below the margin of {limit}",
-        "undecided": "the interval includes 0 and differences that are not small",
+        "undecided": "the interval includes both 0 and differences beyond the margin",
     }[test["verdict"]]
     if test["differs"]:
         also = " and ".join(test["differs"])
         return (
-            f"So {verdict}; but they differ in {also} too, and this is no test of the window alone."
+            f"So {verdict}; but they also differ in {also}, so this does not test the window alone."
         )
     claim = {
-        "matters": "it does matter here, against the paper's claim",
+        "matters": "it does matter here, contrary to the paper's claim",
         "hardly": "it hardly matters here, as the paper claims",
         "undecided": "these seeds neither confirm nor refute the claim that it hardly matters",
     }[test["verdict"]]
-    return f"They differ in the window alone, and {verdict}: {claim}."
+    return f"They differ only in the window, and {verdict}: {claim}."
 
 
 def _search(record: Mapping[str, Any], summary: pd.DataFrame) -> str:
-    """How many candidates there were and how each ended."""
+    """How many candidates there were and how they ended."""
     if summary.empty:
         return "No candidate has run yet."
     words = {
@@ -256,7 +259,7 @@ def _spent(record: Mapping[str, Any]) -> list[str]:
     share = spent["flops"] / spent["flops_alone"]
     return [
         f"It spent {show.flops(spent['flops'])} training FLOPs, {share:.2f} times what the same "
-        f"trials would have taken without shared trajectories ({show.flops(spent['flops_alone'])})."
+        f"trials would have taken without forks ({show.flops(spent['flops_alone'])})."
     ]
 
 
@@ -274,7 +277,7 @@ def _signed(number: float | None, metric: str, finer: int = 0) -> str:
 
 
 def _exactly(number: float, metric: str) -> str:
-    """A given number such as the margin, as it was given, with its unit."""
+    """A user's number, such as the margin, as given, with its unit."""
     shown = show.shown_metric(metric)
     unit = "points of accuracy" if shown.unit == "%" else shown.name
     return f"{number * shown.factor:.6g} {unit}"

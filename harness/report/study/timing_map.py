@@ -1,4 +1,4 @@
-"""The map: start x tau of every candidate, coloured by what it lost and by what it cost."""
+"""The map: start x tau of every candidate, coloured by its loss and by its cost."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from harness.report import presentation as show
-from harness.report.style import finalist_looks, name_points, nothing
+from harness.report.style import finalist_colours, name_points, nothing
 
 SMALLEST, LARGEST = 28.0, 190.0  # areas of markers, points squared
 SIZES = 3  # in the legend
@@ -21,9 +21,9 @@ SIZES = 3  # in the legend
 def timing_map(summary: pd.DataFrame, finalists: Sequence[int], log_tau: bool) -> Figure:
     """Two panels over the same candidates: the difference to full, and the cost.
 
-    The size of a marker is the length of the window, a dark edge says that a candidate was stopped
-    after its first seeds, and finalists are ringed and named. Colours stop short of far outliers,
-    which the colour bar says by its arrow.
+    A marker's size is the length of the window; a dark edge marks a candidate stopped after its
+    first seeds; finalists are ringed and named. The colour scale leaves out far outliers; an arrow
+    on the colour bar shows it.
     """
     figure = Figure(figsize=(9.4, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
@@ -39,7 +39,7 @@ def timing_map(summary: pd.DataFrame, finalists: Sequence[int], log_tau: bool) -
     _panel(figure, panels[0], known, known.difference * metric.factor, "viridis",
            f"difference to full, {unit}\n(positive is better)", log_tau)  # fmt: skip
     _panel(figure, panels[1], known, known.cost, "cividis_r",
-           "training FLOPs of the whole way,\nrelative to full size", log_tau)  # fmt: skip
+           "total training FLOPs,\nrelative to full size", log_tau)  # fmt: skip
     panels[0].set_title("What it loses", loc="left")
     panels[1].set_title("What it costs", loc="left")
     panels[0].set_ylabel("tau: share of Hankel energy\ndiscarded at each truncation")
@@ -50,15 +50,15 @@ def timing_map(summary: pd.DataFrame, finalists: Sequence[int], log_tau: bool) -
 
 
 def _finalists(axes: Axes, known: pd.DataFrame, finalists: Sequence[int]) -> None:
-    """A ring and a name for each, in the colour that it has in the other figures."""
-    looks = finalist_looks([f"c{number}" for number in finalists])
+    """A ring and a name for each, in its colour from the other figures."""
+    colours = finalist_colours([f"c{number}" for number in finalists])
     chosen = known[known.number.isin(list(finalists))]
     names = pd.DataFrame(
         {
             "x": 100 * chosen.start,
             "y": chosen.tau,
             "name": [f"c{number}" for number in chosen.number],
-            "colour": [looks[f"c{number}"] for number in chosen.number],
+            "colour": [colours[f"c{number}"] for number in chosen.number],
         }
     )
     axes.scatter(names.x, names.y, s=_areas(chosen.length, known.length) + 90, facecolors="none",
@@ -72,7 +72,7 @@ def _panel(
 ) -> None:  # fmt: skip
     low, high, extend = _limits(values)
     drawn: Any = None
-    # Long windows first, so that short ones lie on top of them and not below.
+    # Long windows first, so that short ones are drawn on top of them.
     order = known.assign(value=values, size=_areas(known.length, known.length))
     order = order.sort_values("size", ascending=False)
     for state, edge, dash in (("stopped", "#333333", "--"), ("complete", "white", "-")):
@@ -95,7 +95,7 @@ def _panel(
 
 
 def _limits(values: pd.Series) -> tuple[float, float, str]:
-    """Ends of the colours: the quartiles widened by 2 quartile ranges, where values go beyond."""
+    """Ends of the colour scale: the values' range, at most 2 quartile ranges past the quartiles."""
     lower, upper = values.quantile([0.25, 0.75])
     reach = 2 * (upper - lower)
     low, high = max(values.min(), lower - reach), min(values.max(), upper + reach)
@@ -126,7 +126,7 @@ def _legend(figure: Figure, known: pd.DataFrame) -> None:
     ]  # fmt: skip
     title = Line2D([], [], linestyle="none", label="window length:")
     if (known.state == "stopped").any():
-        # Beside the lengths, not among them: legends have no dashed marker edge of their own.
+        # A separate entry: legends cannot draw a dashed marker edge.
         handles.append(
             Line2D([], [], marker="o", linestyle="none", markersize=9, markerfacecolor="white",
                    markeredgecolor="#333333", label="dark edge: stopped, first seeds only")

@@ -1,8 +1,8 @@
 """The paper's claim that the truncation window hardly matters, tested on confirmation seeds.
 
-Each test pairs a row in another window with one in the paper's, by seed, on the test metric. Rows
-may differ in more than their window; `differs` says in what, and only where it is empty is a test
-one of the window alone. The suite may hold such twins: `window c12` is c12 in the paper's window.
+Each test pairs, by seed, a row with another window and one with the paper's, on the test metric.
+The rows may differ in more than the window: `differs` lists what, and only a test where it is empty
+isolates the window. The suite may hold twins for this: `window c12` is c12 with the paper's window.
 """
 
 import math
@@ -16,7 +16,7 @@ from harness.arms import InTrainingSpec
 from harness.report.statistics.intervals import NO_WIDTH, paired_difference
 
 PAPER = "paper"
-TWIN = "window "  # prefix of the row that differs from another in its window alone
+TWIN = "window "  # label prefix of a row that differs from another only in its window
 ARM = "spec.arm."
 WINDOW = ("start", "end")
 SETTING = (*WINDOW, "count", "tau")
@@ -31,11 +31,10 @@ def window_tests(
     """The tests that the confirmation allows: twins first, then the paper's setting.
 
     `rows` are those of `answer.recommend`, in the order of its labels. The paper's setting is
-    tested against `recommended`, or where that is none or the paper's own, against the row in
-    another window with the best mean difference to full on validation. `difference` (with its 95 %
-    t interval) is that of `other` to `paper`, positive where `other` is better. `verdict`:
-    `matters` if the interval excludes 0; `hardly` if it lies within `margin` of it on both sides;
-    else `undecided`.
+    tested against `recommended` or, if that is None or the paper's own, against the row in another
+    window with the best mean validation difference to full. `difference` (with its 95 % t interval)
+    is `other` minus `paper`, positive if `other` is better. `verdict` is `matters` if the interval
+    excludes 0, `hardly` if it lies within ±`margin`, else `undecided`.
     """
     twins = [(f"{TWIN}{row['label']}", row["label"]) for row in rows]
     pairs = [pair for pair in twins if _both(trials, pair) and not _same_window(trials, *pair)]
@@ -46,8 +45,8 @@ def window_tests(
 
 
 def setting(trials: pd.DataFrame, label: str) -> dict[str, Any]:
-    """`start`, `end`, `count` and `tau` of the row's arm, and as `options` whatever else of it is
-    not as by default; empty if the table has no specs."""
+    """`start`, `end`, `count` and `tau` of the row's arm, with its other non-default fields as
+    `options`; empty if the table has no specs."""
     fields = _arm(trials, label)
     found = {name: fields[name] for name in SETTING if name in fields}
     options = {
@@ -138,7 +137,7 @@ def _by_seed(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def _arm(trials: pd.DataFrame, label: str) -> dict[str, Any]:
-    """The fields of the row's arm, without those that it does not have."""
+    """The fields that the row's arm has."""
     line = trials[trials.label == label].iloc[0]
     fields = {name.removeprefix(ARM): line[name] for name in trials if str(name).startswith(ARM)}
     return {name: value for name, value in fields.items() if not pd.isna(value)}

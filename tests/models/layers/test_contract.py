@@ -12,9 +12,9 @@ from harness.models.layers.capabilities import Capability, capabilities
 from harness.models.specs import MODELS
 from harness.suite import ModelSpec, TrainingSpec
 from harness.tasks import TaskInfo
-from harness.training.flops import forward_flops
-from harness.training.memory import parameters
-from harness.training.optimizer import make_optimizer
+from harness.training.costs.flops import forward_flops
+from harness.training.host.memory import parameters
+from harness.training.step.optimizer import make_optimizer
 
 H, N, BATCH, LENGTH = 6, 5, 3, 17
 KINDS = [spec.model_fields["kind"].default for spec in MODELS]

@@ -283,7 +283,7 @@ def test_other_settings_are_not_the_experiment(place, judged):
     found = judged(value(row="full"))
     assert found.verdict == "not run"
     assert found.findings[0].reason == (
-        "not run as the suite has it: training.steps 100 instead of 1000"
+        "not run as the suite defines it: training.steps 100 instead of 1000"
     )
 
 
@@ -310,7 +310,7 @@ def test_a_row_of_another_size_is_another_experiment(judged):
     part = value(row=SMALL, tolerance="wide").replace(" }", ", at_states = 20 }")
     found = judged(part, value="80")
     assert found.verdict == "not run"
-    assert "ours has 12.0 states a block, the published row 20" in found.findings[0].reason
+    assert "ours has 12.0 states per block, the published row 20" in found.findings[0].reason
     assert judged(part.replace("20", "13"), value="80").verdict == "reproduced"
 
 
@@ -319,7 +319,7 @@ def test_differences_and_ratios_are_of_the_published_size(judged, part):
     sized = part.replace(" }", ", at_states = 20 }")
     found = judged(sized, value="")
     assert found.verdict == "not run"
-    assert "ours has 12.0 states a block, the published row 20" in found.findings[0].reason
+    assert "ours has 12.0 states per block, the published row 20" in found.findings[0].reason
     assert judged(sized.replace("20", "13"), value="").verdict == "reproduced"
 
 
@@ -332,7 +332,7 @@ def test_a_reason_that_parts_share_is_said_once(place, judged):
     claims = read_claims(Path("claims.toml"))
     text = " ".join(lines.text([found], claims).split())
     for shown in (text, claims_html([found], claims)):
-        assert shown.count("not run as the suite has it") == 1
+        assert shown.count("not run as the suite defines it") == 1
         assert shown.count(f"{OURS} minus {SMALL}: asked above") == 2
     assert all("training.steps" in finding.reason for finding in found.findings)
 
@@ -350,7 +350,7 @@ def test_after_a_run_of_a_part_the_way_back_is_named(place, judged, options, par
     text = " ".join(lines.text([found, found], claims).split())
     said = (
         f"The last run here was: {command}. The tables hold only what it asked for; "
-        "`harness run published.py` takes up what the store has of the rest"
+        "`harness run published.py` adds the rest from the store"
     )
     for shown in (text, claims_html([found, found], claims)):
         assert shown.count(said) == (1 if partial else 0)
@@ -402,8 +402,8 @@ def test_the_section_escapes_every_text(judged):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (toml(value(column="metrc")), "claim one: no column 'metrc' for a value; there are metric"),
-        (toml(value(tolerance="none")), "claim one: no tolerance 'none'; there are zero, point"),
+        (toml(value(column="metrc")), "claim one: no column 'metrc' for a value; use one of"),
+        (toml(value(tolerance="none")), "claim one: no tolerance 'none'; use one of zero, point"),
         (toml(value(), value="about 3"), "'about 3' is not one number"),
         (toml(value(), value="nan"), "value 'nan' of claim one: it must be finite"),
         (toml(value(), value="-inf"), "value '-inf' of claim one: it must be finite"),
@@ -436,7 +436,7 @@ def test_a_broken_file_of_claims_is_refused_in_one_line(tmp_path, text, message)
         (toml(value(row="in_training tau=9")), "suite published.py has no row 'in_training tau=9'"),
         (toml(value()).replace('suite = "published.py"',
                                'suite = "published.py"\ncomparison = "other"'),
-         "suite published has no comparison 'other'; there are digits"),
+         "suite published has no comparison 'other'; use one of digits"),
     ],
 )  # fmt: skip
 def test_a_claim_about_what_is_not_there_is_refused(place, text, message):

@@ -33,7 +33,7 @@ def test_a_published_result_that_is_left_out_is_refused(tmp_path):
     (tmp_path / "claims.toml").write_text(text)
     table = SHIPPED.with_name("published_results.csv").read_text()
     (tmp_path / "published_results.csv").write_text(table)
-    with pytest.raises(ValueError, match="published result smnist_full is no claim"):
+    with pytest.raises(ValueError, match="published result smnist_full has no claim"):
         read_claims(tmp_path / "claims.toml")
 
 

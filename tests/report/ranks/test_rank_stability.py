@@ -147,7 +147,7 @@ def test_the_report_holds_the_measurement_its_figure_and_a_section(written):
     assert found.num_rows == 2 * 3 * (3 * 5 + 3 + 3)  # blocks, seeds; full, small, post_hoc; ours
     page = (written / "index.html").read_text()
     assert "<h2>Rank stability</h2>" in page
-    assert "Alone they prove nothing about the order" in page
+    assert "Alone they prove nothing about the ranking" in page
     for kind in ("png", "svg"):
         assert (written / "figures" / f"rank_stability.{kind}").stat().st_size > 5000
 

@@ -12,7 +12,7 @@ from harness.report.study.over_time import over_time
 from harness.report.study.pareto import pareto
 from harness.report.study.study_figures import draw, importance_bars
 from harness.report.study.timing_map import timing_map
-from harness.report.style import CANDIDATE, PAPER, described, finalist_looks
+from harness.report.style import CANDIDATE, PAPER, described, finalist_colours
 from tests.report.study.study_cases import (
     a_record,
     confirmation,
@@ -150,7 +150,7 @@ def test_a_far_outlier_is_counted_and_does_not_squeeze_the_rest():
     axes = pareto(summarise(table), None, [], None).axes[0]
     low, high = axes.get_ylim()
     assert high - low < 5
-    assert "1 more beyond the frame" in {text.get_text() for text in axes.texts}
+    assert "1 more outside the frame" in {text.get_text() for text in axes.texts}
 
 
 def test_the_papers_window_is_marked():
@@ -289,6 +289,6 @@ def test_settings_in_a_few_words():
     assert described(setting) == "4 × tau 0.05, 7 to 29 %"
     assert described({**setting, "options": '{"moments": "reset"}'}).endswith("%, moments reset")
     assert described({"start": 0.1}) == ""
-    looks = finalist_looks(["paper", "c1", "c2"])
+    looks = finalist_colours(["paper", "c1", "c2"])
     assert looks["paper"] == PAPER
     assert len(set(looks.values())) == 3

@@ -118,7 +118,7 @@ def test_the_answer_in_markdown_has_rows_of_equal_width(written):
 def test_a_study_that_has_just_begun_has_a_page(tmp_path):
     write_study(SuiteRecords(tmp_path, "study"), a_record(), searched(3).iloc[:0])
     page = (tmp_path / "index.html").read_text()
-    assert "The search goes on, so nothing is recommended yet." in page
+    assert "The search is still running, so nothing is recommended yet." in page
     assert "0 complete candidates are too few; 8 are needed" in page.lower()
     assert "No candidate has run yet." in page
     assert not (tmp_path / "figures" / "over_time.png").exists()
@@ -185,13 +185,13 @@ def test_the_windows_claim_is_answered_only_where_the_window_alone_differs():
     record, trials = answered(paper=(0.0, 0.1, 4, 0.05), **twin)
     windows = [line for line in says(record, summarise(searched(4)), trials) if "window:" in line]
     assert len(windows) == 2
-    assert "They differ in the window alone, and the interval excludes 0: it does" in windows[0]
-    assert "they differ in count and tau too, and this is no test of the window" in windows[1]
+    assert "They differ only in the window, and the interval excludes 0: it does" in windows[0]
+    assert "they also differ in count and tau, so this does not test the window" in windows[1]
 
 
 def test_the_number_of_tests_is_noted():
     record, _ = answered()
-    assert any("Among 3 rows" in line and "up to 15 %" in line for line in notes(record))
+    assert any("With 3 rows" in line and "up to 15 %" in line for line in notes(record))
     one, _ = answered(c2=(0.2, 0.4, 3, 0.06))
     assert not any("Bonferroni" in line for line in notes(one))
 

@@ -23,7 +23,7 @@ from harness.suite import (
     load,
     override,
 )
-from harness.suite.prefix import family
+from harness.suite.fork_family import family
 from harness.suite.read import read_trial
 from harness.training.trial import Execution, run_trial
 from tests.tune.playing import STUDY, tiny_study

@@ -1,0 +1,1 @@
+"""The MLflow mirror: a view of the store that can be rebuilt at any time."""

@@ -1,0 +1,1 @@
+"""What a trial costs: seconds on named clocks, FLOPs, latency."""

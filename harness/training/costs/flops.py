@@ -1,0 +1,84 @@
+"""Analytic FLOP counts in the recurrence form, the same for every backend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from harness.models.specs import BackboneSpec
+from harness.reduction.orders import Order
+from harness.tasks.base import TaskInfo
+
+if TYPE_CHECKING:
+    from harness.reduction import BlockDecomposition, BlockTruncation
+
+TRAIN_OVER_FORWARD = 3  # forward, and twice that for the backward pass
+
+
+def forward_flops(
+    model: BackboneSpec, info: TaskInfo, state_dims: Sequence[Order], gains: int = 0
+) -> float:
+    """FLOPs of the forward pass of one example (both documents of a pair).
+
+    `state_dims` has a number for every block, or the orders of its systems: each of the S systems
+    of a stack costs 1/S of a layer whose systems all have its order.
+
+    Per token and block: the layer's, plus 4 H^2 (GLU; 2 H^2 for a linear mixer); then encoder and
+    head, and 2 H^2 for each of `gains` static gains. An embedding costs nothing.
+    """
+    H = model.width
+    mixer = (4 if model.mixer == "glu" else 2) * H * H
+    token = sum(_layer_flops(model, n) + mixer for n in state_dims)
+    token += 2 * H * H * gains
+    token += 2 * H * info.inputs if info.inputs is not None else 0
+    tokens = info.length * (2 if info.paired else 1)
+    if info.paired:
+        head = 2 * (2 * H * H + H * (H // 2) + (H // 2) * info.outputs)
+    elif info.pools:
+        head = 2 * H * info.outputs
+    else:
+        head = 2 * H * info.outputs * info.length
+    return float(token * tokens + head)
+
+
+def _layer_flops(model: BackboneSpec, order: Order) -> float:
+    if isinstance(order, tuple):
+        return sum(map(model.layer_flops, order)) / len(order)
+    return model.layer_flops(order)
+
+
+def step_flops(
+    model: BackboneSpec, info: TaskInfo, state_dims: Sequence[Order], batch: int, gains: int = 0
+) -> float:
+    """FLOPs of one training step on `batch` examples."""
+    return TRAIN_OVER_FORWARD * batch * forward_flops(model, info, state_dims, gains)
+
+
+def spectrum_flops(n: int, width: int) -> float:
+    """FLOPs, to leading order, of the Gramians and Hankel singular values of one block.
+
+    Complex arithmetic is counted as four real; Hermitian eigendecomposition 9 n^3 and singular
+    value decomposition 22 n^3 (Golub and Van Loan, Matrix Computations, chapters 8.3 and 8.6).
+    """
+    return 4.0 * (2 * 2 * n * n * width + 2 * 9 * n**3 + 2 * n**3 + 22 * n**3)
+
+
+def truncation_flops(n: int, r: int, width: int) -> float:
+    """FLOPs, to leading order, of truncating one block from n to r states, given its spectrum.
+
+    The nonsymmetric eigendecomposition counts 25 r^3 (same book, chapter 7.5).
+    """
+    return 4.0 * (4 * n * n * r + 25 * r**3 + 4 * n * r * width)
+
+
+def all_spectra_flops(decomposed: Sequence[BlockDecomposition]) -> float:
+    """`spectrum_flops` of every system of these blocks, each at its own order."""
+    systems = (one for block in decomposed for one in block.systems)
+    return sum(spectrum_flops(one.state_dim, one.B.shape[-1]) for one in systems)
+
+
+def block_truncation_flops(before: BlockDecomposition, done: BlockTruncation) -> float:
+    """`truncation_flops` of those systems of a block whose order changed."""
+    together = zip(before.systems, done.systems, strict=True)
+    sizes = ((one.state_dim, new.order, one.B.shape[-1]) for one, new in together)
+    return sum((truncation_flops(n, r, width) for n, r, width in sizes if r != n), 0.0)

@@ -1,0 +1,1 @@
+"""One optimizer step: its batch, its loss, and how it is launched."""
