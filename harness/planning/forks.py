@@ -1,9 +1,9 @@
 """Which trials of a plan fork from another, so that no step is trained twice.
 
-Trials of one family (see `harness.suite.fork_family`) are the same run until their events differ. They
-are sorted by their first event, the latest first (`full` has none), and each forks from an earlier
-one at the last step that both share. Together they train every step that any of them needs exactly
-once. Any order would do that; this one lets forks start soonest.
+Trials of one family (see `harness.suite.fork_family`) are the same run until their events differ.
+They are sorted by their first event, the latest first (`full` has none), and each forks from an
+earlier one at the last step that both share. Together they train every step that any of them needs
+exactly once. Any order would do that; this one lets forks start soonest.
 """
 
 from __future__ import annotations

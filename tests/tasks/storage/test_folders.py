@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import tasks
-from harness.tasks import said
+from harness.tasks import progress_lines
 from harness.tasks.sound import vowel_synthesis
 from harness.tasks.specs import PathfinderGeneratedSpec
 
@@ -138,7 +138,7 @@ def test_memory_that_runs_out_is_one_clear_line(tmp_path, monkeypatch):
 )
 def test_making_data_says_how_far_it_is(tmp_path, monkeypatch, capsys, spec):
     """Before, all but Pathfinder's were silent for as long as it took."""
-    monkeypatch.setattr(said.ProgressLines, "every", 0.0)
+    monkeypatch.setattr(progress_lines.ProgressLines, "every", 0.0)
     tasks.build(spec, tmp_path)
     lines = capsys.readouterr().err.splitlines()
     assert lines
@@ -149,7 +149,7 @@ def test_making_data_says_how_far_it_is(tmp_path, monkeypatch, capsys, spec):
 
 
 def test_how_far_it_is(monkeypatch, capsys):
-    progress = said.ProgressLines("x", "images", 300)
+    progress = progress_lines.ProgressLines("x", "images", 300)
     progress(100)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(progress, "every", 0.0)
