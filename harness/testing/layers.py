@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import torch
@@ -173,8 +174,13 @@ def _costs(spec: BackboneSpec, layer: Layer) -> None:
 
 def _groups(spec: BackboneSpec, layer: Layer) -> None:
     names = {name for name, _ in layer.named_parameters()}
-    for group in ("ssm_parameters", "undecayed_parameters", "transports", "restarts"):
-        unknown = sorted(set(getattr(layer, group, ())) - names)
+    named = {
+        group: getattr(layer, group, ())
+        for group in ("ssm_parameters", "undecayed_parameters", "restarts")
+    }
+    named["transports"] = chain(*getattr(layer, "transports", {}).values())
+    for group, ours in named.items():
+        unknown = sorted(set(ours) - names)
         expect(not unknown, f"{group} names {unknown}, which it has not")
     both = sorted(set(layer.ssm_parameters) & set(layer.undecayed_parameters))
     expect(not both, f"{both} stand in ssm_ and in undecayed_parameters")

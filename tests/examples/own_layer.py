@@ -3,6 +3,8 @@
 harness run own_layer.py
 """
 
+from typing import ClassVar
+
 import torch
 from torch import nn
 
@@ -26,7 +28,8 @@ class Diagonal(Layer):
 
     kind = "diagonal"
     ssm_parameters = ("decay", "phase", "B_re", "B_im")  # at the small rate, without weight decay
-    transports = ("B_re", "B_im", "C_re", "C_im")  # optimizer moments that follow a truncation
+    # Optimizer moments that follow a truncation.
+    transports: ClassVar = {"B": ("B_re", "B_im"), "C": ("C_re", "C_im")}
     restarts = ("decay", "phase")  # those that start again
 
     def __init__(self, width: int, state_dim: int, slowest: float = 0.999):

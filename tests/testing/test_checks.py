@@ -121,7 +121,10 @@ LAYERS = {
     "assign that does nothing": ({"assign": shrugs}, "state_dim is 5 after"),
     "cost of nothing": ({"layer_flops": staticmethod(lambda spec, n: 0)}, "layer_flops is 0"),
     "group of nothing": ({"ssm_parameters": ("theta",)}, r"ssm_parameters names \['theta'\]"),
-    "moments of nothing": ({"transports": ("theta",)}, r"transports names \['theta'\]"),
+    "moments of nothing": (
+        {"transports": {"B": ("theta", "theta")}},
+        r"transports names \['theta'",
+    ),
     "something raised": ({"step": breaks}, r"steps raises KeyError: 'lost'"),
     "a gradient that is missing": (
         {"forward": lambda self, u: u * 1.0},
