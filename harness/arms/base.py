@@ -166,8 +166,9 @@ class Arm(Spec):
 
     @property
     def needs(self) -> tuple[Capability, ...]:
-        """The capabilities that the model's layers must have; checked before anything starts."""
-        return ()
+        """The capabilities that the model's layers must have; checked before anything starts. An
+        arm with `ranks` of its own truncates, so it needs a system."""
+        return (Capability.SYSTEM,) if type(self).ranks is not Arm.ranks else ()
 
     @property
     def rank_rules(self) -> tuple[str, ...]:

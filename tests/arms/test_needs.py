@@ -1,7 +1,10 @@
 """What arms need of a model's layers, and that a trial without it is refused by its spec alone."""
 
+from typing import Literal
+
 import pytest
 
+from harness.arms import Arm
 from harness.models.layers.capabilities import Capability
 from harness.models.specs import LRUSpec
 from harness.suite import Comparison, FullSpec, InTrainingSpec, TaskSpec, TrialSpec
@@ -45,3 +48,14 @@ def test_a_comparison_refuses_it_too(monkeypatch):
     arms = {"full": FullSpec(kind="full"), "ours": InTrainingSpec(kind="in_training")}
     with pytest.raises(ValueError, match="needs a layer that gives its system; lru gives none"):
         Comparison(task=TaskSpec(name="digits"), arms=arms)
+
+
+def test_an_arm_with_ranks_of_its_own_needs_a_system_unless_it_says_otherwise():
+    class Halves(Arm):
+        kind: Literal["halves"] = "halves"
+
+        def ranks(self, systems, event):
+            return [1 for _ in systems]
+
+    assert Halves().needs == (Capability.SYSTEM,)
+    assert FullSpec().needs == ()

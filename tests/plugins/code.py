@@ -10,6 +10,10 @@ class Halve(Arm):
     kind: Literal["halve"] = "halve"
     share: float = 0.5
 
+    @property
+    def needs(self):
+        return ()  # so that it validates beside `Through`, which gives no system
+
     def events(self, steps):
         return (steps // 2,)
 

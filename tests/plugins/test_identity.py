@@ -136,7 +136,7 @@ def test_a_record_whose_plug_in_is_gone_reports_and_says_what_it_lacks(here, plu
         for verb, name in (("run", "user.py"), ("plan", "user.py")):
             assert execute([verb, name, "--store", "store"]) == 2
             assert re.search(r"no plug-in file .*mine.py", capsys.readouterr().err)
-    table = read_table(store.suite("mine") / "trials.parquet", "trials").to_pandas()
+    table = read_table(store.suite("mine").folder / "trials.parquet", "trials").to_pandas()
     assert table.model.tolist() == ["through", "through"]
 
 
@@ -147,10 +147,10 @@ def test_a_file_from_before_there_were_plug_ins_still_reads(here):
     for spec in trials():
         run_trial(spec, store)
     reported(store)
-    path = store.suite("mine") / "trials.parquet"
+    path = store.suite("mine").folder / "trials.parquet"
     frame = read_table(path, "trials").to_pandas()
     assert frame.plugins.isna().all()
-    from harness.report.comparison import compare
+    from harness.report.comparison.compare import compare
 
     assert compare(frame.drop(columns="plugins")).equals(compare(frame))
     assert compare(frame).mixed.tolist() == [""]

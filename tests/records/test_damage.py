@@ -145,7 +145,7 @@ def test_a_flip_of_any_byte_of_a_checkpoint_or_a_kept_state_is_noticed(store):
     trial.save_fork(3, tensors, state)
     for name, load, way_out in (
         ("checkpoint/state.safetensors", trial.load_checkpoint, "to start the trial from step 0"),
-        ("forks/3.safetensors", lambda: trial.load_fork(3), "begins at step 0"),
+        ("forks/3.safetensors", lambda: trial.load_fork(3), "forks from step 0"),
     ):
         path = trial.path / name
         whole = path.read_bytes()

@@ -131,7 +131,7 @@ def test_a_suite_of_it_is_reported(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert re.search(r"full +12 +2 ", said)
     assert re.search(r"small +3 +2 ", said)
-    folder = store.suite("gated")
+    folder = store.suite("gated").folder
     assert len(pd.read_parquet(folder / "spectra.parquet")) == 0
     assert {"state_dim.png", "cost.png"} <= {path.name for path in (folder / "figures").iterdir()}
     assert "small from scratch" in (folder / "index.html").read_text()

@@ -239,13 +239,15 @@ def test_a_suite_of_them_is_reported(tmp_path, monkeypatch, capsys):
     assert execute(["run", str(tmp_path / "channels.py")]) == 0
     assert execute(["table", "channels"]) == 0
     said = capsys.readouterr().out
-    trials = pd.read_parquet(store.suite("channels") / "trials.parquet").set_index(["role", "seed"])
+    trials = pd.read_parquet(store.suite("channels").folder / "trials.parquet").set_index(
+        ["role", "seed"]
+    )
     for seed in (0, 1):
         ours, small = trials.loc[("in_training", seed)], trials.loc[("small", seed)]
         assert list(small.state_dims) == [round(sum(one) / len(one)) for one in ours.orders]
     shown = trials.loc["in_training"].state_dim_mean.mean()
     assert re.search(rf"in_training.* {shown:.1f} ", said)
-    folder = store.suite("channels")
+    folder = store.suite("channels").folder
     assert {"state_dim.png", "rank_stability.png"} <= {
         p.name for p in (folder / "figures").iterdir()
     }
