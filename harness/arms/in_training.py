@@ -136,7 +136,7 @@ class InTrainingSpec(Arm):
         return tuple((at, f"{how} {k} of {len(keys)}") for k, (at, how) in enumerate(keys))
 
     def ranks(self, systems: Sequence[Any], event: Event) -> list[Any]:
-        from harness.reduction.orders import total
+        from harness.models.orders import total
 
         ranks, now = self._rank_rule.ranks(self, systems, event), [one.order for one in systems]
         both = zip(ranks, now, strict=True)

@@ -68,7 +68,7 @@ class Fixed(RankRule):
     takes_final = True
 
     def ranks(self, arm: Any, systems: Sequence[Any], event: Event) -> list[Any]:
-        from harness.reduction.orders import each
+        from harness.models.orders import each
 
         now = [system.order for system in systems]
         if arm.final is None:

@@ -42,7 +42,7 @@ class SizedArm(Arm):
     @model_validator(mode="after")
     def _one_source_of_sizes(self) -> SizedArm:
         if (self.match is None) != (self.to is None):
-            raise ValueError("`match` and `to` (the arm that is matched) go together")
+            raise ValueError("`match` and `to` (an in_training arm) go together")
         sources = self._sources()
         if sum(source is not None for source in sources.values()) != 1:
             named = ", ".join(f"`{name}`" for name in sources)

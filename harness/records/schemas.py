@@ -252,7 +252,8 @@ def read_table(path: Path, name: str) -> pa.Table:
 def parse_table(data: bytes, name: str, what: object) -> pa.Table:
     """The table in the bytes of a file that messages call `what`; see `read_table`."""
     try:
-        table = pq.read_table(pa.BufferReader(data))  # no path: no discovery of data sets
+        # In this thread: a process that ends while pyarrow starts others is aborted.
+        table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
         metadata = table.schema.metadata or {}
         found = cut(metadata.get(TABLE_KEY, b"").decode(errors="replace"))
         if found != name:

@@ -1,11 +1,12 @@
 """Gramians, Hankel singular values, rank rules and reductions of order, in double precision."""
 
+from harness.models.orders import Order
+
 from .balanced import Truncation, TruncationError, balanced_truncation
 from .blocks import decompositions, layers, spectra
 from .gramians import UnusableSystem, energy_rank, gramians
 from .hankel import Decomposition, hankel_singular_values, spectrum
 from .moments import Moments
-from .orders import Order
 from .pieces import BlockTruncation
 from .ranks import METHODS, BlockDecomposition, Method, Scope, given_orders, ranks
 from .regularizer import hankel_nuclear_norm, regularizer_flops

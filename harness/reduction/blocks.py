@@ -8,10 +8,11 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import nn
 
+from harness.models.orders import Order, order_of
+
 from .gramians import gramians
 from .hankel import Decomposition, decompose
 from .naming import naming_block
-from .orders import Order, order_of
 from .parallel import side_by_side, workers
 from .ranks import BlockDecomposition
 from .stacks import StackDecomposition, System, unpadded

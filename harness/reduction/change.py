@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from harness.models.orders import order_of
+
 from .arrays import to_complex128
 from .moments import Changed, Moments, carried, hand_over
 from .naming import naming_block
-from .orders import order_of
 from .pieces import BlockTruncation
 from .stacks import StackTruncation
 

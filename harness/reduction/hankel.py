@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import torch
 
+from harness.models.orders import Order
+
 from .arrays import Array, give_back, to_complex128
 from .gramians import energy_rank, square_roots
-from .orders import Order
 
 
 @dataclass(frozen=True)

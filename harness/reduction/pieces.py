@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from harness.models.orders import Order
+
 from .balanced import Truncation, check_not_zero, reduce, reduce_smallest
 from .hankel import Decomposition
 from .modes import best, drawn, scores, select
 from .naming import naming_block, naming_system
-from .orders import Order
 from .parallel import side_by_side, workers
 from .ranks import BlockDecomposition
 from .singular_perturbation import residualise

@@ -10,13 +10,14 @@ from typing import Any, Literal, TypeVar, get_args
 import numpy as np
 import torch
 
+from harness.models.orders import Order, each, largest, regroup
+
 from .arrays import Array
 from .balanced import is_order
 from .gramians import energy_rank
 from .hankel import Decomposition
 from .modes import scores
 from .naming import naming_block, naming_system
-from .orders import Order, each, largest, regroup
 from .stacks import StackDecomposition, stack_ranks
 
 BlockDecomposition = Decomposition | StackDecomposition

@@ -32,11 +32,12 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
+from harness.models.orders import Order, order_of, total
+
 from .blocks import layers
 from .circle import gaps
 from .gramians import gramians_of, square_root
 from .naming import naming_block
-from .orders import Order, order_of, total
 from .parallel import side_by_side, workers
 
 Method = Literal["exact", "adjoint", "modal"]

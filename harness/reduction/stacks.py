@@ -17,10 +17,11 @@ from functools import cached_property
 
 import torch
 
+from harness.models.orders import Order
+
 from .balanced import Truncation
 from .gramians import energy_rank
 from .hankel import Decomposition
-from .orders import Order
 
 System = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 

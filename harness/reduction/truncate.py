@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from harness.models.orders import Order, order_of
+
 from .arrays import Array
 from .blocks import decomposed_of, given_of, layers
 from .change import change
 from .moments import Moments, check_moments, check_optimizer
-from .orders import Order, order_of
 from .pieces import all_reduced
 from .ranks import (
     BlockDecomposition,

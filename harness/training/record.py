@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness.models.orders import Order, largest, mean, total
 from harness.records import schemas
-from harness.reduction.orders import Order, largest, mean, total
 
 from .costs.spending import Spending
 from .facts import TrialFacts, scan_choices

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.reduction.orders import Order, largest
+from harness.models.orders import Order, largest
 
 from .state import RunState
 

@@ -9,8 +9,8 @@ import torch
 
 from harness.models import Backbone
 from harness.models.description import expect
+from harness.models.orders import Order, order_of
 from harness.reduction.moments import join
-from harness.reduction.orders import Order, order_of
 
 # What `unpack` raises for a checkpoint that does not belong to this run.
 MISFITS = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError)

@@ -9,7 +9,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from harness.cli.app import app as cli
+from harness.cli import app as cli
 from harness.launch import Outcome
 from harness.launch import run_suite as run
 from harness.records.files import write_json

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from harness.models.orders import Order
 from harness.models.specs import BackboneSpec
-from harness.reduction.orders import Order
 from harness.tasks.base import TaskInfo
 
 if TYPE_CHECKING:
