@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import PydanticUserError, ValidationError
 
 from harness import plugins
 from harness.tools.inputs import cut, read_bounded
@@ -100,7 +100,8 @@ def _is_beside(path: str, file: Path) -> bool:
 
 def _words(error: BaseException) -> str:
     try:
-        return cut(str(error))
+        # (without the address that pydantic adds)
+        return cut(error.message if isinstance(error, PydanticUserError) else str(error))
     except Exception:  # an exception of the suite's own, whose `__str__` raises another
         return "(which cannot be written out)"
 
