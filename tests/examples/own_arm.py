@@ -53,7 +53,7 @@ suite = Suite(
             task=TaskSpec(name="digits"),
             model=LRUSpec(blocks=1, width=8, state_dim=16),
             training=TrainingSpec(steps=120, evaluate_every=5, lr=0.02),
-            arms={"full": FullSpec(kind="full"), "stalled": Stalled(patience=1)},
+            arms={"full": FullSpec(), "stalled": Stalled(patience=1)},
             seeds=(0, 1),
         ),
     ),

@@ -113,8 +113,8 @@ suite = Suite(
             model=ModelSpec(kind="diagonal", width=8, state_dim=8, slowest=0.99),
             training=TrainingSpec(steps=40, evaluate_every=20),
             arms={
-                "full": FullSpec(kind="full"),
-                "in training": InTrainingSpec(kind="in_training", tau=0.2, end=0.5, count=2),
+                "full": FullSpec(),
+                "in training": InTrainingSpec(tau=0.2, end=0.5, count=2),
             },
             seeds=(0, 1),
         ),

@@ -84,7 +84,7 @@ suite = Suite(
             task=TaskSpec(name="tones", noise=0.3),
             model=ModelSpec(width=8, state_dim=8),
             training=TrainingSpec(steps=40, evaluate_every=20),
-            arms={"full": FullSpec(kind="full")},
+            arms={"full": FullSpec()},
             seeds=(0, 1),
         ),
     ),
