@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
@@ -12,9 +12,10 @@ from harness.models.specs import AnyModel, LRUSpec
 from harness.spec import Spec
 from harness.tools.inputs import cut, shown
 
-from .bring import Plugins, with_plugins
+from .bring import Plugins
 from .explain import known
-from .names import checked_label, checked_name, checked_text
+from .named import NamedSpec
+from .names import checked_label
 from .specs import AnyArm, AnyTask, TrainingSpec, TrialSpec
 
 # Every trial has a folder of its own.
@@ -113,9 +114,11 @@ class Role(Spec):
     trial: TrialSpec
 
 
-class Suite(Spec):
+class Suite(NamedSpec):
     """A named list of comparisons. `plugins` are loaded first: FILE.py, relative to the suite's
     folder, or the name of an installed module."""
+
+    called: ClassVar[str] = "a suite"
 
     name: str
     description: str = ""
@@ -123,21 +126,6 @@ class Suite(Spec):
     comparisons: Annotated[
         tuple[Comparison, ...], Field(strict=False, min_length=1, max_length=MOST_ROWS)
     ]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _plugins_come_first(cls, values: Any) -> Any:
-        return with_plugins(values)
-
-    @field_validator("name")
-    @classmethod
-    def _plain_name(cls, name: str) -> str:
-        return checked_name(name, "a suite")
-
-    @field_validator("description")
-    @classmethod
-    def _description_can_be_printed(cls, description: str) -> str:
-        return checked_text(description, "the description")
 
     @field_validator("comparisons")
     @classmethod

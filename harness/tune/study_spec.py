@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from harness.arms import Arm
 from harness.spec import Spec
 from harness.suite import TrialSpec
-from harness.suite.bring import Plugins, with_plugins
+from harness.suite.bring import Plugins
 from harness.suite.explain import explain, known
-from harness.suite.names import checked_name, checked_text
+from harness.suite.named import NamedSpec
 from harness.suite.specs import deciding
 from harness.suite.suite import MOST_ROWS, MOST_TRIALS, Seeds, distinct
 from harness.tasks.metrics import METRICS
@@ -54,7 +54,7 @@ class Budget(Spec):
         return self
 
 
-class Study(Spec):
+class Study(NamedSpec):
     """A search over the timing of truncations.
 
     Each candidate is `base` with another in-training arm (the base's own seed is not used). It runs
@@ -65,6 +65,8 @@ class Study(Spec):
     in `enqueue`, then `startup` points of a Sobol sequence, then what the `sampler` suggests,
     `batch` at a time. In `constrained`, weak candidates are stopped after `first_seeds` seeds.
     """
+
+    called: ClassVar[str] = "a study"
 
     name: str
     description: str = ""
@@ -85,21 +87,6 @@ class Study(Spec):
     finalists: Natural = 3
     budget: Budget
     plugins: Plugins = ()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _plugins_come_first(cls, values: Any) -> Any:
-        return with_plugins(values)
-
-    @field_validator("name")
-    @classmethod
-    def _plain_name(cls, name: str) -> str:
-        return checked_name(name, "a study")
-
-    @field_validator("description")
-    @classmethod
-    def _description_can_be_printed(cls, description: str) -> str:
-        return checked_text(description, "the description")
 
     @field_validator("base")
     @classmethod
