@@ -16,6 +16,7 @@ import harness
 from harness import suite
 from harness.environment import VARIABLES
 from harness.launch import run_suite
+from harness.models.precision import set_products
 from harness.training.host.process import process_as_before
 from tests.cli.conftest import TINY
 from tests.tune.playing import launching
@@ -261,6 +262,7 @@ def state():
     return (
         torch.get_num_threads(),
         torch.get_float32_matmul_precision(),
+        torch.backends.cudnn.allow_tf32,
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
         torch.utils.deterministic.fill_uninitialized_memory,
@@ -274,6 +276,7 @@ def of_the_user():
     with process_as_before():
         torch.set_num_threads(2)
         torch.set_float32_matmul_precision("medium")
+        torch.backends.cudnn.allow_tf32 = False
         torch.use_deterministic_algorithms(True, warn_only=False)
         torch.utils.deterministic.fill_uninitialized_memory = False
         torch.manual_seed(7)
@@ -297,16 +300,20 @@ def test_a_trial_that_raises_leaves_the_process_as_it_was(here, of_the_user):
 
 def test_what_is_set_on_a_gpu_is_put_back(monkeypatch, of_the_user):
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "of the user")
+    seen = set()
 
     @process_as_before()
     def trial():
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = True
-        torch.set_float32_matmul_precision("high")
+        for precision in ("fp32", "tf32"):
+            set_products(precision, torch.device("cuda"))
+            seen.add(torch.backends.cudnn.allow_tf32)
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = "of the trial"
         raise KeyError
 
     with pytest.raises(KeyError):
         trial()
+    assert seen == {True, False}
     assert state() == of_the_user
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == "of the user"

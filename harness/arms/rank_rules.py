@@ -28,13 +28,12 @@ class RankRule:
     takes_tau = False  # whether it uses the arm's `tau`, which truncations then record
 
     def __init__(self, ranks: Ranks | None = None):
-        self._ranks = ranks
+        self._ranks = ranks  # None in a subclass, which defines `ranks`
 
     def ranks(self, arm: Any, systems: Sequence[Any], event: Event) -> list[Any]:
         """For each block the order to truncate to, from its `harness.reduction.Decomposition`; for
         a stack of systems one order each, or one for all."""
-        if self._ranks is None:
-            raise NotImplementedError(f"{type(self).__name__} defines no ranks")
+        assert self._ranks is not None  # `rule_of` refuses a class without ranks
         return self._ranks(arm, systems, event)
 
     def counts_events(self, arm: Any) -> bool:
@@ -107,11 +106,23 @@ def register(name: str, rule: Ranks | RankRule | type[RankRule], again: bool = F
     Raises:
         ValueError: the name is taken, or `rule` is not a rule.
     """
-    made: Any = rule() if isinstance(rule, type) and issubclass(rule, RankRule) else rule
-    if not isinstance(made, RankRule):
-        if not callable(made):
-            raise ValueError(f"rank rule {name}: {shown(rule)} is neither a function nor a class")
-        made = RankRule(made)
+    made = rule_of(name, rule)
     if name in RULES and not again:
         raise ValueError(f"rank rule {name} is there already")
     RULES[name] = made
+
+
+def rule_of(name: str, rule: Any) -> RankRule:
+    """The rule that a function, a class or an instance stands for.
+
+    Raises:
+        ValueError: it is not a rule, or defines no ranks.
+    """
+    made = rule() if isinstance(rule, type) and issubclass(rule, RankRule) else rule
+    if not isinstance(made, RankRule):
+        if not callable(made):
+            raise ValueError(f"rank rule {name}: {shown(rule)} is neither a function nor a class")
+        return RankRule(made)
+    if type(made) is not RankRule and type(made).ranks is RankRule.ranks:
+        raise ValueError(f"rank rule {name} defines no `ranks(self, arm, systems, event)`")
+    return made

@@ -101,6 +101,7 @@ def rank_rule(rule: Any) -> Any:
     name = getattr(rule, "name", None) if is_class else rule.__name__
     if not isinstance(name, str):
         raise ValueError(f'rank rule {rule.__name__} needs a name: `name = "its_name"`')
+    rank_rules.rule_of(name, rule)  # before it is entered
     enter("rank_rule", name, rule, rank_rules.RULES)
     rank_rules.register(name, rule, again=True)
     return rule

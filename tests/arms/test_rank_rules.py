@@ -63,6 +63,7 @@ def test_an_unknown_rule_is_refused_by_name():
     [
         ("energy", halve, "rank rule energy is there already"),
         ("mine", 3, "rank rule mine: 3 is neither a function nor a class"),
+        ("mine", type("Empty", (RankRule,), {}), "rank rule mine defines no `ranks"),
     ],
 )
 def test_what_is_no_rule_or_takes_a_name_is_refused(name, rule, message):

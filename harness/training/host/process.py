@@ -17,6 +17,7 @@ def process_as_before() -> Iterator[None]:
     an exception."""
     threads = torch.get_num_threads()
     precision = torch.get_float32_matmul_precision()
+    cudnn = torch.backends.cudnn.allow_tf32
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
@@ -31,6 +32,7 @@ def process_as_before() -> Iterator[None]:
             torch.cuda.manual_seed_all(torch.initial_seed())
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision(precision)
+        torch.backends.cudnn.allow_tf32 = cudnn
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
         os.environ.pop(WORKSPACE, None)
