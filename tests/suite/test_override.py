@@ -146,3 +146,16 @@ def test_another_kind_keeps_what_both_have_and_was_set():
     (changed,) = set_to(suite, gru, 'arms.other.kind="full"').comparisons
     assert (changed.model.kind, changed.model.width, changed.model.state_dim) == ("gru", 12, 64)
     assert changed.arms["other"] == FullSpec()
+
+
+def test_another_kind_does_not_take_a_default_of_the_old_one():
+    def with_other(arm):
+        arms = {"full": FullSpec(), "other": arm}
+        one = Comparison(task={"name": "digits"}, arms=arms)
+        return Suite(name="one", comparisons=(one,))
+
+    post_hoc = 'arms.other.kind="post_hoc"'
+    (changed,) = set_to(with_other(InTrainingSpec(tau=0.2)), post_hoc).comparisons
+    assert changed.arms["other"].tau == 0.2
+    # 0.1, the tau of an in_training arm that says none, was not asked for here.
+    assert "give exactly one of `tau`" in refusal_of(with_other(InTrainingSpec()), post_hoc)
