@@ -19,6 +19,8 @@ from harness.spec import Spec
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from harness.reduction import Weighting
+
     Loss = Callable[[Tensor, Tensor], Tensor]  # of logits and targets
 
 EventKeys = tuple[tuple[int, str], ...]
@@ -265,6 +267,17 @@ class Arm(Spec):
     def truncation_options(self) -> dict[str, Any]:
         """How a truncation is done: arguments of `harness.reduction.truncate`."""
         return {"moments": "reset"}
+
+    @property
+    def weighting(self) -> Weighting | None:
+        """What its truncations weigh states by; None for white noise, as published. `ranks` then
+        gets decompositions under it."""
+        return None
+
+    @property
+    def calibration_size(self) -> int:
+        """How many training examples its weighting is measured on."""
+        return 0
 
     @property
     def recorded_tau(self) -> float | None:

@@ -11,12 +11,13 @@ from harness.models.layers.capabilities import Capability
 
 from .base import Event, EventKeys, StepWork, Style, Training
 from .sized import SizedArm
+from .weighted import WeightedArm
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-class HankelRegularizedSpec(SizedArm):
+class HankelRegularizedSpec(WeightedArm, SizedArm):
     """Train at full size with `weight` times the Hankel nuclear norm in the loss (per layer the
     mean of its singular values), then truncate the selected model: by `tau`, at `state_dims`, or
     at the sizes of another arm.

@@ -11,13 +11,14 @@ from harness.models.layers.capabilities import Capability
 from harness.protocols import PROTOCOLS
 from harness.spec import StateDim, load_installed
 
-from .base import Arm, Boundary, Event, EventKeys, Style, Training, Trial
+from .base import Boundary, Event, EventKeys, Style, Training, Trial
 from .rank_rules import RULES, RankRule
+from .weighted import WeightedArm
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-class InTrainingSpec(Arm):
+class InTrainingSpec(WeightedArm):
     """Truncate `count` times between `start` and `end`, fractions of the training steps.
 
     `rule` says to what size. `energy` (the paper's): the energy rank of `tau`, the fraction of
@@ -66,6 +67,7 @@ class InTrainingSpec(Arm):
         if self.final is not None and not self._rank_rule.takes_final:
             takers = " and ".join(name for name, rule in RULES.items() if rule.takes_final)
             raise ValueError(f"`final` belongs to rule {takers}, not to {self.rule}")
+        self.check_method("balanced" if self.keep == "largest" else f"keep {self.keep}")
         return self
 
     @property

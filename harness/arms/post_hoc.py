@@ -12,9 +12,10 @@ from harness.spec import MOST_STATES, MOST_STEPS
 
 from .base import Event, Style, Trial
 from .sized import SizedArm
+from .weighted import WeightedArm
 
 
-class PostHocSpec(SizedArm):
+class PostHocSpec(WeightedArm, SizedArm):
     """By `tau`, by a budget `mean_dim` of states per block, at given `state_dims`, or at the sizes
     another arm ended with.
 
@@ -52,6 +53,7 @@ class PostHocSpec(SizedArm):
             raise ValueError(f"method {self.method} has no energy for `tau` to discard")
         if self.finetune_share is not None and self.finetune_steps:
             raise ValueError("give either `finetune_steps` or `finetune_share`")
+        self.check_method(f"method {self.method}" if self.method != "balanced" else "balanced")
         return self
 
     def _sources(self) -> dict[str, object]:

@@ -12,11 +12,13 @@ from .ranks import METHODS, BlockDecomposition, Method, Scope, given_orders, ran
 from .regularizer import hankel_nuclear_norm, regularizer_flops
 from .stacks import StackDecomposition, StackTruncation
 from .truncate import Keep, truncate
+from .weighting import Calibration, Weighting, weighted_decompositions, weighting_of
 
 __all__ = [
     "METHODS",
     "BlockDecomposition",
     "BlockTruncation",
+    "Calibration",
     "Decomposition",
     "Keep",
     "Method",
@@ -28,6 +30,7 @@ __all__ = [
     "Truncation",
     "TruncationError",
     "UnusableSystem",
+    "Weighting",
     "balanced_truncation",
     "decompositions",
     "energy_rank",
@@ -41,4 +44,6 @@ __all__ = [
     "spectra",
     "spectrum",
     "truncate",
+    "weighted_decompositions",
+    "weighting_of",
 ]

@@ -31,7 +31,9 @@ class Truncation:
     `condition` is that of the eigenvectors in balanced coordinates; `error_bound` is in the
     H-infinity norm, for balanced states twice the sum of the Hankel singular values left out;
     `energy_kept` is the kept share of the Hankel singular values, or, if modes were selected,
-    of the mode shares.
+    of the mode shares. Under weighted Gramians `hsv` are the weighted singular values, there is no
+    bound, and `stabilised` says what took the place of an unstable projection, if anything did.
+    `output_error` is the relative error of the output on held-out calibration data, if measured.
 
     `gain` (H, H): what must be added to the output, Re(gain) u, or None. `modes` (r,): which modes
     of the full system these are, if modes were only selected, or None.
@@ -42,13 +44,15 @@ class Truncation:
     C: Array
     hsv: Array
     order: int
-    error_bound: float
+    error_bound: float | None
     T: Array
     W: Array
     condition: float
     energy_kept: float = 1.0
     gain: Array | None = None
     modes: Array | None = None
+    stabilised: str | None = None
+    output_error: float | None = None
 
     @property
     def systems(self) -> tuple[Truncation, ...]:
@@ -149,10 +153,7 @@ def keep_states(system: Decomposition, first: int, end: int) -> Truncation:
     """
     S, b, c = system.hsv, system.B, system.C
     kept = slice(first, end)
-    scale = S[kept].rsqrt().to(torch.complex128)
-    T = (system.R @ system.Vh.mH[:, kept]) * scale
-    W = scale[:, None] * (system.U[:, kept].mH @ system.L.mH)
-    balanced = (W @ (system.eigenvalues[:, None] * T), W @ b, c @ T)
+    balanced, T, W = project(system, kept)
     poles, X = eigenvectors(balanced[0])
     singular = torch.linalg.svdvals(X)
     condition = float(singular[0] / singular[-1])
@@ -164,6 +165,16 @@ def keep_states(system: Decomposition, first: int, end: int) -> Truncation:
     check_near_circle((system.eigenvalues, b, c), reduced, allowed)
     energy = float(S[kept].sum() / S.sum())
     return Truncation(*reduced, S, end - first, bound, T, W, condition, energy)
+
+
+def project(
+    system: Decomposition, kept: slice
+) -> tuple[tuple[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor, torch.Tensor]:
+    """The system of these balanced states, (A (r, r), b (r, H), c (H, r)), with T and W."""
+    scale = system.hsv[kept].rsqrt().to(torch.complex128)
+    T = (system.R @ system.Vh.mH[:, kept]) * scale
+    W = scale[:, None] * (system.U[:, kept].mH @ system.L.mH)
+    return (W @ (system.eigenvalues[:, None] * T), W @ system.B, system.C @ T), T, W
 
 
 def numerical_rank(hsv: torch.Tensor, n: int) -> int:

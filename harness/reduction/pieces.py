@@ -18,6 +18,8 @@ from .parallel import side_by_side, workers
 from .ranks import BlockDecomposition
 from .singular_perturbation import residualise
 from .stacks import StackTruncation, leading
+from .weighting.measured import WeightedDecomposition
+from .weighting.reduce import reduce_weighted
 
 BlockTruncation = Truncation | StackTruncation
 
@@ -88,6 +90,8 @@ def _pieces(i: int, block: BlockDecomposition, order: Order) -> list[Piece]:
 
 
 def _reduced(system: Decomposition, order: int, how: str, lot: torch.Tensor | None) -> Truncation:
+    if isinstance(system, WeightedDecomposition):
+        return reduce_weighted(system, order)
     if how == "balanced":
         return reduce(system, order)
     if how == "smallest":

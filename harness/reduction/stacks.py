@@ -86,6 +86,7 @@ class StackTruncation:
     """
 
     systems: tuple[Truncation, ...]
+    output_error: float | None = None  # relative, of the whole block, if measured
 
     @property
     def order(self) -> int:
@@ -98,9 +99,17 @@ class StackTruncation:
         return tuple(one.order for one in self.systems)
 
     @property
-    def error_bound(self) -> float:
-        """Of the block in the H-infinity norm: the largest of the systems' own (see the module)."""
-        return max(one.error_bound for one in self.systems)
+    def error_bound(self) -> float | None:
+        """Of the block in the H-infinity norm: the largest of the systems' own (see the module);
+        None where one has none."""
+        bounds = [one.error_bound for one in self.systems]
+        known = [bound for bound in bounds if bound is not None]
+        return max(known) if len(known) == len(bounds) else None
+
+    @property
+    def stabilised(self) -> str | None:
+        """What took the place of an unstable projection, in any of the systems."""
+        return next((one.stabilised for one in self.systems if one.stabilised), None)
 
     @property
     def energy_kept(self) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -24,6 +25,11 @@ from .ranks import (
     given_orders,
     rank_by_tau,
 )
+from .weighting.calibration import Calibration, calibration_of
+from .weighting.choice import Weighting, weighting_of
+from .weighting.error import output_errors
+from .weighting.measured import weighted_decompositions
+from .weighting.targets import Loss
 
 Keep = Literal["largest", "smallest", "random"]
 
@@ -39,6 +45,12 @@ def truncate(
     method: Method = "balanced",
     keep: Keep = "largest",
     generator: np.random.Generator | None = None,
+    gramians: str | Weighting = "white",
+    controllability: str | None = None,
+    observability: str | None = None,
+    calibration: Iterable[Any] | Calibration | None = None,
+    loss: Loss | None = None,
+    length: int | None = None,
 ) -> list[Any]:
     """Truncate every layer in place; a block that is already at its rank is left alone.
 
@@ -56,6 +68,15 @@ def truncate(
         keep: for ablations of method balanced: the `smallest` balanced states, or `random` modes
             of the unbalanced system (method random, at the ranks of method balanced).
         generator: draws random modes, one draw per block that changes, in order.
+        gramians: what the states are weighed by, for method balanced: `white` noise for all time
+            (published); white noise over the `horizon` of `length` steps; the `signal` of the
+            calibration sequences; or that and how the loss looks at the outputs (`task`). Or a
+            `Weighting`. `tau` is then a share of the weighted singular values.
+        controllability, observability: one side in place of that of `gramians`.
+        calibration: batches (x, y) or x, iterable more than once, (batch, length, ...) each. Every
+            fifth, at most four, is held out to measure `output_error`. Or a `Calibration`.
+        loss: of (model's output, y), a scalar mean or one number per example; for `task`.
+        length: steps of a sequence, for `horizon`.
 
     Returns:
         One `Truncation` per block that changed, in order, or `StackTruncation` where the block is a
@@ -68,10 +89,14 @@ def truncate(
             not what it was assigned, that shares a parameter with another module, or does not say
             what happens to its moments; an optimizer whose moments are not Adam's, or of another
             model; decompositions of another model, or from before a step; a method or `keep` that
-            does not exist, or random modes without a generator.
+            does not exist, or random modes without a generator; gramians that do not exist or lack
+            what they need, a layer or a loss that cannot give them, calibration that is empty or
+            constant.
     """
     found = layers(model)
     how = _how(method, keep, generator)
+    weighting = weighting_of(gramians, controllability, observability)
+    check_weighting(weighting, how, calibration)
     wanted = _wanted(found, tau, state_dims)
     if tau is not None:
         check_energy(method)
@@ -80,11 +105,18 @@ def truncate(
         check_optimizer(optimizer, model, found)
     moving = {i: layer for i, layer in enumerate(found) if wanted[i] != order_of(layer)}
     systems = decomposed_of(moving) if decomposed is None else given_of(decomposed, found)
+    heard = calibration_of(calibration, loss, length)
+    if decomposed is None:
+        chosen = {i: found[i] for i in moving}
+        systems = weighted_decompositions(model, chosen, systems, weighting, heard)
     orders = {i: _rank(i, systems[i], wanted[i], tau, method) for i in moving}
     orders = {i: order for i, order in orders.items() if order != order_of(found[i])}
     if how == "singular_perturbation":
         _check_gains({i: found[i] for i in orders})
     truncations = all_reduced(systems, orders, how, generator)
+    if not weighting.is_white:
+        done = dict(zip(orders, truncations, strict=True))
+        truncations = _measured(model, found, systems, done, heard.held_out)
     change(model, found, dict(zip(orders, truncations, strict=True)), optimizer, moments)
     return truncations
 
@@ -100,6 +132,28 @@ def _how(method: str, keep: str, generator: np.random.Generator | None) -> str:
     if how == "random" and generator is None:
         raise ValueError("random modes need a generator (numpy.random.default_rng)")
     return how
+
+
+def check_weighting(weighting: Weighting, how: str, calibration: Any) -> None:
+    """Raise `ValueError` where the gramians do not fit the method, or lack calibration."""
+    if weighting.is_white:
+        return
+    if how != "balanced":
+        raise ValueError(
+            f"gramians other than white go with method 'balanced' and keep 'largest', not {how!r}"
+        )
+    if weighting.uses_data and calibration is None:
+        raise ValueError("these gramians are measured: give `calibration` batches")
+
+
+def _measured(
+    model: nn.Module, found: list, systems: Any, done: dict[int, Any], held_out: Iterable[Any]
+) -> list[Any]:
+    """The truncations with their output errors on held-out batches, if there are any."""
+    if not done or next(iter(held_out), None) is None:
+        return list(done.values())
+    errors = output_errors(model, dict(enumerate(found)), systems, done, held_out)
+    return [replace(one, output_error=errors[i]) for i, one in done.items()]
 
 
 def _check_gains(changing: dict[int, Any]) -> None:

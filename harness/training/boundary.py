@@ -21,11 +21,12 @@ from harness.reduction import (
     truncate,
 )
 
+from .calibration import calibration_flops, weighted_of, weighted_options
 from .context import TrialContext
 from .costs.flops import all_spectra_flops, block_truncation_flops
 from .evaluate import evaluate
 from .host.faults import Diverged
-from .rows import record_point, record_truncations, sizes_row
+from .rows import record_point, record_truncations, sizes_row, truncation_row
 from .seeds import stream
 from .selection import consider
 from .state import Kept, RunState, install, snapshot
@@ -158,7 +159,7 @@ def cut(
     """
     context, state = here.context, here.state
     begun = context.clocks.seconds["truncate"]
-    decomposed, ranks = ask_for_ranks(context, state, event)
+    decomposed, weighed, ranks = ask_for_ranks(context, state, event)
     changes = ranks != state.orders
     if not changes and not here.is_evaluated:
         return decomposed
@@ -169,7 +170,7 @@ def cut(
         return None
     val_before = here.measure()
     context.arm.before_truncation(here)
-    here.value = truncation_event(context, state, event, ranks, decomposed, begun, val_before)
+    here.value = truncation_event(context, state, event, ranks, weighed, begun, val_before)
     here.is_evaluated = True
     if state.selected is not None:
         state.selected.step = state.step if trained is None else trained
@@ -178,13 +179,19 @@ def cut(
 
 def ask_for_ranks(
     context: TrialContext, state: RunState, event: Event
-) -> tuple[list[BlockDecomposition], list[Order]]:
-    """What the arm's ranks are computed from, and the ranks, on the truncation's clock."""
+) -> tuple[list[BlockDecomposition], list[BlockDecomposition], list[Order]]:
+    """The decompositions for the spectra, those that the arm weighs states by, and its ranks from
+    these, on the truncation's clock."""
+    arm, weighed = context.arm, None
     with context.clocks("truncate"):
         decomposed = decompositions_of(state)
-        ranks = given_orders(state.orders, context.arm.ranks(decomposed, event))
+        if arm.weighting is not None:
+            weighed = weighted_of(context, state, decomposed)
+            state.truncation_flops += calibration_flops(context, state)
+            state.truncation_flops += all_spectra_flops(weighed)
+        ranks = given_orders(state.orders, arm.ranks(weighed or decomposed, event))
     state.truncation_flops += all_spectra_flops(decomposed)
-    return decomposed, ranks
+    return decomposed, weighed or decomposed, ranks
 
 
 def truncation_event(
@@ -208,6 +215,7 @@ def truncation_event(
             optimizer=state.optimizer,
             decomposed=decomposed,
             generator=event.generator,
+            **weighted_options(context, state),
             **arm.truncation_options,
         )
     seconds = context.clocks.seconds["truncate"] - begun
@@ -218,11 +226,7 @@ def truncation_event(
     for i, (n, asked, r) in enumerate(zip(before, ranks, state.orders, strict=True)):
         one = next(changed) if asked != n else None
         state.truncation_flops += block_truncation_flops(decomposed[i], one) if one else 0.0
-        kept = {
-            "energy_kept": one.energy_kept if one else 1.0,
-            "error_bound": one.error_bound if one else 0.0,
-        }
-        rows.append({**sizes_row(i, n, r), **kept})
+        rows.append({**sizes_row(i, n, r), **truncation_row(arm.weighting, one)})
     record_truncations(
         state, rows, tau=arm.recorded_tau, val_before=val_before, val_after=val_after,
         seconds=seconds,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.models.orders import Order, largest
+from harness.reduction import BlockTruncation, Weighting
 
 from .state import RunState
 
@@ -26,3 +27,17 @@ def sizes_row(block: int, before: Order, after: Order) -> dict[str, Any]:
     """What a row of `truncations` says of a block's sizes."""
     sizes = {"block": block, "dim_before": largest(before), "dim_after": largest(after)}
     return sizes | ({"orders_after": list(after)} if isinstance(after, tuple) else {})
+
+
+def truncation_row(weighting: Weighting | None, done: BlockTruncation | None) -> dict[str, Any]:
+    """What a row of `truncations` says of a block's truncation; None where it was left alone."""
+    row: dict[str, Any] = {
+        "energy_kept": done.energy_kept if done else 1.0,
+        "error_bound": done.error_bound if done else 0.0,
+    }
+    if weighting is not None:
+        row["gramians"] = f"{weighting.controllability}/{weighting.observability}"
+        if done:
+            row["output_error"], row["stabilised"] = done.output_error, done.stabilised
+            row["weighted_singular_values"] = done.hsv.tolist()
+    return row

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-PURPOSES = {"weights": 1, "dropout": 2, "truncation": 3}
+PURPOSES = {"weights": 1, "dropout": 2, "truncation": 3, "calibration": 4}
 
 
 def stream(seed: int, purpose: str, step: int = 0) -> int:

@@ -20,6 +20,7 @@ from harness.suite.explain import explain, validated
 from harness.suite.specs import TrialSpec
 from harness.tasks.base import Task
 
+from .calibration import examples_needed
 from .context import TrialContext
 from .costs.clocks import Clocks
 from .costs.latency import step_latency
@@ -117,6 +118,12 @@ class RunningTrial:
             raise ValueError(
                 f"training.batch_size {batch} is larger than the training split of "
                 f"{task.name}, {task.sizes['train']} examples"
+            )
+        arm, size = self.facts.spec.arm, task.sizes["train"]
+        if (needed := examples_needed(arm.weighting, arm.calibration_size)) > size:
+            raise ValueError(
+                f"arm.calibration {arm.calibration_size} needs {needed} training examples, "
+                f"held-out ones included, more than the training split of {task.name}, {size}"
             )
         known = self.folder.manifest()
         changed = None if known is None else machine.difference(known, self.facts.manifest)

@@ -71,6 +71,16 @@ def truncation_flops(n: int, r: int, width: int) -> float:
     return 4.0 * (4 * n * n * r + 25 * r**3 + 4 * n * r * width)
 
 
+def second_moment_flops(order: Order, width: int) -> float:
+    """FLOPs per token of the second moments of one side's states: input, recurrence, products.
+
+    For a stack, whose systems see one channel each, the first is one product a state.
+    """
+    if isinstance(order, tuple):
+        return float(sum(4 * n + 8 * n + 8 * n * n for n in order))
+    return float(4 * order * width + 8 * order + 8 * order * order)
+
+
 def all_spectra_flops(decomposed: Sequence[BlockDecomposition]) -> float:
     """`spectrum_flops` of every system of these blocks, each at its own order."""
     systems = (one for block in decomposed for one in block.systems)

@@ -1,0 +1,65 @@
+"""Arms that truncate, and by which Gramians."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from .base import Arm
+
+if TYPE_CHECKING:
+    from harness.reduction import Weighting
+
+MOST_EXAMPLES = 1_000_000
+
+
+class WeightedArm(Arm):
+    """`gramians`: what states are weighed by: `white` noise for all time, as published; white noise
+    over the `horizon` of the task's length; the `signal` that training sequences are; or that and
+    how the `task`'s loss looks at the outputs. `controllability` and `observability` choose one
+    side. `calibration` is the number of training examples to measure on, drawn by the seed; a
+    quarter as many more are held out for the error. See harness/reduction/weighting/README.md for
+    `target`, `normalise` and `stability`.
+    """
+
+    gramians: Literal["white", "horizon", "signal", "task"] = "white"
+    controllability: Literal["white", "horizon", "signal"] | None = None
+    observability: Literal["white", "horizon", "task"] | None = None
+    calibration: Annotated[int, Field(ge=1, le=MOST_EXAMPLES)] = 256
+    target: Literal["loss", "label", "logits", "fisher"] = "loss"
+    normalise: bool = False
+    stability: Literal["one_sided", "stabilised"] = "one_sided"
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether a Gramian is not the published one."""
+        sides = self.controllability, self.observability
+        return self.gramians != "white" or any(side not in (None, "white") for side in sides)
+
+    @property
+    def weighting(self) -> Weighting | None:
+        if not self.is_weighted:
+            return None
+        from harness.reduction import weighting_of
+
+        found = weighting_of(
+            self.gramians,
+            self.controllability,
+            self.observability,
+            target=self.target,
+            normalise=self.normalise,
+            stability=self.stability,
+        )
+        return None if found.is_white else found
+
+    @property
+    def calibration_size(self) -> int:
+        return self.calibration
+
+    def check_method(self, method: str) -> None:
+        """Raise `ValueError` for weighted Gramians of a method that has none."""
+        if self.is_weighted and method != "balanced":
+            raise ValueError(
+                f"gramians other than white go with balanced truncation, not with {method}"
+            )

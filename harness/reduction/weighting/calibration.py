@@ -1,0 +1,227 @@
+"""Calibration: what a model's layers hear on some batches, and what the loss sends back."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..naming import naming_block
+from .targets import Loss, scalars
+
+HELD_OUT_EVERY = 5  # of a user's batches, one is held out
+HELD_OUT_AT_MOST = 4  # batches
+
+Heard = Callable[[int, torch.Tensor], None]  # of block and (batch, length, channels)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Batches to calibrate on, and others to measure the error on.
+
+    batches, held_out: (x, y) or x alone, as the model and `loss` take them; iterated several times.
+    loss: of (model output, y), a scalar (the mean over examples) or one number per example.
+    length: steps of a sequence, for the horizon. seed: of random targets.
+    """
+
+    batches: Iterable[Any] = ()
+    held_out: Iterable[Any] = ()
+    loss: Loss | None = None
+    length: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("batches", "held_out"):
+            given = getattr(self, name)
+            if not isinstance(given, Iterable):
+                raise ValueError(f"calibration {name} must be iterable, not {type(given).__name__}")
+            if iter(given) is given:
+                raise ValueError(
+                    f"calibration {name} can be iterated only once: give a list or a DataLoader"
+                )
+
+
+@dataclass(frozen=True)
+class _Every:
+    """A loader's batches without those held out, or those alone."""
+
+    loader: Iterable[Any]
+    held_out: bool
+
+    def __iter__(self) -> Iterator[Any]:
+        held = 0
+        for i, batch in enumerate(self.loader):
+            is_held = i % HELD_OUT_EVERY == HELD_OUT_EVERY - 1 and held < HELD_OUT_AT_MOST
+            held += is_held
+            if is_held == self.held_out:
+                yield batch
+
+
+def calibration_of(
+    given: Any, loss: Loss | None, length: int | None, held_out: Iterable[Any] | None = None
+) -> Calibration:
+    """A user's loader as a `Calibration`: every fifth batch, at most four, is held out, unless
+    `held_out` gives others. Of fewer than five batches none is.
+
+    Raises:
+        ValueError: not an iterable, or one that can be iterated only once.
+    """
+    if isinstance(given, Calibration):
+        return given
+    if given is None:
+        return Calibration(loss=loss, length=length)
+    whole = Calibration(given, held_out or (), loss, length)
+    if held_out is not None:
+        return whole
+    return Calibration(_Every(given, False), _Every(given, True), loss, length)
+
+
+def parts(batch: Any) -> tuple[Any, Any]:
+    """(x, y) of a batch; y None where there is x alone."""
+    if isinstance(batch, (tuple, list)):
+        if not 1 <= len(batch) <= 2:
+            raise ValueError(f"a calibration batch must be x or (x, y), not {len(batch)} parts")
+        return batch[0], (batch[1] if len(batch) == 2 else None)
+    return batch, None
+
+
+@contextlib.contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode; modes, buffers' bits and the generators' state come back at the end."""
+    modes = [(module, module.training) for module in model.modules()]
+    devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
+    with torch.random.fork_rng(devices=devices):
+        model.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
+
+
+def listen(
+    model: nn.Module,
+    layers: Mapping[int, nn.Module],
+    batches: Iterable[Any],
+    inputs: Heard | None,
+) -> int:
+    """Call `inputs` with each layer's input, batch by batch, without gradients; return how many
+    examples there were."""
+    count = 0
+    with undisturbed(model), torch.no_grad(), _hooks(layers, inputs, None):
+        for x, _ in _checked(batches):
+            model(x)
+            count += len(x)
+    return count
+
+
+def listen_both_ways(
+    model: nn.Module,
+    layers: Mapping[int, nn.Module],
+    calibration: Calibration,
+    inputs: Heard | None,
+    gradients: Heard,
+    target: Any,
+) -> int:
+    """As `listen`, and call `gradients` with the gradient of the target's scalars with respect to
+    each layer's output. No gradient of a parameter is touched.
+
+    Raises:
+        ValueError: a target that does not reach a layer, or as `scalars`.
+    """
+    count = 0
+    generator = torch.Generator().manual_seed(calibration.seed)
+    with undisturbed(model), torch.enable_grad():
+        for x, y in _checked(calibration.batches):
+            outputs: dict[int, torch.Tensor] = {}
+            with _hooks(layers, inputs, outputs):
+                logits = model(x)
+            _send_back(outputs, layers, scalars(target, logits, y, calibration.loss, generator),
+                       gradients)  # fmt: skip
+            count += len(x)
+    return count
+
+
+def _send_back(
+    outputs: Mapping[int, torch.Tensor],
+    layers: Mapping[int, nn.Module],
+    found: Iterator[torch.Tensor],
+    gradients: Heard,
+) -> None:
+    silent = [i for i in layers if i not in outputs]
+    if silent:
+        raise ValueError(f"block {silent[0]}: the model does not call this layer")
+    for scalar in found:
+        if not scalar.requires_grad:
+            raise ValueError(f"block {min(layers)}: the loss does not depend on the layer's output")
+        got = torch.autograd.grad(
+            scalar, list(outputs.values()), retain_graph=True, allow_unused=True
+        )
+        for i, g in zip(outputs, got, strict=True):
+            if g is None:
+                raise ValueError(f"block {i}: the loss does not depend on the layer's output")
+            with naming_block(i):
+                gradients(i, g.detach())
+
+
+@contextlib.contextmanager
+def _hooks(
+    layers: Mapping[int, nn.Module],
+    inputs: Heard | None,
+    outputs: dict[int, torch.Tensor] | None,
+) -> Iterator[None]:
+    def hear(i: int) -> Callable[..., Any]:
+        def hook(module: nn.Module, given: tuple[Any, ...], out: Any) -> Any:
+            with naming_block(i):
+                u = _sequence(given[0] if given else None, "input", module)
+                _sequence(out, "output", module)
+                if inputs is not None:
+                    inputs(i, u.detach())
+            if outputs is None:
+                return None
+            out = out if out.requires_grad else out.detach().requires_grad_()
+            outputs[i] = out
+            return out
+
+        return hook
+
+    handles = [layer.register_forward_hook(hear(i)) for i, layer in layers.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _sequence(given: Any, what: str, module: nn.Module) -> torch.Tensor:
+    """A layer's input or output. Raises ValueError unless it is (batch, length, channels)."""
+    if not isinstance(given, torch.Tensor) or given.ndim != 3 or given.is_complex():
+        shape = tuple(given.shape) if isinstance(given, torch.Tensor) else type(given).__name__
+        raise ValueError(
+            f"gramians from data need a layer with a real {what} (batch, length, channels); that "
+            f"of {type(module).__name__} is {shape}"
+        )
+    return given
+
+
+def _checked(batches: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """(x, y) of every batch. Raises ValueError at the end if there were none, or only one sequence
+    over and over."""
+    first, count, differs = None, 0, False
+    for batch in batches:
+        x, y = parts(batch)
+        if not len(x):
+            continue
+        if first is None:
+            first = x[:1]
+        differs = differs or x.shape[1:] != first.shape[1:] or bool((x != first).any())
+        count += len(x)
+        yield x, y
+    if not count:
+        raise ValueError("the calibration set is empty: give at least one example")
+    if count > 1 and not differs:
+        raise ValueError(f"the calibration set is constant: its {count} examples are all the same")

@@ -1,0 +1,65 @@
+"""The error of a truncation as the data show it: of a layer's own output, on held-out sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..ranks import BlockDecomposition
+from ..stacks import StackTruncation
+from .calibration import listen
+from .measured import check_channels, stacked
+from .states import driven
+
+
+def output_errors(
+    model: nn.Module,
+    layers: Mapping[int, nn.Module],
+    before: Mapping[int, BlockDecomposition],
+    after: Mapping[int, Any],
+    batches: Iterable[Any],
+) -> dict[int, float]:
+    """||y - y_r|| / ||y|| of every truncated block over these sequences: y its linear system's
+    output Re(C h) on what it hears in the full model, y_r that of the reduced system on the same.
+
+    The static part D u, which stays, is in neither. Before the model changes.
+    """
+    full = {i: stacked(before[i]) for i in after}
+    small = {i: _stacked(truncation) for i, truncation in after.items()}
+    lost, whole = dict.fromkeys(after, 0.0), dict.fromkeys(after, 0.0)
+
+    def compare(i: int, u: torch.Tensor) -> None:
+        check_channels(u, full[i][1], "input")
+        gain = after[i].gain
+        for start, end, y, y_r in _outputs(full[i], small[i], u):
+            if gain is not None:
+                size, inputs = full[i][1].shape[0], full[i][1].shape[2]
+                part = u[:, start:end].transpose(0, 1).double().unflatten(-1, (size, inputs))
+                static = gain.real if gain.ndim == 3 else gain.real[None]
+                y_r = y_r + torch.einsum("kbsi,soi->kbso", part, static)
+            lost[i] += float((y - y_r).square().sum())
+            whole[i] += float(y.square().sum())
+
+    listen(model, {i: layers[i] for i in after}, batches, compare)
+    return {i: (lost[i] / whole[i]) ** 0.5 if whole[i] > 0 else 0.0 for i in after}
+
+
+def _outputs(full: tuple, small: tuple, u: torch.Tensor) -> Any:
+    """(first step, end, y, y_r), y (steps, batch, S, O) real, in blocks of steps."""
+    n, r = full[0].shape[-1], small[0].shape[-1]
+    lam = torch.cat([full[0], small[0]], -1)
+    into = torch.cat([full[1], small[1]], -2)
+    start = 0
+    for x in driven(lam, into, u):
+        y = torch.einsum("kbsn,son->kbso", x[..., :n], full[2]).real
+        y_r = torch.einsum("kbsn,son->kbso", x[..., n : n + r], small[2]).real
+        yield start, start + len(x), y, y_r
+        start += len(x)
+
+
+def _stacked(truncation: Any) -> tuple:
+    arrays = truncation.eigenvalues, truncation.B, truncation.C
+    return arrays if isinstance(truncation, StackTruncation) else tuple(a[None] for a in arrays)

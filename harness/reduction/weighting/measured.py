@@ -1,0 +1,187 @@
+"""Gramians of a model's blocks as a weighting asks for them, and their decompositions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..gramians import square_root
+from ..hankel import Decomposition
+from ..naming import naming_block
+from ..ranks import BlockDecomposition
+from ..stacks import StackDecomposition
+from .calibration import Calibration, listen, listen_both_ways
+from .choice import Weighting
+from .horizon import horizon_gramians
+from .states import SecondMoment
+
+RIDGE = 1e-10  # of the mean eigenvalue of a measured Gramian, scaled to a unit diagonal
+
+System = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class WeightedDecomposition(Decomposition):
+    """A system balanced against something else than white noise: R R^H and L L^H are the weighted
+    Gramians, hsv their weighted singular values. `white` is the published decomposition."""
+
+    white: Decomposition
+    weighting: Weighting
+
+
+def weighted_decompositions(
+    model: nn.Module,
+    layers: Mapping[int, nn.Module],
+    white: Mapping[int, BlockDecomposition],
+    weighting: Weighting,
+    calibration: Calibration,
+) -> dict[int, BlockDecomposition]:
+    """The decompositions of these blocks under the weighting, from one pass over the calibration
+    batches (with a backward pass where the task weighs), whose memory is flat in their number.
+
+    Raises:
+        ValueError: naming the block, a layer or a target that cannot; calibration that is empty,
+            constant or lacks the length; gradients that are all zero.
+    """
+    if weighting.is_white:
+        return dict(white)
+    if weighting.uses_horizon and calibration.length is None:
+        raise ValueError("gramians 'horizon' need the `length` of the sequences")
+    systems = {i: stacked(block) for i, block in white.items()}
+    P, Q = _moments(model, layers, systems, weighting, calibration)
+    found: dict[int, BlockDecomposition] = {}
+    for i, block in white.items():
+        with naming_block(i):
+            one = [
+                _decomposed(system, weighting, calibration.length, p, q)
+                for system, p, q in zip(block.systems, _each(block, P.get(i)),
+                                        _each(block, Q.get(i)), strict=True)
+            ]  # fmt: skip
+        found[i] = StackDecomposition(tuple(one)) if _is_stack(block) else one[0]
+    return found
+
+
+def stacked(block: BlockDecomposition) -> System:
+    """A block's systems side by side, (S, N), (S, N, I), (S, O, N), zero in the padding."""
+    n = block.state_dim
+
+    def pad(x: torch.Tensor, axis: int) -> torch.Tensor:
+        if x.shape[axis] == n:
+            return x
+        shape = list(x.shape)
+        shape[axis] = n - x.shape[axis]
+        return torch.cat([x, x.new_zeros(shape)], axis)
+
+    return (
+        torch.stack([pad(one.eigenvalues, 0) for one in block.systems]),
+        torch.stack([pad(one.B, 0) for one in block.systems]),
+        torch.stack([pad(one.C, 1) for one in block.systems]),
+    )
+
+
+def _is_stack(block: BlockDecomposition) -> bool:
+    return isinstance(block, StackDecomposition)
+
+
+def _each(block: BlockDecomposition, gramians: torch.Tensor | None) -> Sequence[Any]:
+    if gramians is None:
+        return [None] * len(block.systems)
+    orders = [one.state_dim for one in block.systems]
+    return [gramian[:n, :n] for gramian, n in zip(gramians, orders, strict=True)]
+
+
+def _moments(
+    model: nn.Module,
+    layers: Mapping[int, nn.Module],
+    systems: Mapping[int, System],
+    weighting: Weighting,
+    calibration: Calibration,
+) -> tuple[dict[int, torch.Tensor], dict[int, torch.Tensor]]:
+    """Measured controllability and observability Gramians (S, N, N) of the blocks, as asked for."""
+    states = {i: SecondMoment(lam, b) for i, (lam, b, _) in systems.items()}
+    adjoint = {
+        i: SecondMoment(lam.conj().resolve_conj(), c.mH.resolve_conj())
+        for i, (lam, _, c) in systems.items()
+    }
+
+    def inputs(i: int, u: torch.Tensor) -> None:
+        check_channels(u, states[i].into, "input")
+        states[i].add(u)
+
+    def gradients(i: int, g: torch.Tensor) -> None:
+        check_channels(g, adjoint[i].into, "output")
+        if weighting.normalise:
+            size = torch.linalg.vector_norm(g.double(), dim=(1, 2), keepdim=True)
+            g = g / torch.where(size > 0, size, 1.0)
+        adjoint[i].add(g.flip(1))
+
+    by_signal = weighting.controllability == "signal"
+    if weighting.observability == "task":
+        hear = inputs if by_signal else None
+        listen_both_ways(model, layers, calibration, hear, gradients, weighting.target)
+    elif by_signal:
+        listen(model, layers, calibration.batches, inputs)
+    P = {i: one.mean for i, one in states.items()} if by_signal else {}
+    Q = {i: one.mean for i, one in adjoint.items()} if weighting.observability == "task" else {}
+    for i, p in P.items():
+        if not bool(p.any()):
+            raise ValueError(f"block {i}: the calibration sequences drive no state at all")
+    for i, q in Q.items():
+        if not bool(q.any()):
+            raise ValueError(
+                f"block {i}: all gradients of target {weighting.target!r} are zero, as of a task "
+                "that is fitted perfectly: choose target 'logits'"
+            )
+    return P, Q
+
+
+def check_channels(v: torch.Tensor, into: torch.Tensor, what: str) -> None:
+    """Raise `ValueError` unless the layer's channels are those of its systems."""
+    wanted = into.shape[0] * into.shape[-1]
+    if v.shape[-1] != wanted:
+        raise ValueError(
+            f"gramians from data need the layer's {what} to be its system's, of {wanted} channels; "
+            f"it has {v.shape[-1]}"
+        )
+
+
+def _decomposed(
+    white: Decomposition,
+    weighting: Weighting,
+    length: int | None,
+    P: torch.Tensor | None,
+    Q: torch.Tensor | None,
+) -> WeightedDecomposition:
+    system = white.eigenvalues, white.B, white.C
+    limited: tuple = (None, None)
+    if weighting.uses_horizon:
+        assert length is not None
+        limited = horizon_gramians(*system, length)
+    R, L = white.R, white.L
+    if P is not None:
+        R = root(P)
+    elif weighting.controllability == "horizon":
+        R = square_root(limited[0])
+    if Q is not None:
+        L = root(Q)
+    elif weighting.observability == "horizon":
+        L = square_root(limited[1])
+    U, S, Vh = torch.linalg.svd(L.mH @ R)
+    return WeightedDecomposition(*system, R, L, U, S, Vh, white, weighting)
+
+
+def root(gramian: torch.Tensor) -> torch.Tensor:
+    """A factor R with R R^H = gramian, plus 1e-10 of every state's own second moment: directions
+    that the data never reach are then weak rather than absent."""
+    scaled = gramian.clone()
+    scaled.diagonal().mul_(1.0 + RIDGE)
+    return square_root((scaled + scaled.mH) / 2)
+
+
+def white_of(system: Decomposition) -> Decomposition:
+    """The published decomposition of a system, however it was weighted."""
+    return system.white if isinstance(system, WeightedDecomposition) else system

@@ -1,0 +1,103 @@
+"""The training examples that a trial's truncation is weighted by, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from harness.models.description import gain_blocks
+from harness.reduction import (
+    BlockDecomposition,
+    Calibration,
+    Weighting,
+    layers,
+    weighted_decompositions,
+)
+from harness.tasks.base import Task
+
+from .context import TrialContext
+from .costs.flops import forward_flops, second_moment_flops
+from .seeds import stream
+from .state import RunState
+from .step.feed import to_device
+from .step.objective import loss_under
+
+HELD_OUT = 4  # one held-out example for so many calibration examples, and at least one
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Batches of some training examples, as often as they are iterated."""
+
+    task: Task
+    indices: np.ndarray
+    batch: int
+    device: torch.device
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for start in range(0, len(self.indices), self.batch):
+            x, y = self.task.examples("train", self.indices[start : start + self.batch])
+            yield to_device(x, self.device), to_device(y, self.device)
+
+
+def examples_needed(weighting: Weighting | None, size: int) -> int:
+    """How many training examples a weighting takes, those held out included; 0 without one."""
+    return 0 if weighting is None else size + held_out(size)
+
+
+def held_out(size: int) -> int:
+    """How many further examples the error is measured on."""
+    return max(1, size // HELD_OUT)
+
+
+def calibration_of(context: TrialContext, state: RunState) -> Calibration:
+    """Examples of the training split, drawn by seed and step alone."""
+    spec, task, size = context.spec, context.task, context.arm.calibration_size
+    seed = stream(spec.seed, "calibration", state.step)
+    drawn = np.random.default_rng(seed).permutation(task.sizes["train"])
+    both = drawn[:size], drawn[size : size + held_out(size)]
+    batch = min(spec.training.batch_size, size)
+    batches, rest = (Examples(task, np.sort(one), batch, context.device) for one in both)
+    loss = loss_under(spec, task.info)
+    return Calibration(batches, rest, loss, task.info.length, seed)
+
+
+def weighted_of(
+    context: TrialContext, state: RunState, white: Sequence[BlockDecomposition]
+) -> list[BlockDecomposition]:
+    """The decompositions of the present model under the arm's weighting."""
+    weighting, found = context.arm.weighting, dict(enumerate(layers(state.model)))
+    assert weighting is not None
+    calibration = calibration_of(context, state)
+    weighed = weighted_decompositions(
+        state.model, found, dict(enumerate(white)), weighting, calibration
+    )
+    return list(weighed.values())
+
+
+def weighted_options(context: TrialContext, state: RunState) -> dict[str, Any]:
+    """Further arguments of `truncate` under a weighting."""
+    weighting = context.arm.weighting
+    if weighting is None:
+        return {}
+    return {"gramians": weighting, "calibration": calibration_of(context, state)}
+
+
+def calibration_flops(context: TrialContext, state: RunState) -> float:
+    """FLOPs of measuring the Gramians, and the error on held-out examples, to leading order."""
+    weighting, size = context.arm.weighting, context.arm.calibration_size
+    assert weighting is not None
+    info, model, orders = context.task.info, context.spec.model, state.orders
+    forward = forward_flops(model, info, orders, len(gain_blocks(state.model)))
+    found = forward * held_out(size)
+    if not weighting.uses_data:
+        return found
+    tokens = size * info.length * (2 if info.paired else 1)
+    by_task = weighting.observability == "task"
+    sides = by_task + (weighting.controllability == "signal")
+    moments = sum(second_moment_flops(order, model.width) for order in orders)
+    return found + size * forward * (1 + 2 * weighting.passes) + sides * tokens * moments

@@ -1,0 +1,56 @@
+"""Balancing against the signal: metric against size, for each choice of Gramians.
+
+On each task of the demo: train-then-compress without fine-tuning at five sizes and with it at two,
+and truncation in training, within 40 % of the steps, at one; against small-from-scratch of these
+sizes and against full size.
+"""
+
+from typing import Any
+
+from harness.suite import (
+    Comparison,
+    FullSpec,
+    InTrainingSpec,
+    PostHocSpec,
+    SmallSpec,
+    Suite,
+)
+from suites import demo
+
+SIZES = (4, 6, 12, 20, 32)
+TUNED = (6, 12)
+TRAINED = 6
+GRAMIANS: tuple[Any, ...] = ("white", "horizon", "signal", "task")
+SEEDS = tuple(range(8))
+
+
+def arms() -> dict:
+    """Full size, small from scratch, and every way to the sizes, under all Gramians."""
+    found: dict = {"full": FullSpec()}
+    found |= {f"small {r}": SmallSpec(state_dims=(r,)) for r in SIZES}
+    for gramians in GRAMIANS:
+        for r in SIZES:
+            compress = PostHocSpec(state_dims=(r,), gramians=gramians)
+            found[f"post_hoc {gramians} {r}"] = compress
+            if r in TUNED:
+                tuned = {"finetune_share": 0.1, "finetune_lr_factor": 1.0}
+                found[f"tuned {gramians} {r}"] = compress.model_copy(update=tuned)
+        if gramians != "horizon":
+            found[f"in_training {gramians} {TRAINED}"] = InTrainingSpec(
+                rule="fixed", final=TRAINED, end=0.4, gramians=gramians
+            )
+    return found
+
+
+def compared(like: Comparison) -> Comparison:
+    """The demo's task, model and training with the arms of this suite."""
+    return Comparison(
+        task=like.task, model=like.model, training=like.training, arms=arms(), seeds=SEEDS
+    )
+
+
+suite = Suite(
+    name="signal",
+    description="What does it change to balance against the signal instead of white noise?",
+    comparisons=tuple(map(compared, (demo.digits, demo.vowels, demo.pylib, demo.listops))),
+)
