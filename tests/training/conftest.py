@@ -37,6 +37,19 @@ ARMS = {
     ),
     "distill": trial_spec({"kind": "distill", "state_dims": [5, 3]}),
     "hankel_regularized": trial_spec({"kind": "hankel_regularized", "tau": 0.2}),
+    "in_training by task": trial_spec(
+        {
+            "kind": "in_training",
+            "rule": "fixed",
+            "final": 5,
+            "count": 2,
+            "end": 0.5,
+            "gramians": "task",
+            "calibration": 60,
+            "target": "fisher",
+        },
+        model={"dropout": 0.1},
+    ),
     "published": trial_spec(
         {"kind": "in_training", "tau": 0.2, "end": 0.5, "keep": "random", "moments": "slice"},
         model={"dropout": 0.1},

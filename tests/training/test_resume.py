@@ -96,6 +96,7 @@ def one_boundary_further(spec, store):
         "distill",
         "hankel_regularized",
         "published",
+        "in_training by task",
     ],
 )
 def test_stopped_and_resumed_at_every_boundary(arm, undisturbed, store, specs):

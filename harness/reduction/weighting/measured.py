@@ -47,7 +47,7 @@ def weighted_decompositions(
         ValueError: naming the block, a layer or a target that cannot; calibration that is empty,
             constant or lacks the length; gradients that are all zero.
     """
-    if weighting.is_white:
+    if weighting.is_white or not white:
         return dict(white)
     if weighting.uses_horizon and calibration.length is None:
         raise ValueError("gramians 'horizon' need the `length` of the sequences")

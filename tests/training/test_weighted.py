@@ -1,0 +1,110 @@
+"""Trials whose truncation is weighted by the signal or the task."""
+
+import pytest
+
+from harness.suite import TrialSpec
+from harness.training.calibration import Examples, calibration_of
+from harness.training.trial import run_trial
+
+from .trials import table_of, trial_spec, weights_of
+
+TASK = {"gramians": "task", "calibration": 40}
+
+
+def test_looking_at_the_task_changes_nothing_where_nothing_is_cut(store):
+    full = trial_spec({"kind": "full"}, model={"dropout": 0.1})
+    looks = trial_spec({"kind": "in_training", "tau": 0.0, **TASK}, model={"dropout": 0.1})
+    for spec in (full, looks):
+        assert run_trial(spec, store)["status"] == "completed"
+    assert weights_of(store, full.trial_id) == weights_of(store, looks.trial_id)
+
+
+@pytest.mark.parametrize(
+    "arm",
+    [
+        {"kind": "in_training", "tau": 0.2, "end": 0.5},
+        {"kind": "post_hoc", "state_dims": [5]},
+        {"kind": "hankel_regularized", "tau": 0.3},
+    ],
+)
+def test_every_truncating_arm_takes_them_and_records_what_it_did(arm, store):
+    spec = trial_spec({**arm, **TASK})
+    if spec.source() is not None:
+        run_trial(spec.source(), store)
+    result = run_trial(spec, store)
+    assert result["status"] == "completed", result["message"]
+    rows = table_of(store, spec.trial_id, "truncations")
+    assert rows
+    for row in rows:
+        assert row["gramians"] == "signal/task"
+        if row["dim_after"] < row["dim_before"]:
+            assert row["error_bound"] is None
+            assert 0.0 < row["output_error"] < 1.5
+            sigma = row["weighted_singular_values"]
+            assert sigma == sorted(sigma, reverse=True)
+            assert len(sigma) == row["dim_before"]
+    plain = trial_spec(arm)
+    run_trial(plain, store)
+    if arm["kind"] == "post_hoc":  # the same sizes, so that the rest of the cost is the same
+        plain_cost, cost = (
+            store.trial(one.trial_id).result()["record"]["flops_method"] for one in (plain, spec)
+        )
+        assert cost - plain_cost > 40 * 64 * 2 * 8 * (16**2 + 12**2)  # two Gramians of each block
+    assert all(row["gramians"] is None for row in table_of(store, plain.trial_id, "truncations"))
+
+
+def test_ids_of_white_trials_are_those_of_trials_that_say_nothing():
+    plain = trial_spec({"kind": "in_training"})
+    white = trial_spec({"kind": "in_training", "gramians": "white", "calibration": 256})
+    assert plain.trial_id == white.trial_id
+    assert plain.trial_id != trial_spec({"kind": "in_training", "gramians": "horizon"}).trial_id
+
+
+def test_calibration_is_training_data_drawn_by_seed_and_step(store, monkeypatch):
+    from harness.training import calibration as module
+
+    seen = []
+
+    def heard(context, state):
+        found = calibration_of(context, state)
+        seen.append((state.step, found.batches, found.held_out))
+        return found
+
+    monkeypatch.setattr(module, "calibration_of", heard)
+    asked = []
+    take = Examples.__iter__
+    monkeypatch.setattr(Examples, "__iter__", lambda self: asked.append(self) or take(self))
+    spec = trial_spec({"kind": "in_training", "tau": 0.2, "end": 0.5, "count": 2, **TASK})
+    run_trial(spec, store)
+    steps = {step for step, _, _ in seen}
+    assert len(steps) == 2
+    drawn = {}
+    for step, batches, rest in seen:
+        assert len(batches.indices) == 40
+        assert len(rest.indices) == 10
+        assert not set(batches.indices) & set(rest.indices)
+        same = drawn.setdefault(step, tuple(batches.indices))
+        assert same == tuple(batches.indices)
+    assert len(set(drawn.values())) == 2
+    assert asked
+
+
+def test_more_calibration_than_training_data_is_refused_before_anything_is_written(store):
+    spec = trial_spec({"kind": "in_training", "gramians": "signal", "calibration": 100_000})
+    with pytest.raises(ValueError, match=r"arm\.calibration 100000 needs 125000 training examples"):
+        run_trial(spec, store)
+    assert not store.trial(spec.trial_id).path.exists()
+
+
+@pytest.mark.parametrize(
+    ("arm", "message"),
+    [
+        ({"kind": "in_training", "gramians": "loud"}, "gramians"),
+        ({"kind": "in_training", "gramians": "task", "keep": "random"}, "gramians other than"),
+        ({"kind": "post_hoc", "tau": 0.1, "gramians": "task", "method": "aire"}, "method aire"),
+        ({"kind": "in_training", "gramians": "task", "calibration": 0}, "calibration"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_its_spec(arm, message):
+    with pytest.raises(ValueError, match=message):
+        TrialSpec(task={"name": "digits"}, model={"kind": "lru"}, arm=arm)
