@@ -25,7 +25,14 @@ ORDER = (
     "testing", "training", "records", "suite", "plugins", "arms", "reduction", "models", "tasks",
     "protocols", "spec", "environment", "tools",
 )  # fmt: skip
-NO_ARMS = {"__init__", "base", "kinds", "rank_rules", "sized", "weighted"}  # what arms are made from
+NO_ARMS = {
+    "__init__",
+    "base",
+    "kinds",
+    "rank_rules",
+    "sized",
+    "weighted",
+}  # what arms are made from
 # Besides records, which keeps the store: tasks keep data, the cluster keeps its own Ray's folder,
 # and the machine's memory counter is reset by writing to the kernel.
 WRITERS = {"records", "tasks"}

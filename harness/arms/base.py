@@ -154,6 +154,9 @@ class Arm(Spec):
     from_best: ClassVar[bool] = False
     # The fields that only say when something happens.
     timing: ClassVar[frozenset[str]] = frozenset()
+    # The fields that specs written before they existed do not have: not written at their defaults,
+    # so that what is stored of those specs stays as it was.
+    unsaid: ClassVar[frozenset[str]] = frozenset()
     # The fields that a plan fills in if `sizes_of` names another arm.
     planned: ClassVar[frozenset[str]] = frozenset()
 
@@ -162,7 +165,11 @@ class Arm(Spec):
         self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
     ) -> dict[str, Any]:
         # Never left out, though it has a default: it identifies the arm and enters the trial id.
-        return {**({"kind": self.kind} if info.exclude_defaults else {}), **handler(self)}
+        found = {**({"kind": self.kind} if info.exclude_defaults else {}), **handler(self)}
+        for name in self.unsaid:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                found.pop(name, None)
+        return found
 
     # Requirements
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,18 @@ class WeightedArm(Arm):
     quarter as many more are held out for the error. See harness/reduction/weighting/README.md for
     `target`, `normalise` and `stability`.
     """
+
+    unsaid: ClassVar[frozenset[str]] = frozenset(
+        {
+            "gramians",
+            "controllability",
+            "observability",
+            "calibration",
+            "target",
+            "normalise",
+            "stability",
+        }
+    )
 
     gramians: Literal["white", "horizon", "signal", "task"] = "white"
     controllability: Literal["white", "horizon", "signal"] | None = None

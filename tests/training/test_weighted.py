@@ -57,6 +57,8 @@ def test_ids_of_white_trials_are_those_of_trials_that_say_nothing():
     plain = trial_spec({"kind": "in_training"})
     white = trial_spec({"kind": "in_training", "gramians": "white", "calibration": 256})
     assert plain.trial_id == white.trial_id
+    assert "gramians" not in white.model_dump(mode="json")["arm"]
+    assert "calibration" not in white.model_dump(mode="json")["arm"]
     assert plain.trial_id != trial_spec({"kind": "in_training", "gramians": "horizon"}).trial_id
 
 
