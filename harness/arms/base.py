@@ -58,11 +58,13 @@ class Style(NamedTuple):
 @dataclass(frozen=True)
 class Event:
     """Which of an arm's truncations is due: `index` from 0, `of` how many (0: unknown), and a numpy
-    generator for random choices, which depends only on seed and step."""
+    generator for random choices, which depends only on seed and step. `within(max_loss)` gives the
+    orders at which held-out training examples lose no more than that."""
 
     index: int = 0
     of: int = 1
     generator: Any = None
+    within: Callable[[float], list[Any]] | None = None
 
 
 @dataclass(frozen=True)

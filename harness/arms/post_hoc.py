@@ -16,8 +16,9 @@ from .weighted import WeightedArm
 
 
 class PostHocSpec(WeightedArm, SizedArm):
-    """By `tau`, by a budget `mean_dim` of states per block, at given `state_dims`, or at the sizes
-    another arm ended with.
+    """By `tau`, by a budget `mean_dim` of states per block, at given `state_dims`, at the sizes
+    another arm ended with, or at the smallest whose loss on held-out training examples is at most
+    `max_loss` above the full model's, in the loss's units.
 
     `method`: balanced truncation; balanced `singular_perturbation`; modes kept by the scores of
     LAST (arXiv 2411.02824) or AIRE-Prune, by decay (`modal`), or at `random`.
@@ -34,9 +35,12 @@ class PostHocSpec(WeightedArm, SizedArm):
     needs_full: ClassVar[bool] = True
     from_full: ClassVar[bool] = True
 
+    unsaid: ClassVar[frozenset[str]] = WeightedArm.unsaid | {"max_loss"}
+
     kind: Literal["post_hoc"] = "post_hoc"
     tau: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
     mean_dim: Annotated[float, Field(ge=1.0, le=MOST_STATES)] | None = None
+    max_loss: Annotated[float, Field(ge=0.0)] | None = None
     method: Literal["balanced", "singular_perturbation", "last", "aire", "modal", "random"] = (
         "balanced"
     )
@@ -53,11 +57,19 @@ class PostHocSpec(WeightedArm, SizedArm):
             raise ValueError(f"method {self.method} has no energy for `tau` to discard")
         if self.finetune_share is not None and self.finetune_steps:
             raise ValueError("give either `finetune_steps` or `finetune_share`")
+        if self.max_loss is not None and self.method != "balanced":
+            raise ValueError(f"`max_loss` goes with balanced truncation, not method {self.method}")
         self.check_method(f"method {self.method}" if self.method != "balanced" else "balanced")
         return self
 
     def _sources(self) -> dict[str, object]:
-        return {"tau": self.tau, "mean_dim": self.mean_dim, **super()._sources()}
+        own = {"tau": self.tau, "mean_dim": self.mean_dim}
+        bound = {"max_loss": self.max_loss} if self.max_loss is not None else {}
+        return {**own, **bound, **super()._sources()}
+
+    @property
+    def calibration_size(self) -> int:
+        return self.calibration if self.max_loss is not None else super().calibration_size
 
     @property
     def needs(self) -> tuple[Capability, ...]:
@@ -90,6 +102,9 @@ class PostHocSpec(WeightedArm, SizedArm):
     def ranks(self, systems: Sequence[Any], event: Event) -> list[Any]:
         from harness.reduction import ranks
 
+        if self.max_loss is not None:
+            assert event.within is not None
+            return event.within(self.max_loss)
         sizes: dict[str, Any] = {"tau": self.tau, "mean_dim": self.mean_dim}
         if self.tau is None and self.mean_dim is None:
             sizes = {"state_dims": self.dims(len(systems))}

@@ -67,7 +67,7 @@ class WeightedArm(Arm):
 
     @property
     def calibration_size(self) -> int:
-        return self.calibration
+        return self.calibration if self.is_weighted else 0
 
     def check_method(self, method: str) -> None:
         """Raise `ValueError` for weighted Gramians of a method that has none."""

@@ -11,7 +11,7 @@ from .pieces import BlockTruncation
 from .ranks import METHODS, BlockDecomposition, Method, Scope, given_orders, ranks
 from .regularizer import hankel_nuclear_norm, regularizer_flops
 from .stacks import StackDecomposition, StackTruncation
-from .truncate import Keep, truncate
+from .truncate import Keep, orders_within, truncate
 from .weighting import Calibration, Weighting, weighted_decompositions, weighting_of
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "hankel_nuclear_norm",
     "hankel_singular_values",
     "layers",
+    "orders_within",
     "ranks",
     "regularizer_flops",
     "spectra",

@@ -30,6 +30,7 @@ from .weighting.choice import Weighting, weighting_of
 from .weighting.error import output_errors
 from .weighting.measured import weighted_decompositions
 from .weighting.targets import Loss
+from .within import bisected
 
 Keep = Literal["largest", "smallest", "random"]
 
@@ -39,6 +40,7 @@ def truncate(
     *,
     tau: float | None = None,
     state_dims: int | Sequence[Any] | Array | None = None,
+    max_loss: float | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     moments: Moments = "transport",
     decomposed: Sequence[BlockDecomposition] | None = None,
@@ -60,7 +62,9 @@ def truncate(
         tau: fraction of the method's energy to discard, per block, in a stack per system; or
         state_dims: the order of every block, or one per block, in any sequence or array. For
             a stack an order n gives each system n states, or all it has if fewer; or give a
-            sequence of orders, one per system.
+            sequence of orders, one per system; or
+        max_loss: at most so much more loss on held-out calibration batches, in the loss's units.
+            Sizes are the energy ranks of the largest tau at which that holds, by bisection.
         optimizer: follows the new parameters; its moments are carried as `moments` says.
         decomposed: the result of `decompositions` for the present model, to save the work.
         method: `balanced` truncation; balanced `singular_perturbation`, which adds a static gain;
@@ -83,7 +87,7 @@ def truncate(
         stack. A failure leaves the model as it was.
 
     Raises:
-        ValueError: not exactly one of tau and state_dims, or, naming the block, an order
+        ValueError: not exactly one of tau, state_dims and max_loss, or, naming the block, an order
             outside 1..N, an unusable system (`UnusableSystem`), a reduced system without a
             usable diagonal form (`TruncationError`), a layer that takes no static gain, that is
             not what it was assigned, that shares a parameter with another module, or does not say
@@ -97,6 +101,16 @@ def truncate(
     how = _how(method, keep, generator)
     weighting = weighting_of(gramians, controllability, observability)
     check_weighting(weighting, how, calibration)
+    if max_loss is not None and (tau is not None or state_dims is not None):
+        raise ValueError("give exactly one of tau and state_dims, or max_loss alone")
+    heard = calibration_of(calibration, loss, length)
+    if max_loss is not None:
+        if how != "balanced":
+            raise ValueError(
+                f"max_loss goes with method 'balanced' and keep 'largest', not {how!r}"
+            )
+        decomposed = _weighed(model, found, decomposed, weighting, heard)
+        state_dims, _ = orders_within(model, decomposed, max_loss, heard, weighting)
     wanted = _wanted(found, tau, state_dims)
     if tau is not None:
         check_energy(method)
@@ -105,7 +119,6 @@ def truncate(
         check_optimizer(optimizer, model, found)
     moving = {i: layer for i, layer in enumerate(found) if wanted[i] != order_of(layer)}
     systems = decomposed_of(moving) if decomposed is None else given_of(decomposed, found)
-    heard = calibration_of(calibration, loss, length)
     if decomposed is None:
         chosen = {i: found[i] for i in moving}
         systems = weighted_decompositions(model, chosen, systems, weighting, heard)
@@ -119,6 +132,47 @@ def truncate(
         truncations = _measured(model, found, systems, done, heard.held_out)
     change(model, found, dict(zip(orders, truncations, strict=True)), optimizer, moments)
     return truncations
+
+
+def _weighed(
+    model: nn.Module,
+    found: list,
+    given: Sequence[BlockDecomposition] | None,
+    weighting: Weighting,
+    heard: Calibration,
+) -> list[BlockDecomposition]:
+    """The decompositions of all blocks, the caller's or measured."""
+    if given is not None:
+        return list(given_of(given, found).values())
+    every = dict(enumerate(found))
+    weighed = weighted_decompositions(model, every, decomposed_of(every), weighting, heard)
+    return list(weighed.values())
+
+
+def orders_within(
+    model: nn.Module,
+    decomposed: Sequence[BlockDecomposition],
+    max_loss: float,
+    calibration: Calibration,
+    weighting: Weighting,
+) -> tuple[list[Order], int]:
+    """The smallest energy ranks whose loss on held-out examples is at most `max_loss` above the
+    model's, and how often the loss was measured. See `within.bisected`, also for what it raises.
+
+    decomposed: of all blocks of the model as it is, under the weighting.
+    """
+    blind = replace(calibration, held_out=())  # a candidate's own error is not asked for
+
+    def cut(candidate: nn.Module, orders: list[Order]) -> None:
+        truncate(
+            candidate,
+            state_dims=orders,
+            decomposed=decomposed,
+            gramians=weighting,
+            calibration=blind,
+        )
+
+    return bisected(model, decomposed, max_loss, calibration, cut)
 
 
 def _how(method: str, keep: str, generator: np.random.Generator | None) -> str:
@@ -170,7 +224,7 @@ def _wanted(
 ) -> Sequence[Order | None]:
     """The orders asked for, checked; None if they depend on the spectrum."""
     if (tau is None) == (state_dims is None):
-        raise ValueError("give exactly one of tau and state_dims")
+        raise ValueError("give exactly one of tau and state_dims, or max_loss alone")
     now = [order_of(layer) for layer in found]
     if state_dims is None:
         return now if tau == 0.0 else [None] * len(now)

@@ -6,6 +6,7 @@ Everything here is a function of the explicit state.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from harness.reduction import (
     truncate,
 )
 
-from .calibration import calibration_flops, weighted_of, weighted_options
+from .calibration import calibration_flops, weighted_of, weighted_options, within
 from .context import TrialContext
 from .costs.flops import all_spectra_flops, block_truncation_flops
 from .evaluate import evaluate
@@ -189,6 +190,7 @@ def ask_for_ranks(
             weighed = weighted_of(context, state, decomposed)
             state.truncation_flops += calibration_flops(context, state)
             state.truncation_flops += all_spectra_flops(weighed)
+        event = replace(event, within=within(context, state, weighed or decomposed))
         ranks = given_orders(state.orders, arm.ranks(weighed or decomposed, event))
     state.truncation_flops += all_spectra_flops(decomposed)
     return decomposed, weighed or decomposed, ranks

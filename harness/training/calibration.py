@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,10 @@ from harness.models.description import gain_blocks
 from harness.reduction import (
     BlockDecomposition,
     Calibration,
+    Order,
     Weighting,
     layers,
+    orders_within,
     weighted_decompositions,
 )
 from harness.tasks.base import Task
@@ -44,9 +46,9 @@ class Examples:
             yield to_device(x, self.device), to_device(y, self.device)
 
 
-def examples_needed(weighting: Weighting | None, size: int) -> int:
-    """How many training examples a weighting takes, those held out included; 0 without one."""
-    return 0 if weighting is None else size + held_out(size)
+def examples_needed(size: int) -> int:
+    """How many training examples a calibration on `size` takes, those held out included."""
+    return size + held_out(size) if size else 0
 
 
 def held_out(size: int) -> int:
@@ -77,6 +79,27 @@ def weighted_of(
         state.model, found, dict(enumerate(white)), weighting, calibration
     )
     return list(weighed.values())
+
+
+def within(
+    context: TrialContext, state: RunState, decomposed: Sequence[BlockDecomposition]
+) -> Callable[[float], list[Order]]:
+    """`Event.within` for the present model; what it measures costs FLOPs."""
+
+    def found(max_loss: float) -> list[Order]:
+        orders, times = orders_within(
+            state.model,
+            decomposed,
+            max_loss,
+            calibration_of(context, state),
+            context.arm.weighting or Weighting(),
+        )
+        forward = forward_flops(context.spec.model, context.task.info, state.orders)
+        examples = held_out(context.arm.calibration_size)
+        state.truncation_flops += times * examples * forward  # at most: candidates are smaller
+        return orders
+
+    return found
 
 
 def weighted_options(context: TrialContext, state: RunState) -> dict[str, Any]:

@@ -120,7 +120,7 @@ class RunningTrial:
                 f"{task.name}, {task.sizes['train']} examples"
             )
         arm, size = self.facts.spec.arm, task.sizes["train"]
-        if (needed := examples_needed(arm.weighting, arm.calibration_size)) > size:
+        if (needed := examples_needed(arm.calibration_size)) > size:
             raise ValueError(
                 f"arm.calibration {arm.calibration_size} needs {needed} training examples, "
                 f"held-out ones included, more than the training split of {task.name}, {size}"

@@ -110,3 +110,23 @@ def test_more_calibration_than_training_data_is_refused_before_anything_is_writt
 def test_what_does_not_fit_is_refused_by_its_spec(arm, message):
     with pytest.raises(ValueError, match=message):
         TrialSpec(task={"name": "digits"}, model={"kind": "lru"}, arm=arm)
+
+
+@pytest.mark.parametrize("gramians", ["white", "task"])
+def test_a_bound_on_the_loss_gives_the_sizes_of_train_then_compress(gramians, store):
+    sizes = []
+    for max_loss in (0.02, 100.0):
+        arm = {"kind": "post_hoc", "max_loss": max_loss, "gramians": gramians, "calibration": 40}
+        spec = trial_spec(arm)
+        if not store.trial(spec.source().trial_id).ended():
+            run_trial(spec.source(), store)
+        assert run_trial(spec, store)["status"] == "completed"
+        rows = table_of(store, spec.trial_id, "truncations")
+        sizes.append([row["dim_after"] for row in rows])
+    assert sum(sizes[0]) > sum(sizes[1])
+    assert sizes[1] == [1, 1]
+
+
+def test_a_bound_below_zero_is_refused():
+    with pytest.raises(ValueError, match="max_loss"):
+        trial_spec({"kind": "post_hoc", "max_loss": -0.1})

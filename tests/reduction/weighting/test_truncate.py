@@ -310,3 +310,49 @@ def test_a_layer_without_sequences_is_refused():
     model.last.forward = lambda u: u[:, 0]
     with pytest.raises(ValueError, match=r"block 2: gramians from data need a layer with a real"):
         truncate(model, state_dims=3, gramians="signal", calibration=flat)
+
+
+@pytest.mark.parametrize("gramians", ["white", "task"])
+@pytest.mark.parametrize("max_loss", [0.0, 0.001, 0.01, 1e6])
+def test_max_loss_is_kept_on_held_out_batches_by_the_smallest_sizes(gramians, max_loss):
+    model, found = Classifier(), batches()
+
+    def held_out(one):
+        one.eval()
+        with torch.no_grad():
+            return sum(float(cross_entropy(one(x), y)) for x, y in (found[4], found[9])) / 2
+
+    whole = held_out(model)
+    asked = {"gramians": gramians, "calibration": found, "loss": cross_entropy}
+    truncate(model, max_loss=max_loss, **asked)
+    sizes = [layer.state_dim for layer in layers(model)]
+    assert held_out(model) <= whole + max_loss + 1e-6
+    if max_loss == 1e6:
+        assert sizes == [1, 1]
+    # At a slightly larger tau, where one state fewer stays, it would not have held.
+    previous = None
+    for tau in torch.linspace(0.0, 0.999, 400).tolist():
+        other = Classifier()
+        truncate(other, tau=tau, **asked)
+        dims = [layer.state_dim for layer in layers(other)]
+        if previous == sizes and dims != sizes:
+            assert held_out(other) > whole + max_loss
+            break
+        previous = dims
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"max_loss": -0.1}, "max_loss must be a number from 0 on, not -0.1"),
+        ({"max_loss": float("nan")}, "max_loss must be a number from 0 on, not nan"),
+        ({"max_loss": 0.1, "tau": 0.1}, "exactly one of tau and state_dims, or max_loss"),
+        ({"max_loss": 0.1, "loss": None}, "max_loss needs `loss`"),
+        ({"max_loss": 0.1, "calibration": batches(3)}, "max_loss needs held-out examples"),
+        ({"max_loss": 0.1, "method": "last"}, "max_loss goes with method 'balanced'"),
+    ],
+)
+def test_a_bound_that_cannot_be_measured_is_refused(arguments, message):
+    given = {"calibration": batches(), "loss": cross_entropy, **arguments}
+    with pytest.raises(ValueError, match=message):
+        truncate(Classifier(), **given)
