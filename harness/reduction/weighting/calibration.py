@@ -155,11 +155,12 @@ def _send_back(
     silent = [i for i in layers if i not in outputs]
     if silent:
         raise ValueError(f"block {silent[0]}: the model does not call this layer")
-    for scalar in found:
+    every = list(found)
+    for scalar in every:
         if not scalar.requires_grad:
             raise ValueError(f"block {min(layers)}: the loss does not depend on the layer's output")
         got = torch.autograd.grad(
-            scalar, list(outputs.values()), retain_graph=True, allow_unused=True
+            scalar, list(outputs.values()), retain_graph=scalar is not every[-1], allow_unused=True
         )
         for i, g in zip(outputs, got, strict=True):
             if g is None:
