@@ -127,6 +127,12 @@ def _moments(
         listen(model, layers, calibration.batches, inputs)
     P = {i: one.mean for i, one in states.items()} if by_signal else {}
     Q = {i: one.mean for i, one in adjoint.items()} if weighting.observability == "task" else {}
+    for what, found in (("states", P), ("gradients", Q)):
+        for i, moment in found.items():
+            if not bool(torch.isfinite(torch.view_as_real(moment)).all()):
+                raise ValueError(
+                    f"block {i}: the calibration sequences give {what} that are no numbers"
+                )
     for i, p in P.items():
         if not bool(p.any()):
             raise ValueError(f"block {i}: the calibration sequences drive no state at all")
