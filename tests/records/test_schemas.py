@@ -28,9 +28,15 @@ DESIGN = {
 }
 
 
-LATER = {  # all null in older files, and the orders in those of models without stacks
+LATER = {  # all null in older files; orders in those of models without stacks; weights in white
     "trials": {"flops_method", "seconds_method", "seconds_protocol", "orders", "plugins"},
-    "truncations": {"orders_after"},
+    "truncations": {
+        "orders_after",
+        "gramians",
+        "output_error",
+        "stabilised",
+        "weighted_singular_values",
+    },
     "spectra": {"orders"},
 }
 
