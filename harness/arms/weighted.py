@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -42,6 +42,14 @@ class WeightedArm(Arm):
     target: Literal["loss", "label", "logits", "fisher"] = "loss"
     normalise: bool = False
     stability: Literal["one_sided", "stabilised"] = "one_sided"
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        super().__pydantic_init_subclass__(**options)
+        fields = cls.__pydantic_fields__  # those that make the arm come first where it lists them
+        for name in WeightedArm.__pydantic_fields__:
+            if name in WeightedArm.unsaid:
+                fields[name] = fields.pop(name)
 
     @property
     def is_weighted(self) -> bool:
