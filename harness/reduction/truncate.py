@@ -28,7 +28,7 @@ from .ranks import (
 from .weighting.calibration import Calibration, calibration_of
 from .weighting.choice import Weighting, weighting_of
 from .weighting.error import output_errors
-from .weighting.measured import weighted_decompositions
+from .weighting.measured import weighted_decompositions, weighting_under
 from .weighting.targets import Loss
 from .within import bisected
 
@@ -66,7 +66,8 @@ def truncate(
         max_loss: at most so much more loss on held-out calibration batches, in the loss's units.
             Sizes are the energy ranks of the largest tau at which that holds, by bisection.
         optimizer: follows the new parameters; its moments are carried as `moments` says.
-        decomposed: the result of `decompositions` for the present model, to save the work.
+        decomposed: the result of `decompositions` for the present model, to save the work; under
+            other gramians that of `weighted_decompositions`.
         method: `balanced` truncation; balanced `singular_perturbation`, which adds a static gain;
             or the best modes as they are, by the scores `last`, `aire`, `modal`, or at `random`.
         keep: for ablations of method balanced: the `smallest` balanced states, or `random` modes
@@ -100,16 +101,13 @@ def truncate(
     found = layers(model)
     how = _how(method, keep, generator)
     weighting = weighting_of(gramians, controllability, observability)
-    check_weighting(weighting, how, calibration)
-    if max_loss is not None and (tau is not None or state_dims is not None):
-        raise ValueError("give exactly one of tau and state_dims, or max_loss alone")
+    _check_weighting(weighting, how, calibration, max_loss)
     heard = calibration_of(calibration, loss, length)
     if max_loss is not None:
-        if how != "balanced":
-            raise ValueError(
-                f"max_loss goes with method 'balanced' and keep 'largest', not {how!r}"
-            )
-        decomposed = _weighed(model, found, decomposed, weighting, heard)
+        if tau is not None or state_dims is not None:
+            raise ValueError("give exactly one of tau and state_dims, or max_loss alone")
+        every = dict(enumerate(found))
+        decomposed = list(_systems(model, found, every, decomposed, weighting, heard).values())
         state_dims, _ = orders_within(model, decomposed, max_loss, heard, weighting)
     wanted = _wanted(found, tau, state_dims)
     if tau is not None:
@@ -118,10 +116,7 @@ def truncate(
         check_moments(optimizer, moments)
         check_optimizer(optimizer, model, found)
     moving = {i: layer for i, layer in enumerate(found) if wanted[i] != order_of(layer)}
-    systems = decomposed_of(moving) if decomposed is None else given_of(decomposed, found)
-    if decomposed is None:
-        chosen = {i: found[i] for i in moving}
-        systems = weighted_decompositions(model, chosen, systems, weighting, heard)
+    systems = _systems(model, found, moving, decomposed, weighting, heard)
     orders = {i: _rank(i, systems[i], wanted[i], tau, method) for i in moving}
     orders = {i: order for i, order in orders.items() if order != order_of(found[i])}
     if how == "singular_perturbation":
@@ -134,19 +129,22 @@ def truncate(
     return truncations
 
 
-def _weighed(
+def _systems(
     model: nn.Module,
     found: list,
+    chosen: dict[int, Any],
     given: Sequence[BlockDecomposition] | None,
     weighting: Weighting,
     heard: Calibration,
-) -> list[BlockDecomposition]:
-    """The decompositions of all blocks, the caller's or measured."""
-    if given is not None:
-        return list(given_of(given, found).values())
-    every = dict(enumerate(found))
-    weighed = weighted_decompositions(model, every, decomposed_of(every), weighting, heard)
-    return list(weighed.values())
+) -> dict[int, BlockDecomposition]:
+    """The decompositions of the chosen blocks under the weighting, or the caller's of all."""
+    if given is None:
+        return weighted_decompositions(model, chosen, decomposed_of(chosen), weighting, heard)
+    systems = given_of(given, found)
+    under = [weighting_under(one) for block in systems.values() for one in block.systems]
+    if any(one != (None if weighting.is_white else weighting) for one in under):
+        raise ValueError("the decompositions are under other gramians than those asked for")
+    return systems
 
 
 def orders_within(
@@ -188,14 +186,17 @@ def _how(method: str, keep: str, generator: np.random.Generator | None) -> str:
     return how
 
 
-def check_weighting(weighting: Weighting, how: str, calibration: Any) -> None:
-    """Raise `ValueError` where the gramians do not fit the method, or lack calibration."""
-    if weighting.is_white:
-        return
-    if how != "balanced":
-        raise ValueError(
-            f"gramians other than white go with method 'balanced' and keep 'largest', not {how!r}"
-        )
+def _check_weighting(
+    weighting: Weighting, how: str, calibration: Any, max_loss: float | None
+) -> None:
+    """Raise `ValueError` where gramians or a bound on the loss do not fit the method, or where
+    calibration is missing."""
+    for what, asked in (
+        ("gramians other than white go", not weighting.is_white),
+        ("max_loss goes", max_loss is not None),
+    ):
+        if asked and how != "balanced":
+            raise ValueError(f"{what} with method 'balanced' and keep 'largest', not {how!r}")
     if weighting.uses_data and calibration is None:
         raise ValueError("these gramians are measured: give `calibration` batches")
 

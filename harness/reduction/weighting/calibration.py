@@ -61,11 +61,9 @@ class _Every:
                 yield batch
 
 
-def calibration_of(
-    given: Any, loss: Loss | None, length: int | None, held_out: Iterable[Any] | None = None
-) -> Calibration:
-    """A user's loader as a `Calibration`: every fifth batch, at most four, is held out, unless
-    `held_out` gives others. Of fewer than five batches none is.
+def calibration_of(given: Any, loss: Loss | None, length: int | None) -> Calibration:
+    """A user's loader as a `Calibration`: every fifth batch, at most four, is held out; of fewer
+    than five batches none is.
 
     Raises:
         ValueError: not an iterable, or one that can be iterated only once.
@@ -74,9 +72,7 @@ def calibration_of(
         return given
     if given is None:
         return Calibration(loss=loss, length=length)
-    whole = Calibration(given, held_out or (), loss, length)
-    if held_out is not None:
-        return whole
+    Calibration(given)  # refuses what cannot be iterated again
     return Calibration(_Every(given, False), _Every(given, True), loss, length)
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
 from ..ranks import BlockDecomposition
-from ..stacks import StackTruncation
+from ..stacks import StackTruncation, System
 from .calibration import listen
 from .measured import check_channels, stacked
 from .states import driven
+
+Outputs = tuple[torch.Tensor, torch.Tensor]
 
 
 def output_errors(
@@ -33,13 +35,7 @@ def output_errors(
 
     def compare(i: int, u: torch.Tensor) -> None:
         check_channels(u, full[i][1], "input")
-        gain = after[i].gain
-        for start, end, y, y_r in _outputs(full[i], small[i], u):
-            if gain is not None:
-                size, inputs = full[i][1].shape[0], full[i][1].shape[2]
-                part = u[:, start:end].transpose(0, 1).double().unflatten(-1, (size, inputs))
-                static = gain.real if gain.ndim == 3 else gain.real[None]
-                y_r = y_r + torch.einsum("kbsi,soi->kbso", part, static)
+        for y, y_r in _outputs(full[i], small[i], u):
             lost[i] += float((y - y_r).square().sum())
             whole[i] += float(y.square().sum())
 
@@ -47,19 +43,20 @@ def output_errors(
     return {i: (lost[i] / whole[i]) ** 0.5 if whole[i] > 0 else 0.0 for i in after}
 
 
-def _outputs(full: tuple, small: tuple, u: torch.Tensor) -> Any:
-    """(first step, end, y, y_r), y (steps, batch, S, O) real, in blocks of steps."""
-    n, r = full[0].shape[-1], small[0].shape[-1]
+def _outputs(full: System, small: System, u: torch.Tensor) -> Iterator[Outputs]:
+    """(y, y_r), each (steps, batch, S, O) real, in blocks of steps."""
+    n = full[0].shape[-1]
     lam = torch.cat([full[0], small[0]], -1)
     into = torch.cat([full[1], small[1]], -2)
-    start = 0
     for x in driven(lam, into, u):
         y = torch.einsum("kbsn,son->kbso", x[..., :n], full[2]).real
-        y_r = torch.einsum("kbsn,son->kbso", x[..., n : n + r], small[2]).real
-        yield start, start + len(x), y, y_r
-        start += len(x)
+        y_r = torch.einsum("kbsn,son->kbso", x[..., n:], small[2]).real
+        yield y, y_r
 
 
-def _stacked(truncation: Any) -> tuple:
+def _stacked(truncation: Any) -> System:
     arrays = truncation.eigenvalues, truncation.B, truncation.C
-    return arrays if isinstance(truncation, StackTruncation) else tuple(a[None] for a in arrays)
+    if isinstance(truncation, StackTruncation):
+        return arrays
+    lam, B, C = arrays
+    return lam[None], B[None], C[None]

@@ -13,15 +13,13 @@ from ..gramians import square_root
 from ..hankel import Decomposition
 from ..naming import naming_block
 from ..ranks import BlockDecomposition
-from ..stacks import StackDecomposition
+from ..stacks import StackDecomposition, System
 from .calibration import Calibration, listen, listen_both_ways
 from .choice import Weighting
 from .horizon import horizon_gramians
 from .states import SecondMoment
 
-RIDGE = 1e-10  # of the mean eigenvalue of a measured Gramian, scaled to a unit diagonal
-
-System = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+RIDGE = 1e-10  # of a state's own second moment, added to it in a measured Gramian
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,8 @@ def weighted_decompositions(
                 for system, p, q in zip(block.systems, _each(block, P.get(i)),
                                         _each(block, Q.get(i)), strict=True)
             ]  # fmt: skip
-        found[i] = StackDecomposition(tuple(one)) if _is_stack(block) else one[0]
+        is_stack = isinstance(block, StackDecomposition)
+        found[i] = StackDecomposition(tuple(one)) if is_stack else one[0]
     return found
 
 
@@ -81,10 +80,6 @@ def stacked(block: BlockDecomposition) -> System:
         torch.stack([pad(one.B, 0) for one in block.systems]),
         torch.stack([pad(one.C, 1) for one in block.systems]),
     )
-
-
-def _is_stack(block: BlockDecomposition) -> bool:
-    return isinstance(block, StackDecomposition)
 
 
 def _each(block: BlockDecomposition, gramians: torch.Tensor | None) -> Sequence[Any]:
@@ -127,22 +122,24 @@ def _moments(
         listen(model, layers, calibration.batches, inputs)
     P = {i: one.mean for i, one in states.items()} if by_signal else {}
     Q = {i: one.mean for i, one in adjoint.items()} if weighting.observability == "task" else {}
-    for what, found in (("states", P), ("gradients", Q)):
-        for i, moment in found.items():
-            if not bool(torch.isfinite(torch.view_as_real(moment)).all()):
-                raise ValueError(
-                    f"block {i}: the calibration sequences give {what} that are no numbers"
-                )
-    for i, p in P.items():
-        if not bool(p.any()):
-            raise ValueError(f"block {i}: the calibration sequences drive no state at all")
-    for i, q in Q.items():
-        if not bool(q.any()):
-            raise ValueError(
-                f"block {i}: all gradients of target {weighting.target!r} are zero, as of a task "
-                "that is fitted perfectly: choose target 'logits'"
-            )
+    silent = (
+        f"all gradients of target {weighting.target!r} are zero, as of a task that is fitted "
+        "perfectly: choose target 'logits'"
+    )
+    _check(P, "states", "the calibration sequences drive no state at all")
+    _check(Q, "gradients", silent)
     return P, Q
+
+
+def _check(moments: Mapping[int, torch.Tensor], what: str, silent: str) -> None:
+    """Raise `ValueError` for second moments, (S, N, N), that are not finite, or all zero."""
+    for i, moment in moments.items():
+        if not bool(torch.isfinite(torch.view_as_real(moment)).all()):
+            raise ValueError(
+                f"block {i}: the calibration sequences give {what} that are no numbers"
+            )
+        if not bool(moment.any()):
+            raise ValueError(f"block {i}: {silent}")
 
 
 def check_channels(v: torch.Tensor, into: torch.Tensor, what: str) -> None:
@@ -188,6 +185,6 @@ def root(gramian: torch.Tensor) -> torch.Tensor:
     return square_root((scaled + scaled.mH) / 2)
 
 
-def white_of(system: Decomposition) -> Decomposition:
-    """The published decomposition of a system, however it was weighted."""
-    return system.white if isinstance(system, WeightedDecomposition) else system
+def weighting_under(system: Decomposition) -> Weighting | None:
+    """What a decomposition was weighted by; None for white noise."""
+    return system.weighting if isinstance(system, WeightedDecomposition) else None

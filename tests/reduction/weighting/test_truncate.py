@@ -360,3 +360,26 @@ def test_a_bound_that_cannot_be_measured_is_refused(arguments, message):
     given = {"calibration": batches(), "loss": cross_entropy, **arguments}
     with pytest.raises(ValueError, match=message):
         truncate(Classifier(), **given)
+
+
+def test_decompositions_under_other_gramians_are_refused():
+    model = Classifier()
+    white = decompositions(model)
+    calibration = Calibration(batches(), loss=cross_entropy)
+    found = dict(enumerate(layers(model)))
+    weighed = weighted_decompositions(
+        model, found, dict(enumerate(white)), weighting_of("signal"), calibration
+    )
+    given = list(weighed.values())
+    for decomposed, gramians in ((white, "signal"), (given, "white"), (given, "task")):
+        with pytest.raises(ValueError, match="are under other gramians than those asked for"):
+            truncate(
+                model,
+                state_dims=3,
+                decomposed=decomposed,
+                gramians=gramians,
+                calibration=calibration,
+            )
+    assert [layer.state_dim for layer in layers(model)] == [10, 10]
+    truncate(model, state_dims=3, decomposed=given, gramians="signal", calibration=calibration)
+    assert [layer.state_dim for layer in layers(model)] == [3, 3]
