@@ -289,6 +289,11 @@ class Arm(Spec):
         return 0
 
     @property
+    def held_out_size(self) -> int:
+        """How many further ones the error is measured on."""
+        return 0
+
+    @property
     def recorded_tau(self) -> float | None:
         """The fraction of energy that its ranks discard, for the record of a truncation."""
         return None

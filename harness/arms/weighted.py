@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from .base import Arm
+from .base import Arm, Trial
 
 if TYPE_CHECKING:
     from harness.reduction import Weighting
 
 MOST_EXAMPLES = 1_000_000
+HELD_OUT = 4  # one held-out example for so many calibration examples, and at least one
 
 
 class WeightedArm(Arm):
@@ -77,9 +78,31 @@ class WeightedArm(Arm):
     def calibration_size(self) -> int:
         return self.calibration if self.is_weighted else 0
 
+    @property
+    def held_out_size(self) -> int:
+        return max(1, self.calibration_size // HELD_OUT) if self.calibration_size else 0
+
+    def check(self, trial: Trial) -> None:
+        super().check(trial)
+        check_examples(self, trial.task.train_size, trial.task.name)
+
     def check_method(self, method: str) -> None:
         """Raise `ValueError` for weighted Gramians of a method that has none."""
         if self.is_weighted and method != "balanced":
             raise ValueError(
                 f"gramians other than white go with balanced truncation, not with {method}"
             )
+
+
+def check_examples(arm: Arm, size: int | None, task: str) -> None:
+    """Refuse calibration on more examples, held-out ones included, than the training split has.
+
+    Raises:
+        ValueError: as said; never for a `size` of None, which only the data can tell.
+    """
+    needed = arm.calibration_size + arm.held_out_size
+    if size is not None and needed > size:
+        raise ValueError(
+            f"arm.calibration {arm.calibration_size} needs {needed} training examples, "
+            f"held-out ones included, more than the training split of {task}, {size}"
+        )

@@ -28,8 +28,6 @@ from .state import RunState
 from .step.feed import to_device
 from .step.objective import loss_under
 
-HELD_OUT = 4  # one held-out example for so many calibration examples, and at least one
-
 
 @dataclass(frozen=True)
 class Examples:
@@ -46,22 +44,13 @@ class Examples:
             yield to_device(x, self.device), to_device(y, self.device)
 
 
-def examples_needed(size: int) -> int:
-    """How many training examples a calibration on `size` takes, those held out included."""
-    return size + held_out(size) if size else 0
-
-
-def held_out(size: int) -> int:
-    """How many further examples the error is measured on."""
-    return max(1, size // HELD_OUT)
-
-
 def calibration_of(context: TrialContext, state: RunState) -> Calibration:
     """Examples of the training split, drawn by seed and step alone."""
-    spec, task, size = context.spec, context.task, context.arm.calibration_size
+    spec, task, arm = context.spec, context.task, context.arm
+    size, more = arm.calibration_size, arm.held_out_size
     seed = stream(spec.seed, "calibration", state.step)
     drawn = np.random.default_rng(seed).permutation(task.sizes["train"])
-    both = drawn[:size], drawn[size : size + held_out(size)]
+    both = drawn[:size], drawn[size : size + more]
     batch = min(spec.training.batch_size, size)
     batches, rest = (Examples(task, np.sort(one), batch, context.device) for one in both)
     loss = loss_under(spec, task.info)
@@ -95,7 +84,7 @@ def within(
             context.arm.weighting or Weighting(),
         )
         forward = forward_flops(context.spec.model, context.task.info, state.orders)
-        examples = held_out(context.arm.calibration_size)
+        examples = context.arm.held_out_size
         state.truncation_flops += times * examples * forward  # at most: candidates are smaller
         return orders
 
@@ -116,7 +105,7 @@ def calibration_flops(context: TrialContext, state: RunState) -> float:
     assert weighting is not None
     info, model, orders = context.task.info, context.spec.model, state.orders
     forward = forward_flops(model, info, orders, len(gain_blocks(state.model)))
-    found = forward * held_out(size)
+    found = forward * context.arm.held_out_size
     if not weighting.uses_data:
         return found
     tokens = size * info.length * (2 if info.paired else 1)

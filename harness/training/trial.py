@@ -12,6 +12,7 @@ import torch
 from pydantic import ValidationError
 
 from harness import environment, plugins, tasks
+from harness.arms.weighted import check_examples
 from harness.models import Backbone, build
 from harness.models.description import describe
 from harness.models.precision import set_products
@@ -20,7 +21,6 @@ from harness.suite.explain import explain, validated
 from harness.suite.specs import TrialSpec
 from harness.tasks.base import Task
 
-from .calibration import examples_needed
 from .context import TrialContext
 from .costs.clocks import Clocks
 from .costs.latency import step_latency
@@ -119,12 +119,7 @@ class RunningTrial:
                 f"training.batch_size {batch} is larger than the training split of "
                 f"{task.name}, {task.sizes['train']} examples"
             )
-        arm, size = self.facts.spec.arm, task.sizes["train"]
-        if (needed := examples_needed(arm.calibration_size)) > size:
-            raise ValueError(
-                f"arm.calibration {arm.calibration_size} needs {needed} training examples, "
-                f"held-out ones included, more than the training split of {task.name}, {size}"
-            )
+        check_examples(self.facts.spec.arm, task.sizes["train"], task.name)
         known = self.folder.manifest()
         changed = None if known is None else machine.difference(known, self.facts.manifest)
         if changed is not None:

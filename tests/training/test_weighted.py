@@ -3,6 +3,7 @@
 import pytest
 
 from harness.suite import TrialSpec
+from harness.tasks.specs.embedded import DigitsSpec
 from harness.training.calibration import Examples, calibration_of
 from harness.training.trial import run_trial
 
@@ -91,9 +92,16 @@ def test_calibration_is_training_data_drawn_by_seed_and_step(store, monkeypatch)
     assert asked
 
 
-def test_more_calibration_than_training_data_is_refused_before_anything_is_written(store):
-    spec = trial_spec({"kind": "in_training", "gramians": "signal", "calibration": 100_000})
-    with pytest.raises(ValueError, match=r"arm\.calibration 100000 needs 125000 training examples"):
+def test_more_calibration_than_training_data_is_refused_before_anything_is_written(
+    store, monkeypatch
+):
+    arm = {"kind": "in_training", "gramians": "signal", "calibration": 100_000}
+    message = r"arm\.calibration 100000 needs 125000 training examples"
+    with pytest.raises(ValueError, match=message):
+        trial_spec(arm)
+    monkeypatch.setattr(DigitsSpec, "train_size", None)  # as of data that must be read first
+    spec = trial_spec(arm)
+    with pytest.raises(ValueError, match=message):
         run_trial(spec, store)
     assert not store.trial(spec.trial_id).path.exists()
 
