@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +14,7 @@ from torch import nn
 from ..naming import naming_block
 from .targets import Loss, scalars
 
-HELD_OUT_EVERY = 5  # of a user's batches, one is held out
-HELD_OUT_AT_MOST = 4  # batches
+HELD_OUT = (4, 9, 14, 19)  # of a user's batches, counted from 0
 
 Heard = Callable[[int, torch.Tensor], None]  # of block and (batch, length, channels)
 
@@ -46,24 +46,19 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class _Every:
-    """A loader's batches without those held out, or those alone."""
+class _Rest:
+    """A loader's batches without those held out."""
 
     loader: Iterable[Any]
-    held_out: bool
 
     def __iter__(self) -> Iterator[Any]:
-        held = 0
-        for i, batch in enumerate(self.loader):
-            is_held = i % HELD_OUT_EVERY == HELD_OUT_EVERY - 1 and held < HELD_OUT_AT_MOST
-            held += is_held
-            if is_held == self.held_out:
-                yield batch
+        return (batch for i, batch in enumerate(self.loader) if i not in HELD_OUT)
 
 
 def calibration_of(given: Any, loss: Loss | None, length: int | None) -> Calibration:
     """A user's loader as a `Calibration`: every fifth batch, at most four, is held out; of fewer
-    than five batches none is.
+    than five batches none is. These are kept, since a loader that shuffles gives others the next
+    time, and losses are compared on them; its other passes may then meet examples of theirs.
 
     Raises:
         ValueError: not an iterable, or one that can be iterated only once.
@@ -73,7 +68,8 @@ def calibration_of(given: Any, loss: Loss | None, length: int | None) -> Calibra
     if given is None:
         return Calibration(loss=loss, length=length)
     Calibration(given)  # refuses what cannot be iterated again
-    return Calibration(_Every(given, False), _Every(given, True), loss, length)
+    first = enumerate(itertools.islice(given, HELD_OUT[-1] + 1))
+    return Calibration(_Rest(given), [one for i, one in first if i in HELD_OUT], loss, length)
 
 
 def parts(batch: Any) -> tuple[Any, Any]:

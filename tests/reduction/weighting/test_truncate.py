@@ -17,7 +17,12 @@ from harness.reduction import (
     weighting_of,
 )
 from harness.reduction.hankel import decompose
-from harness.reduction.weighting import Calibration, WeightedDecomposition, reduce_weighted
+from harness.reduction.weighting import (
+    Calibration,
+    WeightedDecomposition,
+    calibration_of,
+    reduce_weighted,
+)
 from harness.reduction.weighting import reduce as reducing
 from harness.reduction.weighting.stability import stabilised
 
@@ -383,3 +388,26 @@ def test_decompositions_under_other_gramians_are_refused():
     assert [layer.state_dim for layer in layers(model)] == [10, 10]
     truncate(model, state_dims=3, decomposed=given, gramians="signal", calibration=calibration)
     assert [layer.state_dim for layer in layers(model)] == [3, 3]
+
+
+class Shuffled:
+    """A loader whose order is another on every pass."""
+
+    def __init__(self):
+        self.passes = 0
+
+    def __iter__(self):
+        self.passes += 1
+        found = batches(25)
+        return iter(found[self.passes :] + found[: self.passes])
+
+
+def test_losses_are_compared_on_the_same_examples_though_the_loader_shuffles():
+    loader = Shuffled()
+    heard = calibration_of(loader, cross_entropy, None)
+    first, second = list(heard.held_out), list(heard.held_out)
+    assert len(first) == 4
+    for (x, y), (again, labels) in zip(first, second, strict=True):
+        assert torch.equal(x, again)
+        assert torch.equal(y, labels)
+    assert len(list(heard.batches)) == 21
