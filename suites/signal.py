@@ -2,18 +2,22 @@
 
 On each task of the demo: train-then-compress without fine-tuning at five sizes and with it at two,
 and truncation in training, within 40 % of the steps, at one; against small-from-scratch of these
-sizes and against full size.
+sizes and against full size. `fashion` is the same on longer sequences, with fewer rows.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from harness.suite import (
     Comparison,
     FullSpec,
     InTrainingSpec,
+    LRUSpec,
     PostHocSpec,
     SmallSpec,
     Suite,
+    TaskSpec,
+    TrainingSpec,
 )
 from suites import demo
 
@@ -24,10 +28,10 @@ GRAMIANS: tuple[Any, ...] = ("white", "horizon", "signal", "task")
 SEEDS = tuple(range(8))
 
 
-def arms() -> dict:
-    """Full size, small from scratch, and every way to the sizes, under all Gramians."""
+def arms(small: Sequence[int] = SIZES) -> dict:
+    """Full size, small from scratch of some sizes, and every way to all sizes, under all Gramians."""
     found: dict = {"full": FullSpec()}
-    found |= {f"small {r}": SmallSpec(state_dims=(r,)) for r in SIZES}
+    found |= {f"small {r}": SmallSpec(state_dims=(r,)) for r in small}
     for gramians in GRAMIANS:
         for r in SIZES:
             compress = PostHocSpec(state_dims=(r,), gramians=gramians)
@@ -53,4 +57,18 @@ suite = Suite(
     name="signal",
     description="What does it change to balance against the signal instead of white noise?",
     comparisons=tuple(map(compared, (demo.digits, demo.vowels, demo.pylib, demo.listops))),
+)
+
+fashion = Suite(
+    name="signal.fashion",
+    description="The same on 784 steps of Fashion-MNIST.",
+    comparisons=(
+        Comparison(
+            task=TaskSpec(name="fashion", validation=1000, test=2000),
+            model=LRUSpec(blocks=2, width=16, state_dim=64),
+            training=TrainingSpec(steps=900, batch_size=32, lr=0.01, evaluate_every=300),
+            arms=arms(small=(6, 12, 32)),
+            seeds=SEEDS,
+        ),
+    ),
 )

@@ -57,10 +57,11 @@ if TYPE_CHECKING:  # which cannot read a union that grows: the bases stand for p
     from harness.tasks import specs as t
 
     AnyTask = (
-        t.AanSpec | t.ArraysSpec | t.AudioFolderSpec | t.DigitsSpec | t.Enwik8Spec | t.ImdbSpec
-        | t.ListopsSpec | t.PathfinderSpec | t.PathfinderGeneratedSpec | t.PathxSpec
-        | t.PsmnistSpec | t.PylibSpec | t.Sc10Spec | t.ScifarSpec | t.SmnistSpec
-        | t.SpeechCommandsSpec | t.Text8Spec | t.TextFileSpec | t.VowelsSpec | t.Wikitext103Spec
+        t.AanSpec | t.ArraysSpec | t.AudioFolderSpec | t.DigitsSpec | t.Enwik8Spec
+        | t.FashionSpec | t.ImdbSpec | t.ListopsSpec | t.PathfinderSpec
+        | t.PathfinderGeneratedSpec | t.PathxSpec | t.PsmnistSpec | t.PylibSpec | t.Sc10Spec
+        | t.ScifarSpec | t.SmnistSpec | t.SpeechCommandsSpec | t.Text8Spec | t.TextFileSpec
+        | t.VowelsSpec | t.Wikitext103Spec
         | t.TaskSpecBase
     )  # fmt: skip
     AnyArm = (

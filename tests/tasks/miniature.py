@@ -21,12 +21,13 @@ import numpy as np
 import pytest
 
 from harness import tasks
-from harness.tasks.specs import PsmnistSpec, ScifarSpec, SmnistSpec
+from harness.tasks.specs import FashionSpec, PsmnistSpec, ScifarSpec, SmnistSpec
 from harness.tasks.storage import sources
 
 SPECS: dict[str, tasks.TaskSpecBase] = {
     "smnist": SmnistSpec(name="smnist", time_channel=True),
     "psmnist": PsmnistSpec(name="psmnist"),
+    "fashion": FashionSpec(name="fashion"),
     "scifar": ScifarSpec(name="scifar"),
 }
 NOWHERE = "http://127.0.0.1:9"  # the port of "discard", where nothing answers
@@ -34,6 +35,7 @@ NOWHERE = "http://127.0.0.1:9"  # the port of "discard", where nothing answers
 
 def write_all(folder: Path) -> None:
     write_mnist(folder)
+    write_mnist(folder, prefix="fashion-", seed=1)
     write_cifar(folder)
 
 
@@ -44,7 +46,9 @@ def without_checksums(monkeypatch: pytest.MonkeyPatch, base: str = NOWHERE) -> N
         monkeypatch.setitem(sources.SOURCES, name, bare)
 
 
-def write_mnist(folder: Path, train: int = 300, test: int = 100, seed: int = 0) -> None:
+def write_mnist(
+    folder: Path, train: int = 300, test: int = 100, seed: int = 0, prefix: str = ""
+) -> None:
     """The four compressed idx files; every label occurs where there are ten images or more."""
     random = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +57,7 @@ def write_mnist(folder: Path, train: int = 300, test: int = 100, seed: int = 0) 
         labels = random.permutation(np.arange(count) % 10).astype(np.uint8)
         for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
             content = gzip.compress(idx(array), mtime=0)
-            (folder / f"{part}-{kind}-ubyte.gz").write_bytes(content)
+            (folder / f"{prefix}{part}-{kind}-ubyte.gz").write_bytes(content)
 
 
 def idx(array: np.ndarray) -> bytes:

@@ -1,7 +1,9 @@
-"""`smnist` and `psmnist`: MNIST's digits, pixel by pixel."""
+"""`smnist`, `psmnist` and `fashion`: MNIST's digits and Fashion-MNIST's clothes, by pixel."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,10 @@ from harness.tasks.storage.mapped import mapped
 _SIDE = 28
 _IMAGES, _LABELS = 0x0803, 0x0801  # of unsigned bytes, in three dimensions and in one
 _MOST = 100_000  # images in one file
+_PROVENANCE = {
+    "mnist": "MNIST (LeCun, Cortes, Burges): handwritten digits, from its idx files",
+    "fashion": "Fashion-MNIST (Xiao, Rasul, Vollgraf; Zalando): clothes, from its idx files",
+}
 
 
 class Mnist(PixelTask):
@@ -25,11 +31,13 @@ class Mnist(PixelTask):
     """
 
     def __init__(self, spec: SmnistSpec, data_dir: Path) -> None:
-        self.provenance = "MNIST (LeCun, Cortes, Burges): handwritten digits, from its idx files"
+        assert spec.folder is not None
+        self.provenance = _PROVENANCE[spec.folder]
         self._order = np.arange(_SIDE**2)
         if isinstance(spec, PsmnistSpec):
             self._order = np.random.default_rng(spec.permutation_seed).permutation(_SIDE**2)
-        super().__init__(spec, mapped(data_dir, "mnist", {"build": 1}, _build))
+        build = functools.partial(_build, spec.archives)
+        super().__init__(spec, mapped(data_dir, spec.folder, {"build": 1}, build))
 
     def _scaled(self, images: np.ndarray) -> np.ndarray:
         return (images[:, self._order, None] / np.float32(255)).astype(np.float32)
@@ -38,12 +46,11 @@ class Mnist(PixelTask):
         return images.reshape(-1, _SIDE, _SIDE)
 
 
-def _build(builder: Builder) -> None:
+def _build(archives: Sequence[str], builder: Builder) -> None:
     """The pool: `images` (n, 784) and `labels` (n,), uint8, training part first."""
     images, labels = [], []
-    for part in ("train", "t10k"):
-        picture_path = builder.archive(f"{part}-images-idx3-ubyte.gz")
-        label_path = builder.archive(f"{part}-labels-idx1-ubyte.gz")
+    for pictures, classes in (archives[:2], archives[2:]):
+        picture_path, label_path = builder.archive(pictures), builder.archive(classes)
         images.append(read_idx(picture_path, _IMAGES, (_SIDE, _SIDE)).reshape(-1, _SIDE**2))
         labels.append(read_idx(label_path, _LABELS, ()))
         if len(images[-1]) != len(labels[-1]):

@@ -7,7 +7,7 @@ from harness.spec import SpecUnion
 
 from .base import TaskSpecBase
 from .embedded import DigitsSpec, ListopsSpec, PathfinderGeneratedSpec, PylibSpec, VowelsSpec
-from .images import PathfinderSpec, PathxSpec, PsmnistSpec, ScifarSpec, SmnistSpec
+from .images import FashionSpec, PathfinderSpec, PathxSpec, PsmnistSpec, ScifarSpec, SmnistSpec
 from .own import ArraysSpec, AudioFolderSpec, TextFileSpec
 from .sound import Sc10Spec, SpeechCommandsSpec
 from .text import AanSpec, Enwik8Spec, ImdbSpec, Text8Spec, Wikitext103Spec
@@ -18,6 +18,7 @@ TASK_SPECS: tuple[type[TaskSpecBase], ...] = (
     AudioFolderSpec,
     DigitsSpec,
     Enwik8Spec,
+    FashionSpec,
     ImdbSpec,
     ListopsSpec,
     PathfinderSpec,
@@ -44,6 +45,7 @@ __all__ = [
     "AudioFolderSpec",
     "DigitsSpec",
     "Enwik8Spec",
+    "FashionSpec",
     "ImdbSpec",
     "ListopsSpec",
     "PathfinderGeneratedSpec",

@@ -58,6 +58,16 @@ class PsmnistSpec(SmnistSpec):
     permutation_seed: Seed = 0
 
 
+class FashionSpec(SmnistSpec):
+    """Fashion-MNIST, 28 x 28 pixels of ten kinds of clothing, read as `smnist` is."""
+
+    origin: ClassVar[str] = "Fashion-MNIST's four idx files"
+    folder: ClassVar[str | None] = "fashion"
+    archives: ClassVar[tuple[str, ...]] = tuple(f"fashion-{a}" for a in SmnistSpec.archives)
+
+    name: Literal["fashion"]  # type: ignore[assignment]
+
+
 class ScifarSpec(_PixelSpec):
     """CIFAR-10, 32 x 32 pixels read row by row as 1,024 steps.
 

@@ -1,4 +1,4 @@
-"""smnist and psmnist: the files' pixels, in the order that is asked for; bad files refused."""
+"""smnist, psmnist, fashion: the files' pixels, in the order that is asked for; bad files refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from harness import tasks
 from harness.tasks.images.mnist import Mnist
-from harness.tasks.specs import PsmnistSpec, SmnistSpec
+from harness.tasks.specs import FashionSpec, PsmnistSpec, SmnistSpec
 
 from ..miniature import idx, without_checksums, write_mnist
 
@@ -71,6 +71,19 @@ def test_the_permutation_is_fixed_and_the_same_for_all(folder):
         for k in range(784):
             np.testing.assert_array_equal(mixed[:, k], straight[:, order[k]])
     assert len(list((folder.parent / "mnist").glob("*/index.json"))) == 1
+
+
+def test_fashion_reads_its_own_four_files(folder):
+    write_mnist(folder, train=60, test=20, seed=5, prefix="fashion-")
+    task = Mnist(FashionSpec(name="fashion"), folder.parent)
+    assert task.sizes == {"train": 54, "validation": 6, "test": 20}
+    x, y = everything(task, "test")
+    pixels, labels = original(folder, "fashion-t10k")
+    np.testing.assert_array_equal(x[..., 0], pixels / np.float32(255))
+    np.testing.assert_array_equal(y, labels)
+    assert "Fashion-MNIST" in task.provenance
+    digits = Mnist(SPEC, folder.parent)
+    assert task.fingerprint != digits.fingerprint and "handwritten" in digits.provenance
 
 
 def test_the_time_channel_comes_first(folder):
