@@ -29,7 +29,7 @@ SEEDS = tuple(range(8))
 
 
 def arms(small: Sequence[int] = SIZES) -> dict:
-    """Full size, small from scratch of some sizes, and every way to all sizes, under all Gramians."""
+    """Full size, small from scratch of these sizes, and every way to all, under all Gramians."""
     found: dict = {"full": FullSpec()}
     found |= {f"small {r}": SmallSpec(state_dims=(r,)) for r in small}
     for gramians in GRAMIANS:

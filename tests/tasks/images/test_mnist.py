@@ -1,4 +1,4 @@
-"""smnist, psmnist, fashion: the files' pixels, in the order that is asked for; bad files refused."""
+"""smnist, psmnist, fashion: the files' pixels, in the order asked for; bad files refused."""
 
 from __future__ import annotations
 
@@ -83,7 +83,8 @@ def test_fashion_reads_its_own_four_files(folder):
     np.testing.assert_array_equal(y, labels)
     assert "Fashion-MNIST" in task.provenance
     digits = Mnist(SPEC, folder.parent)
-    assert task.fingerprint != digits.fingerprint and "handwritten" in digits.provenance
+    assert task.fingerprint != digits.fingerprint
+    assert "handwritten" in digits.provenance
 
 
 def test_the_time_channel_comes_first(folder):
