@@ -24,6 +24,7 @@ from suites import demo
 SIZES = (4, 6, 12, 20, 32)
 TUNED = (6, 12)
 TRAINED = 6
+CALIBRATION = (8, 16, 32, 64, 128, 256, 512)
 GRAMIANS: tuple[Any, ...] = ("white", "horizon", "signal", "task")
 SEEDS = tuple(range(8))
 
@@ -46,17 +47,44 @@ def arms(small: Sequence[int] = SIZES) -> dict:
     return found
 
 
-def compared(like: Comparison) -> Comparison:
-    """The demo's task, model and training with the arms of this suite."""
+def more_arms() -> dict:
+    """How many calibration examples, and from which size and in which window the signal helps."""
+    found: dict = {"full": FullSpec()}
+    for n in CALIBRATION:
+        found[f"task 12, {n} examples"] = PostHocSpec(
+            state_dims=(12,), gramians="task", calibration=n
+        )
+    for gramians in ("white", "signal"):
+        for r in (12, 20, 32):
+            found[f"in_training {gramians} {r}"] = InTrainingSpec(
+                rule="fixed", final=r, end=0.4, gramians=gramians
+            )
+    for gramians in ("white", "signal", "task"):
+        found[f"in_training {gramians} {TRAINED}, 10 %"] = InTrainingSpec(
+            rule="fixed", final=TRAINED, gramians=gramians
+        )
+    return found
+
+
+def compared(like: Comparison, arms: dict) -> Comparison:
+    """The demo's task, model and training with other arms."""
     return Comparison(
-        task=like.task, model=like.model, training=like.training, arms=arms(), seeds=SEEDS
+        task=like.task, model=like.model, training=like.training, arms=arms, seeds=SEEDS
     )
 
 
 suite = Suite(
     name="signal",
     description="What does it change to balance against the signal instead of white noise?",
-    comparisons=tuple(map(compared, (demo.digits, demo.vowels, demo.pylib, demo.listops))),
+    comparisons=tuple(
+        compared(like, arms()) for like in (demo.digits, demo.vowels, demo.pylib, demo.listops)
+    ),
+)
+
+more = Suite(
+    name="signal.more",
+    description="How many examples does it take, and from which size does the signal help?",
+    comparisons=tuple(compared(like, more_arms()) for like in (demo.digits, demo.vowels)),
 )
 
 fashion = Suite(
