@@ -26,6 +26,7 @@ TUNED = (6, 12)
 TRAINED = 6
 CALIBRATION = (8, 16, 32, 64, 128, 256, 512)
 GRAMIANS: tuple[Any, ...] = ("white", "horizon", "signal", "task")
+BOTH: tuple[Any, ...] = ("white", "signal")
 SEEDS = tuple(range(8))
 
 
@@ -54,12 +55,12 @@ def more_arms() -> dict:
         found[f"task 12, {n} examples"] = PostHocSpec(
             state_dims=(12,), gramians="task", calibration=n
         )
-    for gramians in ("white", "signal"):
+    for gramians in BOTH:
         for r in (12, 20, 32):
             found[f"in_training {gramians} {r}"] = InTrainingSpec(
                 rule="fixed", final=r, end=0.4, gramians=gramians
             )
-    for gramians in ("white", "signal", "task"):
+    for gramians in (*BOTH, "task"):
         found[f"in_training {gramians} {TRAINED}, 10 %"] = InTrainingSpec(
             rule="fixed", final=TRAINED, gramians=gramians
         )

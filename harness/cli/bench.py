@@ -89,5 +89,18 @@ def launch(
     _print(bench.measure(bench.count(trials, quick), concurrency), bench.lines, as_json)
 
 
+@app.command()
+def transfer(
+    suite: Annotated[str, typer.Argument(metavar="SUITE", help="A suite that was run.")] = "signal",
+    store: Annotated[str | None, typer.Option(help="Folder of records.")] = None,
+    order: Annotated[int, typer.Option(min=1, help="States that are kept.")] = 12,
+    as_json: AsJson = False,
+) -> None:
+    """What a truncation by one input's Gramians loses on other inputs; no speed."""
+    from harness.bench import transfer_bench as bench
+
+    _print(bench.measure(suite, store, order), bench.lines, as_json)
+
+
 def _print(result: dict[str, Any], lines: Any, as_json: bool) -> None:
     print(json.dumps(result) if as_json else "\n".join(lines(result)))
