@@ -111,8 +111,8 @@ def peak(case: dict[str, Any], name: str, threads: int) -> int:
     spec = shape.model(n, case["backend"], case["remember"])
     prepare(device, threads)
     short = TrainingStep(spec, replace(shape, length=SHORT).info, 1, device)
+    _look(short, case)  # before a step, after which the one example may have no gradient left
     short()
-    _look(short, case)
     del short
     return_freed_memory()
     prepare(device, threads)  # resets the peak

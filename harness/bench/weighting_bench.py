@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from .bench_machine import describe, machine_lines, open_device
-from .interleaved import Rounds, Spread, check_rounds, interleave
+from .interleaved import Call, Rounds, Spread, check_rounds, interleave
 from .shapes import Shape
 from .step_memory import Case, peaks
 from .text_table import middle, number, paragraph, span, table
@@ -77,7 +77,7 @@ def measure_setup(setup: Setup, rounds: int, device: torch.device, threads: int)
     shape, n = setup.shape, setup.n
     step = TrainingStep(shape.model(n), shape.info, shape.batch, device)
     calibrated = Calibrated(step, setup.batches)
-    cases = {"step": step, **calibrated.cases()}
+    cases: dict[str, Call] = {"step": step, **calibrated.cases()}
     timed = interleave(cases, rounds, wait=waiter(device))
     step.check(shape.title)
     backend = step.model.backends(shape.batch, device)[0].name
