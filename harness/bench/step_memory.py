@@ -9,27 +9,34 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import importlib
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .shapes import Shape
+
+if TYPE_CHECKING:
+    from .timed_work import TrainingStep
 
 
 @dataclass(frozen=True)
 class Case:
     """One training step: a shape at one size, a backend, what the backend remembers, and whether
-    forward and backward run as a CUDA graph."""
+    forward and backward run as a CUDA graph. With `gramians`, a decomposition weighted by them on
+    so many `batches`, in the place of the step."""
 
     shape: Shape
     state_dim: int
     backend: str
     remember: str = "auto"
     graph: bool = False
+    gramians: str | None = None
+    batches: int = 0
 
 
 def peaks(cases: Sequence[Case], device: str, threads: int) -> list[int | None]:
@@ -67,6 +74,7 @@ def import_all(backends: set[str]) -> None:
     from harness.bench.timed_work import TrainingStep
     from harness.models.scans.choice import load_backend
 
+    importlib.import_module("harness.bench.weighted_work")
     smallest = Shape("smallest", "", 1, 1, 1, (1,), inputs=1)
     TrainingStep(smallest.model(1), smallest.info, 1, torch.device("cpu"))
     for backend in backends:
@@ -102,14 +110,27 @@ def peak(case: dict[str, Any], name: str, threads: int) -> int:
     n, device = case["state_dim"], torch.device(name)
     spec = shape.model(n, case["backend"], case["remember"])
     prepare(device, threads)
-    TrainingStep(spec, replace(shape, length=SHORT).info, 1, device)()
+    short = TrainingStep(spec, replace(shape, length=SHORT).info, 1, device)
+    _look(short, case)  # before a step, after which the one example may have no gradient left
+    short()
+    del short
     return_freed_memory()
     prepare(device, threads)  # resets the peak
     before = 0 if device.type == "cuda" else resident_bytes()
     step = TrainingStep(spec, shape.info, shape.batch, device, case["graph"])
     step.warm()  # so that the long step has gradients and moments, as all but the first do
-    step()
+    if case["gramians"] is None:
+        step()
+    _look(step, case)
     return max(0, peak_memory_bytes(device) - before)
+
+
+def _look(step: TrainingStep, case: dict[str, Any]) -> None:
+    """The decomposition, if that is the case."""
+    from harness.bench.weighted_work import Calibrated
+
+    if case["gramians"] is not None:
+        Calibrated(step, case["batches"]).decompose(case["gramians"])
 
 
 def return_freed_memory() -> None:

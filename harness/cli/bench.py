@@ -77,6 +77,24 @@ def regularizer(
 
 
 @app.command()
+def weighting(
+    quick: Quick = False,
+    as_json: AsJson = False,
+    threads: Threads = 2,
+    device: Device = "cpu",
+    rounds: RoundsOption = None,
+    batches: Annotated[int | None, typer.Option(help="Calibration batches.")] = None,
+) -> None:
+    """What a decomposition weighted by data costs beyond its passes, in seconds and memory."""
+    from harness.bench import weighting_bench as bench
+
+    found = bench.measure(
+        quick=quick, threads=threads, device=device, rounds=rounds, batches=batches
+    )
+    _print(found, bench.lines, as_json)
+
+
+@app.command()
 def launch(
     quick: Quick = False,
     as_json: AsJson = False,

@@ -22,7 +22,7 @@ from harness.reduction import (
     truncate,
 )
 
-from .calibration import calibration_flops, weighted_of, weighted_options, within
+from .calibration import calibration_flops, error_flops, weighted_of, weighted_options, within
 from .context import TrialContext
 from .costs.flops import all_spectra_flops, block_truncation_flops
 from .evaluate import evaluate
@@ -228,6 +228,7 @@ def truncation_event(
     for i, (n, asked, r) in enumerate(zip(before, ranks, state.orders, strict=True)):
         one = next(changed) if asked != n else None
         state.truncation_flops += block_truncation_flops(decomposed[i], one) if one else 0.0
+        state.truncation_flops += error_flops(context, decomposed[i], one) if one else 0.0
         rows.append({**sizes_row(i, n, r), **truncation_row(arm.weighting, one)})
     record_truncations(
         state, rows, tau=arm.recorded_tau, val_before=val_before, val_after=val_after,

@@ -12,6 +12,7 @@ import torch
 from harness.models.description import gain_blocks
 from harness.reduction import (
     BlockDecomposition,
+    BlockTruncation,
     Calibration,
     Order,
     Weighting,
@@ -22,7 +23,7 @@ from harness.reduction import (
 from harness.tasks.base import Task
 
 from .context import TrialContext
-from .costs.flops import forward_flops, second_moment_flops
+from .costs.flops import forward_flops, output_error_flops, second_moment_flops
 from .seeds import stream
 from .state import RunState
 from .step.feed import to_device
@@ -100,7 +101,7 @@ def weighted_options(context: TrialContext, state: RunState) -> dict[str, Any]:
 
 
 def calibration_flops(context: TrialContext, state: RunState) -> float:
-    """FLOPs of measuring the Gramians, and the error on held-out examples, to leading order."""
+    """FLOPs of measuring the Gramians, to leading order, and of the pass over held-out examples."""
     weighting, size = context.arm.weighting, context.arm.calibration_size
     assert weighting is not None
     info, model, orders = context.task.info, context.spec.model, state.orders
@@ -113,3 +114,13 @@ def calibration_flops(context: TrialContext, state: RunState) -> float:
     sides = by_task + (weighting.controllability == "signal")
     moments = sum(second_moment_flops(order, model.width) for order in orders)
     return found + size * forward * (1 + 2 * weighting.passes) + sides * tokens * moments
+
+
+def error_flops(context: TrialContext, before: BlockDecomposition, done: BlockTruncation) -> float:
+    """FLOPs of a block's output error on the held-out examples, where it was measured, without the
+    pass of the model."""
+    if done.output_error is None:
+        return 0.0
+    info = context.task.info
+    tokens = context.arm.held_out_size * info.length * (2 if info.paired else 1)
+    return tokens * output_error_flops(before, done)

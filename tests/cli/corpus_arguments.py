@@ -76,6 +76,8 @@ CASES = [
     (("bench", "step", "--device", LONG), "device is 'xxx"),
     (("bench", "truncation", "--rounds", str(10**12)), "rounds must be at most"),
     (("bench", "regularizer", "--rounds", str(10**12)), "rounds must be at most"),
+    (("bench", "weighting", "--rounds", str(10**12)), "rounds must be at most"),
+    (("bench", "weighting", "--batches", str(10**9)), "batches must be from 1 to"),
     (("bench", "launch", "--trials", str(10**9)), "trials must be at most"),
     (("bench", "launch", "--trials", "-5"), "trials must be at least 2"),
     # options

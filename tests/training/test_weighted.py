@@ -5,6 +5,7 @@ import pytest
 from harness.suite import TrialSpec
 from harness.tasks.specs.embedded import DigitsSpec
 from harness.training.calibration import Examples, calibration_of
+from harness.training.costs.flops import forward_flops, spectrum_flops
 from harness.training.trial import run_trial
 
 from .trials import table_of, trial_spec, weights_of
@@ -52,6 +53,25 @@ def test_every_truncating_arm_takes_them_and_records_what_it_did(arm, store):
         )
         assert cost - plain_cost > 40 * 64 * 2 * 8 * (16**2 + 12**2)  # two Gramians of each block
     assert all(row["gramians"] is None for row in table_of(store, plain.trial_id, "truncations"))
+
+
+def test_the_cost_of_looking_is_that_of_its_parts(store):
+    arm = {"kind": "post_hoc", "state_dims": [5]}
+    plain, spec = trial_spec(arm), trial_spec({**arm, **TASK})
+    run_trial(spec.source(), store)
+    costs = []
+    for one in (plain, spec):
+        run_trial(one, store)
+        costs.append(store.trial(one.trial_id).result()["record"]["flops_method"])
+    examples, held_out, sizes = 40, 10, (16, 12)
+    info = spec.task.info
+    forward = forward_flops(spec.model, info, sizes)
+    moments = sum(4 * n * 8 + 8 * n + 8 * n * n for n in sizes)
+    outputs = sum(4 * (n + 5) * (8 + 8) + 8 * (n + 5) for n in sizes)
+    looking = examples * (3 * forward + 2 * info.length * moments)
+    looking += held_out * (forward + info.length * outputs)
+    looking += sum(spectrum_flops(n, 8) for n in sizes)
+    assert costs[1] - costs[0] == pytest.approx(looking, rel=1e-9)
 
 
 def test_ids_of_white_trials_are_those_of_trials_that_say_nothing():

@@ -127,15 +127,33 @@ def listen_both_ways(
     """
     count = 0
     generator = torch.Generator().manual_seed(calibration.seed)
-    with undisturbed(model), torch.enable_grad():
+
+    def hear(x: Any, y: Any) -> None:  # at whose end all of a batch's graph is free
+        outputs: dict[int, torch.Tensor] = {}
+        with _hooks(layers, inputs, outputs):
+            logits = model(x)
+        found = scalars(target, logits, y, calibration.loss, generator)
+        _send_back(outputs, layers, found, gradients)
+
+    with undisturbed(model), _frozen(model), torch.enable_grad():
         for x, y in _checked(calibration.batches):
-            outputs: dict[int, torch.Tensor] = {}
-            with _hooks(layers, inputs, outputs):
-                logits = model(x)
-            _send_back(outputs, layers, scalars(target, logits, y, calibration.loss, generator),
-                       gradients)  # fmt: skip
+            hear(x, y)
             count += len(x)
     return count
+
+
+@contextlib.contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """No parameter wants a gradient: a graph begins at the first layer's output, and keeps nothing
+    for the gradients of weights."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    try:
+        for p in trained:
+            p.requires_grad_(False)
+        yield
+    finally:
+        for p in trained:
+            p.requires_grad_(True)
 
 
 def _send_back(

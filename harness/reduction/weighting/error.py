@@ -49,9 +49,13 @@ def _outputs(full: System, small: System, u: torch.Tensor) -> Iterator[Outputs]:
     lam = torch.cat([full[0], small[0]], -1)
     into = torch.cat([full[1], small[1]], -2)
     for x in driven(lam, into, u):
-        y = torch.einsum("kbsn,son->kbso", x[..., :n], full[2]).real
-        y_r = torch.einsum("kbsn,son->kbso", x[..., n:], small[2]).real
-        yield y, y_r
+        yield read(x[..., :n], full[2]), read(x[..., n:], small[2])
+
+
+def read(x: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+    """Re(C x), (steps, batch, S, O), of states (steps, batch, S, N), as one real product."""
+    pairs = (torch.view_as_real(one.resolve_conj()).flatten(-2) for one in (x, c.conj()))
+    return torch.einsum("kbsn,son->kbso", *pairs)
 
 
 def _stacked(truncation: Any) -> System:

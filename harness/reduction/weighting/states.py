@@ -93,3 +93,9 @@ def outer(x: torch.Tensor) -> torch.Tensor:
         found[:end, first:end] = flat[:, :end].mT @ flat[:, first:end].conj()
         found[first:end, :first] = found[:first, first:end].mH
     return found[None]
+
+
+def outer_flops(order: int) -> float:
+    """Real FLOPs per token of `outer` for one system alone: 8 N^2, less what symmetry gives."""
+    share = 1.0 if order < WORTHWHILE else (PANELS + 1) / (2 * PANELS)
+    return share * 8 * order * order

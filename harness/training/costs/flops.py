@@ -76,9 +76,11 @@ def second_moment_flops(order: Order, width: int) -> float:
 
     For a stack, whose systems see one channel each, the first is one product a state.
     """
+    from harness.reduction.weighting.states import outer_flops  # torch, which a plan does without
+
     if isinstance(order, tuple):
         return float(sum(4 * n + 8 * n + 8 * n * n for n in order))
-    return float(4 * order * width + 8 * order + 8 * order * order)
+    return 4.0 * order * width + 8.0 * order + outer_flops(order)
 
 
 def all_spectra_flops(decomposed: Sequence[BlockDecomposition]) -> float:
@@ -92,3 +94,12 @@ def block_truncation_flops(before: BlockDecomposition, done: BlockTruncation) ->
     together = zip(before.systems, done.systems, strict=True)
     sizes = ((one.state_dim, new.order, one.B.shape[-1]) for one, new in together)
     return sum((truncation_flops(n, r, width) for n, r, width in sizes if r != n), 0.0)
+
+
+def output_error_flops(before: BlockDecomposition, done: BlockTruncation) -> float:
+    """FLOPs per token of comparing a block's outputs with those of its truncation: of all systems,
+    whole and reduced, inputs, recurrences and Re(C h)."""
+    together = zip(before.systems, done.systems, strict=True)
+    sizes = ((one.state_dim + new.order, one.B.shape[-1], one.C.shape[-2])
+             for one, new in together)  # fmt: skip
+    return float(sum(4 * n * (inputs + outputs) + 8 * n for n, inputs, outputs in sizes))
