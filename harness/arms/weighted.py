@@ -42,7 +42,7 @@ class WeightedArm(Arm):
     calibration: Annotated[int, Field(ge=1, le=MOST_EXAMPLES)] = 256
     target: Literal["loss", "label", "logits", "fisher"] = "loss"
     normalise: bool = False
-    stability: Literal["one_sided", "stabilised"] = "one_sided"
+    stability: Literal["one_sided", "stabilised", "projected"] = "one_sided"
 
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:

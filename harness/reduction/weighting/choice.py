@@ -9,7 +9,7 @@ Gramians = Literal["white", "horizon", "signal", "task"]
 Controllability = Literal["white", "horizon", "signal"]
 Observability = Literal["white", "horizon", "task"]
 Target = Literal["loss", "label", "logits", "fisher"]
-Stability = Literal["one_sided", "stabilised"]
+Stability = Literal["one_sided", "stabilised", "projected"]
 
 PROJECTIONS = 2  # random ones of the logits, a backward pass each
 
@@ -33,7 +33,8 @@ class Weighting:
     labels drawn from the model's own distribution (`fisher`, the Gauss-Newton matrix).
     normalise: every example counts alike, whatever the size of its gradient.
     stability: what takes the place of a projection that is unstable: the same controllability with
-    white observability (`one_sided`), or weightings made stable after Wang, Sreeram and Liu.
+    white observability (`one_sided`); weightings made stable after Wang, Sreeram and Liu; or the
+    projection itself with its unstable poles moved to the nearest stable ones (`projected`).
     """
 
     controllability: Controllability = "white"
