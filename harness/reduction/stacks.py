@@ -113,7 +113,7 @@ class StackTruncation:
 
     @property
     def poles_moved(self) -> float | None:
-        """How far at most a pole was moved to be stable, in any of the systems; None if none was."""
+        """How far at most a pole of any of the systems was moved; None if none was."""
         found = [one.poles_moved for one in self.systems if one.poles_moved is not None]
         return max(found, default=None)
 
