@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .base import Arm, Trial
 
@@ -20,8 +20,9 @@ class WeightedArm(Arm):
     over the `horizon` of the task's length; the `signal` that training sequences are; or that and
     how the `task`'s loss looks at the outputs. `controllability` and `observability` choose one
     side. `calibration` is the number of training examples to measure on, drawn by the seed; a
-    quarter as many more are held out for the error. See harness/reduction/weighting/README.md for
-    `target`, `normalise` and `stability`.
+    quarter as many more are held out for the error. `sweep`: blocks are measured all `together`, or
+    `in_order`, each on what the truncated ones before it give. See
+    harness/reduction/weighting/README.md for `target`, `normalise` and `stability`.
     """
 
     unsaid: ClassVar[frozenset[str]] = frozenset(
@@ -33,6 +34,7 @@ class WeightedArm(Arm):
             "target",
             "normalise",
             "stability",
+            "sweep",
         }
     )
 
@@ -42,7 +44,8 @@ class WeightedArm(Arm):
     calibration: Annotated[int, Field(ge=1, le=MOST_EXAMPLES)] = 256
     target: Literal["loss", "label", "logits", "fisher"] = "loss"
     normalise: bool = False
-    stability: Literal["one_sided", "stabilised"] = "one_sided"
+    stability: Literal["one_sided", "stabilised", "projected"] = "one_sided"
+    sweep: Literal["together", "in_order"] = "together"
 
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:
@@ -62,17 +65,27 @@ class WeightedArm(Arm):
     def weighting(self) -> Weighting | None:
         if not self.is_weighted:
             return None
+        found = self._asked()
+        return None if found.is_white else found
+
+    def _asked(self) -> Weighting:
         from harness.reduction import weighting_of
 
-        found = weighting_of(
+        return weighting_of(
             self.gramians,
             self.controllability,
             self.observability,
             target=self.target,
             normalise=self.normalise,
             stability=self.stability,
+            sweep=self.sweep,
         )
-        return None if found.is_white else found
+
+    @model_validator(mode="after")
+    def _sweep_has_data(self) -> WeightedArm:
+        if self.sweep == "in_order":
+            self._asked()  # refuses it where nothing is measured
+        return self
 
     @property
     def calibration_size(self) -> int:

@@ -33,7 +33,8 @@ class Truncation:
     `energy_kept` is the kept share of the Hankel singular values, or, if modes were selected,
     of the mode shares. Under weighted Gramians `hsv` are the weighted singular values, there is no
     bound, and `stabilised` says what took the place of an unstable projection, if anything did.
-    `output_error` is the relative error of the output on held-out calibration data, if measured.
+    `poles_moved` is how far at most one of its poles then was. `output_error` is the relative error
+    of the output on held-out calibration data, if measured.
 
     `gain` (H, H): what must be added to the output, Re(gain) u, or None. `modes` (r,): which modes
     of the full system these are, if modes were only selected, or None.
@@ -53,6 +54,7 @@ class Truncation:
     modes: Array | None = None
     stabilised: str | None = None
     output_error: float | None = None
+    poles_moved: float | None = None
 
     @property
     def systems(self) -> tuple[Truncation, ...]:

@@ -112,6 +112,12 @@ class StackTruncation:
         return next((one.stabilised for one in self.systems if one.stabilised), None)
 
     @property
+    def poles_moved(self) -> float | None:
+        """How far at most a pole of any of the systems was moved; None if none was."""
+        found = [one.poles_moved for one in self.systems if one.poles_moved is not None]
+        return max(found, default=None)
+
+    @property
     def energy_kept(self) -> float:
         """The kept share of the Hankel singular values (or mode shares) of all systems together."""
         energies = [float(one.hsv.sum()) for one in self.systems]

@@ -29,6 +29,7 @@ from .weighting.calibration import Calibration, calibration_of
 from .weighting.choice import Weighting, weighting_of
 from .weighting.error import output_errors
 from .weighting.measured import weighted_decompositions, weighting_under
+from .weighting.sweep import swept
 from .weighting.targets import Loss
 from .within import bisected
 
@@ -50,6 +51,7 @@ def truncate(
     gramians: str | Weighting = "white",
     controllability: str | None = None,
     observability: str | None = None,
+    sweep: str | None = None,
     calibration: Iterable[Any] | Calibration | None = None,
     loss: Loss | None = None,
     length: int | None = None,
@@ -78,6 +80,8 @@ def truncate(
             calibration sequences; or that and how the loss looks at the outputs (`task`). Or a
             `Weighting`. `tau` is then a share of the weighted singular values.
         controllability, observability: one side in place of that of `gramians`.
+        sweep: whether blocks are measured `together`, on the model as it is, or `in_order`, each
+            on what the truncated blocks before it give; None: as the `Weighting` says, `together`.
         calibration: batches (x, y) or x, iterable more than once, (batch, length, ...) each. Every
             fifth, at most four, is held out to measure `output_error`. Or a `Calibration`.
         loss: of (model's output, y), a scalar mean or one number per example; for `task`.
@@ -100,7 +104,8 @@ def truncate(
     """
     found = layers(model)
     how = _how(method, keep, generator)
-    weighting = weighting_of(gramians, controllability, observability)
+    asked = {} if sweep is None else {"sweep": sweep}
+    weighting = weighting_of(gramians, controllability, observability, **asked)
     _check_weighting(weighting, how, calibration, max_loss)
     heard = calibration_of(calibration, loss, length)
     if max_loss is not None:
@@ -116,17 +121,26 @@ def truncate(
         check_moments(optimizer, moments)
         check_optimizer(optimizer, model, found)
     moving = {i: layer for i, layer in enumerate(found) if wanted[i] != order_of(layer)}
-    systems = _systems(model, found, moving, decomposed, weighting, heard)
-    orders = {i: _rank(i, systems[i], wanted[i], tau, method) for i in moving}
-    orders = {i: order for i, order in orders.items() if order != order_of(found[i])}
-    if how == "singular_perturbation":
-        _check_gains({i: found[i] for i in orders})
-    truncations = all_reduced(systems, orders, how, generator)
+
+    def rank(i: int, block: BlockDecomposition) -> Order:
+        return _rank(i, block, wanted[i], tau, method)
+
+    if weighting.sweep == "in_order":
+        given = None
+        if decomposed is not None:
+            given = _systems(model, found, moving, decomposed, weighting, heard)
+        systems, done = swept(model, moving, rank, weighting, heard, given)
+    else:
+        systems = _systems(model, found, moving, decomposed, weighting, heard)
+        orders = {i: rank(i, systems[i]) for i in moving}
+        orders = {i: order for i, order in orders.items() if order != order_of(found[i])}
+        if how == "singular_perturbation":
+            _check_gains({i: found[i] for i in orders})
+        done = dict(zip(orders, all_reduced(systems, orders, how, generator), strict=True))
     if not weighting.is_white:
-        done = dict(zip(orders, truncations, strict=True))
-        truncations = _measured(model, found, systems, done, heard.held_out)
-    change(model, found, dict(zip(orders, truncations, strict=True)), optimizer, moments)
-    return truncations
+        done = _measured(model, found, systems, done, heard.held_out)
+    change(model, found, done, optimizer, moments)
+    return list(done.values())
 
 
 def _systems(
@@ -203,12 +217,12 @@ def _check_weighting(
 
 def _measured(
     model: nn.Module, found: list, systems: Any, done: dict[int, Any], held_out: Iterable[Any]
-) -> list[Any]:
+) -> dict[int, Any]:
     """The truncations with their output errors on held-out batches, if there are any."""
     if not done or next(iter(held_out), None) is None:
-        return list(done.values())
+        return done
     errors = output_errors(model, dict(enumerate(found)), systems, done, held_out)
-    return [replace(one, output_error=errors[i]) for i, one in done.items()]
+    return {i: replace(one, output_error=errors[i]) for i, one in done.items()}
 
 
 def _check_gains(changing: dict[int, Any]) -> None:

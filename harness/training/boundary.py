@@ -22,7 +22,14 @@ from harness.reduction import (
     truncate,
 )
 
-from .calibration import calibration_flops, error_flops, weighted_of, weighted_options, within
+from .calibration import (
+    calibration_flops,
+    error_flops,
+    sweep_flops,
+    weighted_of,
+    weighted_options,
+    within,
+)
 from .context import TrialContext
 from .costs.flops import all_spectra_flops, block_truncation_flops
 from .evaluate import evaluate
@@ -221,6 +228,7 @@ def truncation_event(
             **arm.truncation_options,
         )
     seconds = context.clocks.seconds["truncate"] - begun
+    state.truncation_flops += sweep_flops(context, state, decomposed, ranks)
     record_spectra(context, state)
     val_after = record_evaluation(context, state, validate(context, state), event=val_before)
     changed = iter(done)

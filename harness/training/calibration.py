@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,12 @@ from harness.reduction import (
 from harness.tasks.base import Task
 
 from .context import TrialContext
-from .costs.flops import forward_flops, output_error_flops, second_moment_flops
+from .costs.flops import (
+    all_spectra_flops,
+    forward_flops,
+    output_error_flops,
+    second_moment_flops,
+)
 from .seeds import stream
 from .state import RunState
 from .step.feed import to_device
@@ -87,6 +93,9 @@ def within(
         forward = forward_flops(context.spec.model, context.task.info, state.orders)
         examples = context.arm.held_out_size
         state.truncation_flops += times * examples * forward  # at most: candidates are smaller
+        if is_swept(context.arm.weighting):
+            each = (further_flops(context, state, state.orders, one) for one in decomposed[1:])
+            state.truncation_flops += times * sum(each)
         return orders
 
     return found
@@ -102,18 +111,61 @@ def weighted_options(context: TrialContext, state: RunState) -> dict[str, Any]:
 
 def calibration_flops(context: TrialContext, state: RunState) -> float:
     """FLOPs of measuring the Gramians, to leading order, and of the pass over held-out examples."""
-    weighting, size = context.arm.weighting, context.arm.calibration_size
+    weighting = context.arm.weighting
     assert weighting is not None
     info, model, orders = context.task.info, context.spec.model, state.orders
     forward = forward_flops(model, info, orders, len(gain_blocks(state.model)))
     found = forward * context.arm.held_out_size
     if not weighting.uses_data:
         return found
+    return found + measuring_flops(context, state, orders, orders)
+
+
+def measuring_flops(
+    context: TrialContext, state: RunState, orders: Sequence[Order], measured: Sequence[Order]
+) -> float:
+    """FLOPs of the calibration examples' passes through the model at these orders, with the second
+    moments of the states of the blocks measured, by their orders."""
+    weighting, size = context.arm.weighting, context.arm.calibration_size
+    assert weighting is not None
+    info, model = context.task.info, context.spec.model
+    forward = forward_flops(model, info, orders, len(gain_blocks(state.model)))
     tokens = size * info.length * (2 if info.paired else 1)
     by_task = weighting.observability == "task"
     sides = by_task + (weighting.controllability == "signal")
-    moments = sum(second_moment_flops(order, model.width) for order in orders)
-    return found + size * forward * (1 + 2 * weighting.passes) + sides * tokens * moments
+    moments = sum(second_moment_flops(order, model.width) for order in measured)
+    return size * forward * (1 + 2 * weighting.passes) + sides * tokens * moments
+
+
+def is_swept(weighting: Weighting | None) -> bool:
+    """Whether blocks are measured in order."""
+    return weighting is not None and weighting.sweep == "in_order"
+
+
+def sweep_flops(
+    context: TrialContext,
+    state: RunState,
+    decomposed: Sequence[BlockDecomposition],
+    after: Sequence[Order],
+) -> float:
+    """FLOPs of measuring the blocks that change, but for the first, once more, each with those
+    before it at their new orders; 0 where all are measured together."""
+    if not is_swept(context.arm.weighting):
+        return 0.0
+    orders = [one.order for one in decomposed]
+    changing = [i for i, order in enumerate(orders) if after[i] != order]
+    found = 0.0
+    for last, i in itertools.pairwise(changing):
+        orders[last] = after[last]
+        found += further_flops(context, state, orders, decomposed[i])
+    return found
+
+
+def further_flops(
+    context: TrialContext, state: RunState, orders: Sequence[Order], block: BlockDecomposition
+) -> float:
+    """FLOPs of measuring and decomposing one block of a model at these orders."""
+    return measuring_flops(context, state, orders, [block.order]) + all_spectra_flops([block])
 
 
 def error_flops(context: TrialContext, before: BlockDecomposition, done: BlockTruncation) -> float:

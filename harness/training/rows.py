@@ -39,5 +39,6 @@ def truncation_row(weighting: Weighting | None, done: BlockTruncation | None) ->
         row["gramians"] = f"{weighting.controllability}/{weighting.observability}"
         if done:
             row["output_error"], row["stabilised"] = done.output_error, done.stabilised
+            row["poles_moved"] = done.poles_moved
             row["weighted_singular_values"] = done.hsv.tolist()
     return row

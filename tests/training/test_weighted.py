@@ -2,14 +2,16 @@
 
 import pytest
 
+from harness import tasks
 from harness.suite import TrialSpec
 from harness.tasks.specs.embedded import DigitsSpec
 from harness.training.calibration import Examples, calibration_of
-from harness.training.costs.flops import forward_flops, spectrum_flops
+from harness.training.costs.flops import forward_flops, second_moment_flops, spectrum_flops
 from harness.training.trial import run_trial
 
 from .trials import table_of, trial_spec, weights_of
 
+DIGITS = tasks.build(trial_spec({"kind": "full"}).data).info
 TASK = {"gramians": "task", "calibration": 40}
 
 
@@ -83,6 +85,52 @@ def test_ids_of_white_trials_are_those_of_trials_that_say_nothing():
     assert plain.trial_id != trial_spec({"kind": "in_training", "gramians": "horizon"}).trial_id
 
 
+def test_ids_do_not_know_of_the_sweep_where_all_are_measured_together():
+    plain = trial_spec({"kind": "in_training", **TASK})
+    said = trial_spec({"kind": "in_training", "sweep": "together", **TASK})
+    assert said.trial_id == plain.trial_id
+    assert "sweep" not in said.model_dump(mode="json")["arm"]
+    assert trial_spec({"kind": "in_training", "sweep": "in_order", **TASK}).trial_id != (
+        plain.trial_id
+    )
+
+
+def test_a_sweep_has_the_sizes_of_the_whole_and_costs_what_its_passes_cost(store):
+    rows, costs = [], []
+    for sweep in ("together", "in_order"):
+        spec = trial_spec({"kind": "post_hoc", "tau": 0.2, "sweep": sweep, **TASK})
+        if not store.trial(spec.source().trial_id).ended():
+            run_trial(spec.source(), store)
+        result = run_trial(spec, store)
+        assert result["status"] == "completed", result["message"]
+        rows.append(table_of(store, spec.trial_id, "truncations"))
+        costs.append(result["record"]["flops_method"])
+    sizes, again = ([row["dim_after"] for row in some] for some in rows)
+    assert sizes == again
+    first, second = rows
+    assert first[0] == {**second[0], **{k: first[0][k] for k in ("trial_id", "val_after")}}
+    assert first[1]["weighted_singular_values"] != second[1]["weighted_singular_values"]
+    # One more forward and backward pass of 40 sequences of 64 steps, with block 0 already small,
+    # the second moments of block 1 on both sides, and its decomposition.
+    forward = forward_flops(spec.model, DIGITS, [sizes[0], 12])
+    moments = second_moment_flops(12, 8)
+    wanted = 40 * (3 * forward + 2 * 64 * moments) + spectrum_flops(12, 8)
+    assert costs[1] - costs[0] == pytest.approx(wanted, rel=1e-9)
+
+
+def test_a_bound_on_the_loss_is_met_in_order_and_its_candidates_are_paid(store):
+    costs = []
+    for sweep in ("together", "in_order"):
+        arm = {"kind": "post_hoc", "max_loss": 0.02, "sweep": sweep, **TASK}
+        spec = trial_spec(arm)
+        if not store.trial(spec.source().trial_id).ended():
+            run_trial(spec.source(), store)
+        result = run_trial(spec, store)
+        assert result["status"] == "completed", result["message"]
+        costs.append(result["record"]["flops_method"])
+    assert costs[1] > costs[0] + 2 * 40 * 3 * forward_flops(spec.model, DIGITS, [1, 12])
+
+
 def test_calibration_is_training_data_drawn_by_seed_and_step(store, monkeypatch):
     from harness.training import calibration as module
 
@@ -133,6 +181,11 @@ def test_more_calibration_than_training_data_is_refused_before_anything_is_writt
         ({"kind": "in_training", "gramians": "task", "keep": "random"}, "gramians other than"),
         ({"kind": "post_hoc", "tau": 0.1, "gramians": "task", "method": "aire"}, "method aire"),
         ({"kind": "in_training", "gramians": "task", "calibration": 0}, "calibration"),
+        ({"kind": "in_training", "sweep": "in_order"}, "sweep 'in_order' needs gramians that are"),
+        (
+            {"kind": "post_hoc", "tau": 0.1, "gramians": "horizon", "sweep": "in_order"},
+            "horizon/horizon is the same whatever a block hears",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_by_its_spec(arm, message):

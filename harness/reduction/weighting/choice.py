@@ -9,7 +9,9 @@ Gramians = Literal["white", "horizon", "signal", "task"]
 Controllability = Literal["white", "horizon", "signal"]
 Observability = Literal["white", "horizon", "task"]
 Target = Literal["loss", "label", "logits", "fisher"]
-Stability = Literal["one_sided", "stabilised"]
+Stability = Literal["one_sided", "stabilised", "projected"]
+
+Sweep = Literal["together", "in_order"]
 
 PROJECTIONS = 2  # random ones of the logits, a backward pass each
 
@@ -33,7 +35,10 @@ class Weighting:
     labels drawn from the model's own distribution (`fisher`, the Gauss-Newton matrix).
     normalise: every example counts alike, whatever the size of its gradient.
     stability: what takes the place of a projection that is unstable: the same controllability with
-    white observability (`one_sided`), or weightings made stable after Wang, Sreeram and Liu.
+    white observability (`one_sided`); weightings made stable after Wang, Sreeram and Liu; or the
+    projection itself with its unstable poles moved to the nearest stable ones (`projected`).
+    sweep: all blocks measured `together` on the model as it is, or `in_order`, each on what the
+    blocks before it give once they are truncated.
     """
 
     controllability: Controllability = "white"
@@ -41,6 +46,7 @@ class Weighting:
     target: Target = "loss"
     normalise: bool = False
     stability: Stability = "one_sided"
+    sweep: Sweep = "together"
 
     @property
     def is_white(self) -> bool:
@@ -70,6 +76,7 @@ FIELDS = {
     "observability": Observability,
     "target": Target,
     "stability": Stability,
+    "sweep": Sweep,
 }
 
 
@@ -82,7 +89,7 @@ def weighting_of(
     """The weighting of a name, or of its sides where they are named.
 
     Raises:
-        ValueError: a name that does not exist.
+        ValueError: a name that does not exist; blocks in order though no data are measured.
     """
     if isinstance(gramians, Weighting):
         found = gramians
@@ -99,4 +106,9 @@ def weighting_of(
         if value not in get_args(allowed):
             listed = ", ".join(get_args(allowed))
             raise ValueError(f"{name} must be one of {listed}, not {value!r}")
+    if found.sweep == "in_order" and not found.uses_data:
+        raise ValueError(
+            "sweep 'in_order' needs gramians that are measured, signal or task: "
+            f"{found.controllability}/{found.observability} is the same whatever a block hears"
+        )
     return found

@@ -14,14 +14,16 @@ import torch
 
 from ..circle import gaps
 from ..gramians import square_root
+from .choice import Stability
 from .measured import WeightedDecomposition
 
 
-def made_stable(system: WeightedDecomposition) -> WeightedDecomposition:
-    """A decomposition whose truncations are stable, as the weighting's `stability` says."""
+def made_stable(system: WeightedDecomposition) -> tuple[WeightedDecomposition, Stability]:
+    """A decomposition whose truncations are stable, as the weighting's `stability` says, and which
+    it is: `one_sided` where moving poles (`poles.py`) was asked for and has not helped."""
     if system.weighting.stability == "stabilised":
-        return stabilised(system)
-    return _with(system, system.R, system.white.L)
+        return stabilised(system), "stabilised"
+    return _with(system, system.R, system.white.L), "one_sided"
 
 
 def stabilised(system: WeightedDecomposition) -> WeightedDecomposition:
