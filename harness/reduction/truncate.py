@@ -154,9 +154,9 @@ def orders_within(
     max_loss: float,
     calibration: Calibration,
     weighting: Weighting,
-) -> tuple[list[Order], int]:
+) -> tuple[list[Order], list[tuple[Order, ...]]]:
     """The smallest energy ranks whose loss on held-out examples is at most `max_loss` above the
-    model's, and how often the loss was measured. See `within.bisected`, also for what it raises.
+    model's, and all orders that were measured. See `within.bisected`, also for what it raises.
 
     decomposed: of all blocks of the model as it is, under the weighting.
     """

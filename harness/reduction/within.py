@@ -26,9 +26,10 @@ def bisected(
     max_loss: float,
     calibration: Calibration,
     cut: Cut,
-) -> tuple[list[Order], int]:
+) -> tuple[list[Order], list[tuple[Order, ...]]]:
     """The energy ranks of the largest common tau at which the loss on held-out examples is at most
-    `max_loss` above the full model's, by bisection; and how often the loss was measured.
+    `max_loss` above the full model's, by bisection; and all orders at which the loss was measured,
+    the model's own first.
 
     Every candidate is truncated, in a copy, and measured, so what is found does hold on these
     examples. That the loss grows with tau is assumed between them.
@@ -60,7 +61,7 @@ def bisected(
             high = middle
         if ranks(decomposed, tau=high) == kept:
             break
-    return kept, len(measured)
+    return kept, list(measured)
 
 
 def check_max_loss(max_loss: float) -> None:

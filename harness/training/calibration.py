@@ -22,7 +22,7 @@ from harness.reduction import (
 from harness.tasks.base import Task
 
 from .context import TrialContext
-from .costs.flops import forward_flops, second_moment_flops
+from .costs.flops import forward_flops, orders_flops, second_moment_flops
 from .seeds import stream
 from .state import RunState
 from .step.feed import to_device
@@ -76,16 +76,17 @@ def within(
     """`Event.within` for the present model; what it measures costs FLOPs."""
 
     def found(max_loss: float) -> list[Order]:
-        orders, times = orders_within(
+        orders, measured = orders_within(
             state.model,
             decomposed,
             max_loss,
             calibration_of(context, state),
             context.arm.weighting or Weighting(),
         )
-        forward = forward_flops(context.spec.model, context.task.info, state.orders)
-        examples = context.arm.held_out_size
-        state.truncation_flops += times * examples * forward  # at most: candidates are smaller
+        for one in measured:
+            forward = forward_flops(context.spec.model, context.task.info, one)
+            state.truncation_flops += context.arm.held_out_size * forward
+            state.truncation_flops += orders_flops(decomposed, one)
         return orders
 
     return found
