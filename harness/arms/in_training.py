@@ -26,7 +26,10 @@ class InTrainingSpec(WeightedArm):
     time, or, with `final`, equal steps from the present size to that one. `pragmatic`: as `fixed`,
     until validation at an event is more than `tolerance` worse than before the last one; then it
     rolls back to the model before that one (weights, running statistics, optimizer moments), and
-    no event follows. Further rules can be registered (`harness.arms.rank_rules`).
+    no event follows. `loss`: the smallest sizes at which each event raises the loss on held-out
+    training examples, drawn anew by seed and step, by at most `max_loss` in the loss's units (a
+    quarter as many as `calibration` says; see harness/reduction/weighting/README.md). Further
+    rules can be registered (`harness.arms.rank_rules`).
 
     `keep`: the `largest` balanced states; for ablation the `smallest`, or `random` modes of the
     unbalanced system, as in the paper. `moments` says what happens to the optimizer's. `gate`
@@ -39,6 +42,7 @@ class InTrainingSpec(WeightedArm):
     style: ClassVar[Style | None] = Style("#0072B2", "o")
     is_subject: ClassVar[bool] = True
     timing: ClassVar[frozenset[str]] = frozenset({"start", "end", "count"})
+    unsaid: ClassVar[frozenset[str]] = WeightedArm.unsaid | {"max_loss"}
 
     kind: Literal["in_training"] = "in_training"
     tau: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
@@ -52,6 +56,7 @@ class InTrainingSpec(WeightedArm):
     fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
     final: StateDim | None = None
     tolerance: Annotated[float, Field(ge=0.0)] = 0.02
+    max_loss: Annotated[float, Field(ge=0.0)] | None = None
 
     @field_validator("rule")
     @classmethod
@@ -67,12 +72,31 @@ class InTrainingSpec(WeightedArm):
         if self.final is not None and not self._rank_rule.takes_final:
             takers = " and ".join(name for name, rule in RULES.items() if rule.takes_final)
             raise ValueError(f"`final` belongs to rule {takers}, not to {self.rule}")
+        self._check_max_loss()
         self.check_method("balanced" if self.keep == "largest" else f"keep {self.keep}")
         return self
+
+    def _check_max_loss(self) -> None:
+        if self._rank_rule.takes_max_loss and self.max_loss is None:
+            raise ValueError(f"rule {self.rule} needs `max_loss`, in the units of the loss")
+        if self.max_loss is None:
+            return
+        if not self._rank_rule.takes_max_loss:
+            takers = " and ".join(name for name, rule in RULES.items() if rule.takes_max_loss)
+            raise ValueError(f"`max_loss` belongs to rule {takers}, not to {self.rule}")
+        # Other sizes, or other states, would not be those that were measured.
+        if self.gate:
+            raise ValueError("`max_loss` leaves no room for a `gate`")
+        if self.keep != "largest":
+            raise ValueError(f"`max_loss` goes with the largest states, not with keep {self.keep}")
 
     @property
     def _rank_rule(self) -> RankRule:
         return RULES[self.rule]
+
+    @property
+    def calibration_size(self) -> int:
+        return self.calibration if self.max_loss is not None else super().calibration_size
 
     @property
     def needs(self) -> tuple[Capability, ...]:

@@ -59,7 +59,7 @@ class PostHocSpec(WeightedArm, SizedArm):
             raise ValueError("give either `finetune_steps` or `finetune_share`")
         if self.max_loss is not None and self.method != "balanced":
             raise ValueError(f"`max_loss` goes with balanced truncation, not method {self.method}")
-        self.check_method(f"method {self.method}" if self.method != "balanced" else "balanced")
+        self.check_method(self.method)
         return self
 
     def _sources(self) -> dict[str, object]:

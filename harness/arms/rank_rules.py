@@ -26,6 +26,7 @@ class RankRule:
 
     takes_final = False  # whether it uses the arm's `final`
     takes_tau = False  # whether it uses the arm's `tau`, which truncations then record
+    takes_max_loss = False  # whether it needs the arm's `max_loss`, and so held-out examples
 
     def __init__(self, ranks: Ranks | None = None):
         self._ranks = ranks  # None in a subclass, which defines `ranks`
@@ -97,7 +98,28 @@ class Pragmatic(Fixed):
         here.keep()
 
 
-RULES: dict[str, RankRule] = {"energy": Energy(), "fixed": Fixed(), "pragmatic": Pragmatic()}
+class Loss(RankRule):
+    """The smallest sizes at which held-out training examples lose at most `max_loss` by the event.
+
+    They are drawn by seed and step, so two arms find the same sizes at the same event.
+    """
+
+    takes_max_loss = True
+
+    def ranks(self, arm: Any, systems: Sequence[Any], event: Event) -> list[Any]:
+        assert event.within is not None
+        return event.within(arm.max_loss)
+
+    def counts_events(self, arm: Any) -> bool:
+        return False
+
+
+RULES: dict[str, RankRule] = {
+    "energy": Energy(),
+    "fixed": Fixed(),
+    "pragmatic": Pragmatic(),
+    "loss": Loss(),
+}
 
 
 def register(name: str, rule: Ranks | RankRule | type[RankRule], again: bool = False) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from harness.reduction import Weighting
 
 MOST_EXAMPLES = 1_000_000
+MEASURED = ("balanced", "last", "aire")  # as in harness.reduction.ranks, which imports torch
 HELD_OUT = 4  # one held-out example for so many calibration examples, and at least one
 
 
@@ -101,9 +102,11 @@ class WeightedArm(Arm):
 
     def check_method(self, method: str) -> None:
         """Raise `ValueError` for weighted Gramians of a method that has none."""
-        if self.is_weighted and method != "balanced":
+        if self.is_weighted and method not in MEASURED:
+            reason = ", which weighs nothing by a norm" if method in ("modal", "random") else ""
             raise ValueError(
-                f"gramians other than white go with balanced truncation, not with {method}"
+                f"gramians other than white go with methods {', '.join(MEASURED)}, not with "
+                f"{method}{reason}"
             )
 
 

@@ -64,6 +64,11 @@ class Decomposition:
         """
         return ((self.R @ self.Vh.mH) * (self.L @ self.U).conj()).sum(-1).real
 
+    @property
+    def mode_gains(self) -> torch.Tensor:
+        """What LAST and AIRE score a mode's input and output by, (N,) float64: `gains`."""
+        return gains(self.B, self.C)
+
     def unstack(self) -> list[Decomposition]:
         """The systems along the leading dimension, each by itself."""
         return [Decomposition(*parts) for parts in zip(*vars(self).values(), strict=True)]
@@ -77,6 +82,11 @@ def decompose(eigenvalues: torch.Tensor, B: torch.Tensor, C: torch.Tensor) -> De
     R, L = square_roots(eigenvalues, B, C)
     U, S, Vh = torch.linalg.svd(L.mH @ R)
     return Decomposition(eigenvalues, B, C, R, L, U, S, Vh)
+
+
+def gains(B: torch.Tensor, C: torch.Tensor) -> torch.Tensor:
+    """|C_i| |B_i| of each mode, (N,) float64: Euclidean norms over the channels."""
+    return torch.linalg.vector_norm(B, dim=1) * torch.linalg.vector_norm(C, dim=0)
 
 
 def hankel_singular_values(eigenvalues: Array, B: Array, C: Array) -> Array:

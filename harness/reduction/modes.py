@@ -8,27 +8,22 @@ import torch
 from .balanced import Truncation, check_not_zero
 from .circle import distances
 from .gramians import UnusableSystem
-from .hankel import Decomposition
+from .hankel import Decomposition, gains
 
 LAST_EPS = 1e-8  # of the published code
-
-
-def gains(system: Decomposition) -> torch.Tensor:
-    """|C_i| |B_i| of each mode, (N,) float64: Euclidean norms over the channels."""
-    return torch.linalg.vector_norm(system.B, dim=1) * torch.linalg.vector_norm(system.C, dim=0)
 
 
 def last_scores(system: Decomposition) -> torch.Tensor:
     """LAST (arXiv 2411.02824): |C_i|^2 |B_i|^2 / ((1 - |l_i|)^2 + 1e-8), a mode's squared
     H-infinity norm; (N,) float64."""
-    return gains(system).square() / (distances(system.eigenvalues).square() + LAST_EPS)
+    return system.mode_gains.square() / (distances(system.eigenvalues).square() + LAST_EPS)
 
 
 def aire_scores(system: Decomposition) -> torch.Tensor:
     """AIRE-Prune (ICLR 2026): |C_i|^2 |B_i|^2 / (1 - |l_i|^2), a mode's energy (squared H2 norm);
     (N,) float64."""
     lam = system.eigenvalues
-    return gains(system).square() / (distances(lam) * (1.0 + lam.abs()))
+    return system.mode_gains.square() / (distances(lam) * (1.0 + lam.abs()))
 
 
 def modal_scores(system: Decomposition) -> torch.Tensor:
@@ -40,7 +35,8 @@ SCORES = {"last": last_scores, "aire": aire_scores, "modal": modal_scores}
 
 
 def scores(system: Decomposition, method: str) -> torch.Tensor:
-    """What a mode is worth to `last`, `aire` or `modal`, (N,) float64, in parameter order.
+    """What a mode is worth to `last`, `aire` or `modal`, (N,) float64, in parameter order. Under
+    weighted Gramians |C_i| |B_i| is measured (`WeightedDecomposition.mode_gains`).
 
     Raises:
         UnusableSystem: a score beyond double precision.
@@ -67,7 +63,7 @@ def select(system: Decomposition, modes: torch.Tensor) -> Truncation:
 
     `energy_kept` is the kept share of `mode_shares`. The error is the sum of the removed modes'
     transfer functions, so by the triangle inequality its H-infinity norm is at most the sum of
-    |C_i| |B_i| / (1 - |l_i|) over them.
+    |C_i| |B_i| / (1 - |l_i|) over them, whatever the modes were chosen by.
 
     Args:
         modes: (r,) different indices, ascending.
@@ -78,7 +74,7 @@ def select(system: Decomposition, modes: torch.Tensor) -> Truncation:
     modes = modes.to(system.hsv.device)
     removed = torch.ones_like(system.hsv, dtype=torch.bool)
     removed[modes] = False
-    peaks = gains(system) / distances(system.eigenvalues)
+    peaks = gains(system.B, system.C) / distances(system.eigenvalues)
     check_not_zero(system.hsv)
     shares = system.mode_shares
     T = torch.eye(len(system.hsv), dtype=system.B.dtype, device=modes.device)[:, modes]

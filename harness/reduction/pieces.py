@@ -90,7 +90,7 @@ def _pieces(i: int, block: BlockDecomposition, order: Order) -> list[Piece]:
 
 
 def _reduced(system: Decomposition, order: int, how: str, lot: torch.Tensor | None) -> Truncation:
-    if isinstance(system, WeightedDecomposition):
+    if how == "balanced" and isinstance(system, WeightedDecomposition):
         return reduce_weighted(system, order)
     if how == "balanced":
         return reduce(system, order)

@@ -25,6 +25,7 @@ Method = Literal["balanced", "singular_perturbation", "last", "aire", "modal", "
 Scope = Literal["layer", "global"]
 METHODS: tuple[str, ...] = get_args(Method)
 OF_STATES = ("balanced", "singular_perturbation")  # whose states are balanced ones, worth an HSV
+MEASURED = ("balanced", "last", "aire")  # whose worth of a state weighted Gramians can measure
 Found = TypeVar("Found")
 AIRE_EPS = 1e-12  # the paper adds an eps of unknown size against 0 / 0
 BISECTIONS = 100

@@ -18,6 +18,7 @@ from .change import change
 from .moments import Moments, check_moments, check_optimizer
 from .pieces import all_reduced
 from .ranks import (
+    MEASURED,
     BlockDecomposition,
     Method,
     check_energy,
@@ -75,10 +76,10 @@ def truncate(
         keep: for ablations of method balanced: the `smallest` balanced states, or `random` modes
             of the unbalanced system (method random, at the ranks of method balanced).
         generator: draws random modes, one draw per block that changes, in order.
-        gramians: what the states are weighed by, for method balanced: `white` noise for all time
-            (published); white noise over the `horizon` of `length` steps; the `signal` of the
-            calibration sequences; or that and how the loss looks at the outputs (`task`). Or a
-            `Weighting`. `tau` is then a share of the weighted singular values.
+        gramians: what the states are weighed by, or the modes of `last` and `aire`: `white` noise
+            for all time (published); white noise over the `horizon` of `length` steps; the `signal`
+            of the calibration sequences; or that and how the loss looks at the outputs (`task`). Or
+            a `Weighting`. `tau` is then a share of the weighted singular values, or scores.
         controllability, observability: one side in place of that of `gramians`.
         sweep: whether blocks are measured `together`, on the model as it is, or `in_order`, each
             on what the truncated blocks before it give; None: as the `Weighting` says, `together`.
@@ -167,9 +168,9 @@ def orders_within(
     max_loss: float,
     calibration: Calibration,
     weighting: Weighting,
-) -> tuple[list[Order], int]:
+) -> tuple[list[Order], list[tuple[Order, ...]]]:
     """The smallest energy ranks whose loss on held-out examples is at most `max_loss` above the
-    model's, and how often the loss was measured. See `within.bisected`, also for what it raises.
+    model's, and all orders that were measured. See `within.bisected`, also for what it raises.
 
     decomposed: of all blocks of the model as it is, under the weighting.
     """
@@ -205,12 +206,14 @@ def _check_weighting(
 ) -> None:
     """Raise `ValueError` where gramians or a bound on the loss do not fit the method, or where
     calibration is missing."""
-    for what, asked in (
-        ("gramians other than white go", not weighting.is_white),
-        ("max_loss goes", max_loss is not None),
-    ):
-        if asked and how != "balanced":
-            raise ValueError(f"{what} with method 'balanced' and keep 'largest', not {how!r}")
+    if not weighting.is_white and how not in MEASURED:
+        reason = ", which weighs nothing by a norm" if how in ("modal", "random") else ""
+        raise ValueError(
+            f"gramians other than white go with methods {', '.join(MEASURED)} and keep 'largest', "
+            f"not {how!r}{reason}"
+        )
+    if max_loss is not None and how != "balanced":
+        raise ValueError(f"max_loss goes with method 'balanced' and keep 'largest', not {how!r}")
     if weighting.uses_data and calibration is None:
         raise ValueError("these gramians are measured: give `calibration` batches")
 

@@ -27,6 +27,7 @@ from .context import TrialContext
 from .costs.flops import (
     all_spectra_flops,
     forward_flops,
+    orders_flops,
     output_error_flops,
     second_moment_flops,
 )
@@ -83,19 +84,18 @@ def within(
     """`Event.within` for the present model; what it measures costs FLOPs."""
 
     def found(max_loss: float) -> list[Order]:
-        orders, times = orders_within(
+        orders, measured = orders_within(
             state.model,
             decomposed,
             max_loss,
             calibration_of(context, state),
             context.arm.weighting or Weighting(),
         )
-        forward = forward_flops(context.spec.model, context.task.info, state.orders)
-        examples = context.arm.held_out_size
-        state.truncation_flops += times * examples * forward  # at most: candidates are smaller
-        if is_swept(context.arm.weighting):
-            each = (further_flops(context, state, state.orders, one) for one in decomposed[1:])
-            state.truncation_flops += times * sum(each)
+        for one in measured:
+            forward = forward_flops(context.spec.model, context.task.info, one)
+            state.truncation_flops += context.arm.held_out_size * forward
+            state.truncation_flops += orders_flops(decomposed, one)
+            state.truncation_flops += sweep_flops(context, state, decomposed, one)
         return orders
 
     return found
@@ -137,11 +137,6 @@ def measuring_flops(
     return size * forward * (1 + 2 * weighting.passes) + sides * tokens * moments
 
 
-def is_swept(weighting: Weighting | None) -> bool:
-    """Whether blocks are measured in order."""
-    return weighting is not None and weighting.sweep == "in_order"
-
-
 def sweep_flops(
     context: TrialContext,
     state: RunState,
@@ -150,7 +145,8 @@ def sweep_flops(
 ) -> float:
     """FLOPs of measuring the blocks that change, but for the first, once more, each with those
     before it at their new orders; 0 where all are measured together."""
-    if not is_swept(context.arm.weighting):
+    weighting = context.arm.weighting
+    if weighting is None or weighting.sweep != "in_order":
         return 0.0
     orders = [one.order for one in decomposed]
     changing = [i for i, order in enumerate(orders) if after[i] != order]

@@ -200,9 +200,13 @@ def _gaps(span: float, count: int, room: int) -> tuple[int, int]:
 
 
 def _accepted(where: str, field: str, value: Any) -> None:
-    """Raise ValueError if an in-training arm would not take this value for its field."""
+    """Raise ValueError if an in-training arm would not take this value for its field, whatever its
+    other fields are."""
     try:
         InTrainingSpec.model_validate({"kind": "in_training", field: value})
     except ValidationError as error:
-        said = error.errors()[0]["msg"]
+        first = error.errors()[0]
+        if not first["loc"]:
+            return  # of fields that do not fit together: the base's others are yet to come
+        said = first["msg"]
         raise ValueError(f"{where}: {said[0].lower()}{said[1:]} (got {shown(value)})") from None

@@ -118,6 +118,7 @@ class Study(NamedSpec):
             raise ValueError(f"first_seeds {self.first_seeds} is more than {len(self.seeds)} seeds")
         self._goal_fits()
         self._grid_fits()
+        self._options_fit()
         self._enqueued_fit()
         self._budget_fits()
         return self
@@ -150,6 +151,15 @@ class Study(NamedSpec):
                 f"space.count.high {self.space.count.high} is more than the {points} grid points "
                 f"in the longest window ({self.grid} over the run)"
             )
+
+    def _options_fit(self) -> None:
+        base = self.base.arm
+        for name, values in self.space.options.items():
+            for value in values:
+                try:
+                    type(base).model_validate({**base.model_dump(), name: value})
+                except ValidationError as error:
+                    raise ValueError(f"space.options.{name}: {explain(error)}") from None
 
     def _enqueued_fit(self) -> None:
         for i, setting in enumerate(self.enqueue):

@@ -54,7 +54,7 @@ def test_a_rule_that_may_count_events_shares_only_equal_numbers_of_them(halving)
 def test_an_unknown_rule_is_refused_by_name():
     with pytest.raises(ValidationError) as refused:
         TrialSpec(task={"name": "digits"}, arm={"kind": "in_training", "rule": "halve"})
-    said = "arm.rule: no such rule; there are energy, fixed, pragmatic (got 'halve')"
+    said = "arm.rule: no such rule; there are energy, fixed, pragmatic, loss (got 'halve')"
     assert explain(refused.value) == said
 
 

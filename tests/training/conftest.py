@@ -62,6 +62,18 @@ ARMS = {
         },
         model={"dropout": 0.1},
     ),
+    "in_training by loss": trial_spec(
+        {
+            "kind": "in_training",
+            "rule": "loss",
+            "max_loss": 0.05,
+            "count": 2,
+            "end": 0.5,
+            "gramians": "task",
+            "calibration": 60,
+        },
+        model={"dropout": 0.1},
+    ),
     "published": trial_spec(
         {"kind": "in_training", "tau": 0.2, "end": 0.5, "keep": "random", "moments": "slice"},
         model={"dropout": 0.1},

@@ -98,6 +98,7 @@ def one_boundary_further(spec, store):
         "published",
         "in_training by task",
         "in_training in order",
+        "in_training by loss",
     ],
 )
 def test_stopped_and_resumed_at_every_boundary(arm, undisturbed, store, specs):

@@ -76,6 +76,26 @@ def test_the_cost_of_looking_is_that_of_its_parts(store):
     assert costs[1] - costs[0] == pytest.approx(looking, rel=1e-9)
 
 
+@pytest.mark.parametrize("method", ["last", "aire"])
+def test_rivals_scores_are_measured_and_their_rows_say_so(method, store):
+    arm = {"kind": "post_hoc", "method": method, "scope": "global", "mean_dim": 5.0}
+    plain, measured = trial_spec(arm), trial_spec({**arm, **TASK})
+    assert plain.trial_id != measured.trial_id
+    run_trial(plain.source(), store)
+    rows = {}
+    for spec in (plain, measured):
+        assert run_trial(spec, store)["status"] == "completed"
+        rows[spec] = table_of(store, spec.trial_id, "truncations")
+        assert sum(row["dim_after"] for row in rows[spec]) == 10
+    for row in rows[measured]:
+        assert row["gramians"] == "signal/task"
+        assert 0.0 < row["output_error"] < 2.0
+        assert row["error_bound"] > 0.0
+        assert len(row["weighted_singular_values"]) == row["dim_before"]
+    assert all(row["gramians"] is None for row in rows[plain])
+    assert weights_of(store, plain.trial_id) != weights_of(store, measured.trial_id)
+
+
 def test_ids_of_white_trials_are_those_of_trials_that_say_nothing():
     plain = trial_spec({"kind": "in_training"})
     white = trial_spec({"kind": "in_training", "gramians": "white", "calibration": 256})
@@ -179,7 +199,7 @@ def test_more_calibration_than_training_data_is_refused_before_anything_is_writt
     [
         ({"kind": "in_training", "gramians": "loud"}, "gramians"),
         ({"kind": "in_training", "gramians": "task", "keep": "random"}, "gramians other than"),
-        ({"kind": "post_hoc", "tau": 0.1, "gramians": "task", "method": "aire"}, "method aire"),
+        ({"kind": "post_hoc", "mean_dim": 3, "gramians": "task", "method": "modal"}, "with modal"),
         ({"kind": "in_training", "gramians": "task", "calibration": 0}, "calibration"),
         ({"kind": "in_training", "sweep": "in_order"}, "sweep 'in_order' needs gramians that are"),
         (

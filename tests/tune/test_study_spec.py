@@ -193,6 +193,18 @@ def test_enqueued_settings_may_lie_outside_of_the_space(make_study):
     assert 1 in exact.first_event_points()  # its first event, where no other candidate begins
 
 
+LOSS = {"kind": "in_training", "rule": "loss", "max_loss": 0.1, "calibration": 40}
+
+
+def test_options_must_fit_the_base_they_change(make_study):
+    base = {**BASE.model_dump(), "arm": LOSS}
+    bounds = make_study(base=base, space=space(options={"max_loss": (0.1, 0.2)}), enqueue=())
+    params = {"start": 0.0, "length": 0.1, "count": 2, "tau": 0.1, "max_loss": 0.2}
+    assert bounds.arm(params).max_loss == 0.2
+    with pytest.raises(ValidationError, match="`max_loss` belongs to rule loss, not to energy"):
+        make_study(space=space(options={"max_loss": (0.1, 0.2)}), enqueue=())
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..circle import distances
 from ..gramians import square_root
 from ..hankel import Decomposition
 from ..naming import naming_block
@@ -29,6 +30,16 @@ class WeightedDecomposition(Decomposition):
 
     white: Decomposition
     weighting: Weighting
+
+    @property
+    def mode_gains(self) -> torch.Tensor:
+        """(1 - |l_i|^2) (P_ii Q_ii)^(1/2), (N,) float64: the |C_i| |B_i| of the mode that white
+        noise would drive, and all outputs show, as much as these Gramians say. For white ones
+        P_ii = |B_i|^2 / (1 - |l_i|^2) and Q_ii = |C_i|^2 / (1 - |l_i|^2), so it is |C_i| |B_i|.
+        """
+        lam = self.eigenvalues
+        rows = torch.linalg.vector_norm(self.R, dim=1) * torch.linalg.vector_norm(self.L, dim=1)
+        return distances(lam) * (1.0 + lam.abs()) * rows
 
 
 def weighted_decompositions(

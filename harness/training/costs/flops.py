@@ -89,6 +89,17 @@ def all_spectra_flops(decomposed: Sequence[BlockDecomposition]) -> float:
     return sum(spectrum_flops(one.state_dim, one.B.shape[-1]) for one in systems)
 
 
+def orders_flops(decomposed: Sequence[BlockDecomposition], orders: Sequence[Order]) -> float:
+    """`truncation_flops` of taking these blocks to these orders, given their spectra."""
+    found = 0.0
+    for block, order in zip(decomposed, orders, strict=True):
+        asked = order if isinstance(order, tuple) else (order,)
+        for one, r in zip(block.systems, asked, strict=True):
+            n = one.state_dim
+            found += truncation_flops(n, r, one.B.shape[-1]) if r != n else 0.0
+    return found
+
+
 def block_truncation_flops(before: BlockDecomposition, done: BlockTruncation) -> float:
     """`truncation_flops` of those systems of a block whose order changed."""
     together = zip(before.systems, done.systems, strict=True)

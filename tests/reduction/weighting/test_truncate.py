@@ -273,8 +273,8 @@ BAD = {
         "the loss does not depend on the layer's output",
     ),
     "another method": (
-        {"gramians": "signal", "calibration": batches(), "method": "aire"},
-        "gramians other than white go with method 'balanced'",
+        {"gramians": "signal", "calibration": batches(), "method": "singular_perturbation"},
+        "gramians other than white go with methods balanced, last, aire",
     ),
     "no numbers": (
         {"gramians": "signal", "calibration": [torch.full((1, LENGTH, WIDTH), torch.nan)]},
