@@ -22,7 +22,14 @@ from harness.reduction import (
     truncate,
 )
 
-from .calibration import calibration_flops, weighted_of, weighted_options, within
+from .calibration import (
+    calibration_flops,
+    forward_now,
+    refitting_flops,
+    weighted_of,
+    weighted_options,
+    within,
+)
 from .context import TrialContext
 from .costs.flops import all_spectra_flops, block_truncation_flops
 from .evaluate import evaluate
@@ -210,6 +217,7 @@ def truncation_event(
     `begun` is the reading of its clock before this event.
     """
     model, arm, before = state.model, context.arm, state.orders
+    forward = forward_now(context, state)
     with context.clocks("truncate"):
         done = truncate(
             model,
@@ -223,6 +231,9 @@ def truncation_event(
     seconds = context.clocks.seconds["truncate"] - begun
     record_spectra(context, state)
     val_after = record_evaluation(context, state, validate(context, state), event=val_before)
+    sizes = zip(before, ranks, decomposed, strict=True)
+    moved = [system for n, asked, system in sizes if asked != n]
+    state.truncation_flops += refitting_flops(context, forward, list(zip(moved, done, strict=True)))
     changed = iter(done)
     rows: list[dict[str, Any]] = []
     for i, (n, asked, r) in enumerate(zip(before, ranks, state.orders, strict=True)):

@@ -12,8 +12,10 @@ import torch
 from harness.models.description import gain_blocks
 from harness.reduction import (
     BlockDecomposition,
+    BlockTruncation,
     Calibration,
     Order,
+    Refit,
     Weighting,
     layers,
     orders_within,
@@ -22,7 +24,7 @@ from harness.reduction import (
 from harness.tasks.base import Task
 
 from .context import TrialContext
-from .costs.flops import forward_flops, second_moment_flops
+from .costs.flops import block_refit_flops, forward_flops, second_moment_flops, tokens_of
 from .seeds import stream
 from .state import RunState
 from .step.feed import to_device
@@ -82,6 +84,7 @@ def within(
             max_loss,
             calibration_of(context, state),
             context.arm.weighting or Weighting(),
+            context.arm.refitting or Refit(),
         )
         forward = forward_flops(context.spec.model, context.task.info, state.orders)
         examples = context.arm.held_out_size
@@ -92,11 +95,38 @@ def within(
 
 
 def weighted_options(context: TrialContext, state: RunState) -> dict[str, Any]:
-    """Further arguments of `truncate` under a weighting."""
-    weighting = context.arm.weighting
-    if weighting is None:
+    """Further arguments of `truncate` where it looks at data."""
+    weighting, refit = context.arm.weighting, context.arm.refitting
+    if weighting is None and refit is None:
         return {}
-    return {"gramians": weighting, "calibration": calibration_of(context, state)}
+    return {
+        "gramians": weighting or Weighting(),
+        "calibration": calibration_of(context, state),
+        "refit": refit or Refit(),
+    }
+
+
+def forward_now(context: TrialContext, state: RunState) -> float:
+    """FLOPs of the present model on one example."""
+    gains = len(gain_blocks(state.model))
+    return forward_flops(context.spec.model, context.task.info, state.orders, gains)
+
+
+def refitting_flops(
+    context: TrialContext,
+    forward: float,
+    changed: Sequence[tuple[BlockDecomposition, BlockTruncation]],
+) -> float:
+    """FLOPs of refitting these blocks, passes of the model at `forward` an example included, and of
+    measuring their error where no weighting has counted that already."""
+    arm = context.arm
+    fits = arm.refitting
+    if fits is None:
+        return 0.0
+    tokens = arm.calibration_size * tokens_of(context.task.info)
+    found = arm.calibration_size * forward * (1 + 2 * fits.passes)
+    found += arm.held_out_size * forward if arm.weighting is None else 0.0
+    return found + sum(block_refit_flops(was, one, fits, tokens) for was, one in changed)
 
 
 def calibration_flops(context: TrialContext, state: RunState) -> float:
@@ -104,11 +134,11 @@ def calibration_flops(context: TrialContext, state: RunState) -> float:
     weighting, size = context.arm.weighting, context.arm.calibration_size
     assert weighting is not None
     info, model, orders = context.task.info, context.spec.model, state.orders
-    forward = forward_flops(model, info, orders, len(gain_blocks(state.model)))
+    forward = forward_now(context, state)
     found = forward * context.arm.held_out_size
     if not weighting.uses_data:
         return found
-    tokens = size * info.length * (2 if info.paired else 1)
+    tokens = size * tokens_of(info)
     by_task = weighting.observability == "task"
     sides = by_task + (weighting.controllability == "signal")
     moments = sum(second_moment_flops(order, model.width) for order in orders)

@@ -40,4 +40,6 @@ def truncation_row(weighting: Weighting | None, done: BlockTruncation | None) ->
         if done:
             row["output_error"], row["stabilised"] = done.output_error, done.stabilised
             row["weighted_singular_values"] = done.hsv.tolist()
+    if done and done.refit:
+        row["refit"], row["output_error"] = done.refit, done.output_error
     return row

@@ -35,6 +35,7 @@ LATER = {  # all null in older files; orders in those of models without stacks; 
         "gramians",
         "output_error",
         "stabilised",
+        "refit",
         "weighted_singular_values",
     },
     "spectra": {"orders"},
