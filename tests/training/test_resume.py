@@ -97,6 +97,7 @@ def one_boundary_further(spec, store):
         "hankel_regularized",
         "published",
         "in_training by task",
+        "refitted",
     ],
 )
 def test_stopped_and_resumed_at_every_boundary(arm, undisturbed, store, specs):
