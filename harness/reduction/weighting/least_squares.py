@@ -122,9 +122,9 @@ class Moments:
         self.first = first
 
     def add(self, u: torch.Tensor, weight: torch.Tensor | None = None) -> None:
-        """Run all sequences of a batch, (batch, length, S I); weight (batch, length), or 1."""
+        """Run all sequences of a batch, (batch, length, S I); weight (batch, length, S), or 1."""
         for x, root in _with_weights(driven(self.lam, self.into, u), weight):
-            parts = _real(x) if root is None else _real(x) * root[..., None, None]
+            parts = _real(x) if root is None else _real(x) * root[..., None]
             f = parts[..., self.first :].flatten(0, 1).transpose(0, 1)
             e = torch.einsum("kbsn,son->skbo", parts[..., : self.first], self.out).flatten(1, 2)
             self.states += f.mT @ f
@@ -153,9 +153,9 @@ def _real(x: torch.Tensor) -> torch.Tensor:
 def _with_weights(
     blocks: Iterator[torch.Tensor], weight: torch.Tensor | None
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
-    """Blocks of steps, each with the roots (steps, batch) of its steps' weights."""
+    """Blocks of steps, each with the roots (steps, batch, S) of its steps' weights."""
     start = 0
     for x in blocks:
         end = start + len(x)
-        yield x, None if weight is None else weight[:, start:end].mT.sqrt()
+        yield x, None if weight is None else weight[:, start:end].transpose(0, 1).sqrt()
         start = end

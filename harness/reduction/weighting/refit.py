@@ -31,7 +31,7 @@ class Refit:
 
     fits: a static `gain`, `C`, or `B` and `C` in turn; `none` leaves the truncation as it is.
     weight: every step alike (`uniform`), or by the squared norm of the `target`'s gradient with
-    respect to the layer's output at that step (`task`). normalise: as in `Weighting`.
+    respect to the outputs of the system at that step (`task`). normalise: as in `Weighting`.
     """
 
     fits: Fits = "none"
@@ -157,9 +157,11 @@ def _measure(
             heard[i] = u
 
     def gradients(i: int, g: torch.Tensor) -> None:
-        weight = g.double().square().sum(-1)
+        out = moments[i].out
+        check_channels(g, out.mT, "output")
+        weight = g.double().unflatten(-1, out.shape[:2]).square().sum(-1)
         if refit.normalise:
-            size = weight.sum(1, keepdim=True)
+            size = weight.sum((1, 2), keepdim=True)
             weight = weight / torch.where(size > 0, size, 1.0)
         moments[i].add(heard[i], weight)
 

@@ -71,7 +71,7 @@ def weights(model, given):
         hook = model.ssm.register_forward_hook(lambda _m, _i, o, out=out: out.update(y=o))
         loss = cross_entropy(model(x), y, reduction="sum")
         hook.remove()
-        found.append(torch.autograd.grad(loss, out["y"])[0].square().sum(-1).flatten())
+        found.append(torch.autograd.grad(loss, out["y"])[0].square().flatten(0, 1))
     return torch.cat(found)
 
 
@@ -98,7 +98,7 @@ def test_it_is_the_least_squares_solution(fits, weight):
     full = Model().ssm.system()
     plain = cut(Model(), given, "none")
     done = cut(Model(), given, Refit(fits, weight))
-    weighs = weights(Model(), given) if weight == "task" else None
+    weighs = weights(Model(), given).sum(-1) if weight == "task" else None
     y, x, root = wanted(full, plain, given, weighs)
     if fits == "gain":
         found = torch.linalg.lstsq(root * heard(given), root * (y - (x @ plain.C.mT).real))
@@ -256,6 +256,22 @@ def test_every_system_of_a_stack_is_fitted_by_itself(fits, gramians):
         # With one input a state's B and C are one number: what B adds is nothing.
         assert squared(system, one, own) == pytest.approx(least, rel=1e-5)
         assert least < 0.99 * squared(system, was, own)
+
+
+def test_a_system_of_a_stack_is_weighed_by_the_gradients_of_its_own_outputs():
+    given, full = batches(), ragged().ssm.system()
+    how = {"state_dims": [(4, 3, 2)], "calibration": calibration(given)}
+    (plain,) = truncate(ragged(), **how)
+    (done,) = truncate(ragged(), refit=Refit("C", "task"), **how)
+    weighs = weights(ragged(), given)
+    for s in (0, 2):
+        own = [(u[..., s : s + 1], y) for u, y in given]
+        system = full[0][s], full[1][s], full[2][s]
+        y, x, root = wanted(system, plain.systems[s], own, weighs[:, s])
+        c = torch.linalg.lstsq(root * real(x), root * y).solution
+        r = done.systems[s].order
+        meant = torch.complex(c[:r], c[r:]).mT
+        torch.testing.assert_close(done.systems[s].C, meant, rtol=1e-4, atol=1e-6)
 
 
 def test_moments_follow_the_projection_whatever_was_fitted():
