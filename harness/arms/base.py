@@ -19,7 +19,7 @@ from harness.spec import Spec
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from harness.reduction import Weighting
+    from harness.reduction import Refit, Weighting
 
     Loss = Callable[[Tensor, Tensor], Tensor]  # of logits and targets
 
@@ -284,8 +284,13 @@ class Arm(Spec):
         return None
 
     @property
+    def refitting(self) -> Refit | None:
+        """What its truncations fit to the layers' outputs afterwards; None for nothing."""
+        return None
+
+    @property
     def calibration_size(self) -> int:
-        """How many training examples its weighting is measured on."""
+        """How many training examples its weighting and its refit are measured on."""
         return 0
 
     @property

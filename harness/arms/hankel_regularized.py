@@ -42,7 +42,7 @@ class HankelRegularizedSpec(WeightedArm, SizedArm):
 
     @property
     def needs(self) -> tuple[Capability, ...]:
-        return (Capability.SYSTEM, Capability.GRADIENT)
+        return (Capability.SYSTEM, Capability.GRADIENT, *self.gain_needs)
 
     def added_loss(self, model: nn.Module) -> Tensor | None:
         from harness.reduction import hankel_nuclear_norm

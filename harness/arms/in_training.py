@@ -101,7 +101,7 @@ class InTrainingSpec(WeightedArm):
     @property
     def needs(self) -> tuple[Capability, ...]:
         transports = self.moments == "transport"
-        return (Capability.SYSTEM, *([Capability.MOMENTS] if transports else []))
+        return (Capability.SYSTEM, *([Capability.MOMENTS] if transports else []), *self.gain_needs)
 
     @property
     def rank_rules(self) -> tuple[str, ...]:

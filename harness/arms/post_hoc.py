@@ -73,7 +73,7 @@ class PostHocSpec(WeightedArm, SizedArm):
 
     @property
     def needs(self) -> tuple[Capability, ...]:
-        gain = self.method == "singular_perturbation"
+        gain = self.method == "singular_perturbation" or self.gain_needs
         return (Capability.SYSTEM, *([Capability.GAIN] if gain else []))
 
     def check(self, trial: Trial) -> None:

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from harness.models.layers.capabilities import Capability
+
 from .base import Arm, Trial
 
 if TYPE_CHECKING:
-    from harness.reduction import Weighting
+    from harness.reduction import Refit, Weighting
 
 MOST_EXAMPLES = 1_000_000
 MEASURED = ("balanced", "last", "aire")  # as in harness.reduction.ranks, which imports torch
@@ -22,8 +24,10 @@ class WeightedArm(Arm):
     how the `task`'s loss looks at the outputs. `controllability` and `observability` choose one
     side. `calibration` is the number of training examples to measure on, drawn by the seed; a
     quarter as many more are held out for the error. `sweep`: blocks are measured all `together`, or
-    `in_order`, each on what the truncated ones before it give. See
-    harness/reduction/weighting/README.md for `target`, `normalise` and `stability`.
+    `in_order`, each on what the truncated ones before it give. `refit` fits C, B and C in turn, or
+    a static gain to what the full layer gives on them, whatever the gramians; `refit_weight` weighs
+    steps by the `task`. See harness/reduction/weighting/README.md for `target`, `normalise` and
+    `stability`.
     """
 
     unsaid: ClassVar[frozenset[str]] = frozenset(
@@ -36,6 +40,8 @@ class WeightedArm(Arm):
             "normalise",
             "stability",
             "sweep",
+            "refit",
+            "refit_weight",
         }
     )
 
@@ -47,6 +53,8 @@ class WeightedArm(Arm):
     normalise: bool = False
     stability: Literal["one_sided", "stabilised", "projected"] = "one_sided"
     sweep: Literal["together", "in_order"] = "together"
+    refit: Literal["none", "gain", "C", "C+gain", "BC", "BC+gain"] = "none"
+    refit_weight: Literal["uniform", "task"] = "uniform"
 
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:
@@ -89,8 +97,27 @@ class WeightedArm(Arm):
         return self
 
     @property
+    def refitting(self) -> Refit | None:
+        if self.refit == "none":
+            return None
+        from harness.reduction import Refit
+
+        return Refit(self.refit, self.refit_weight, self.target, self.normalise)
+
+    @property
+    def gain_needs(self) -> tuple[Capability, ...]:
+        """What a refit needs of the layers beyond their system."""
+        return (Capability.GAIN,) if self.refit.endswith("gain") else ()
+
+    @model_validator(mode="after")
+    def _weighs_a_refit(self) -> WeightedArm:
+        if self.refit_weight != "uniform" and self.refit == "none":
+            raise ValueError("`refit_weight` weighs a refit: say what to `refit`")
+        return self
+
+    @property
     def calibration_size(self) -> int:
-        return self.calibration if self.is_weighted else 0
+        return self.calibration if self.is_weighted or self.refit != "none" else 0
 
     @property
     def held_out_size(self) -> int:

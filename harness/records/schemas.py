@@ -119,6 +119,7 @@ _TRUNCATIONS: list[_Column] = [
     ("output_error", _REAL, "", "|y - y_r| / |y| of the block, on held-out training examples"),
     ("stabilised", _TEXT, "", "what took the place of an unstable projection; null if nothing"),
     ("poles_moved", _REAL, "", "how far at most, where projected onto stable poles; else null"),
+    ("refit", _TEXT, "", "what was fitted to the layer's outputs afterwards; null if nothing"),
     ("weighted_singular_values", _REALS, "", "that ranks were chosen by, descending; null if HSVs"),
     ("val_before", _REAL, "metric", "validation metric before the event; null if not measured"),
     ("val_after", _REAL, "metric", "validation metric after the event; null if not measured"),

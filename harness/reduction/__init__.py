@@ -12,7 +12,7 @@ from .ranks import METHODS, BlockDecomposition, Method, Scope, given_orders, ran
 from .regularizer import hankel_nuclear_norm, regularizer_flops
 from .stacks import StackDecomposition, StackTruncation
 from .truncate import Keep, orders_within, truncate
-from .weighting import Calibration, Weighting, weighted_decompositions, weighting_of
+from .weighting import Calibration, Refit, Weighting, weighted_decompositions, weighting_of
 
 __all__ = [
     "METHODS",
@@ -24,6 +24,7 @@ __all__ = [
     "Method",
     "Moments",
     "Order",
+    "Refit",
     "Scope",
     "StackDecomposition",
     "StackTruncation",

@@ -37,7 +37,9 @@ class Truncation:
     of the output on held-out calibration data, if measured.
 
     `gain` (H, H): what must be added to the output, Re(gain) u, or None. `modes` (r,): which modes
-    of the full system these are, if modes were only selected, or None.
+    of the full system these are, if modes were only selected, or None. `refit`: what of B, C and
+    gain was fitted to calibration data after the projection, or None; B and C are then others than
+    those of T and W, and there is no bound.
     """
 
     eigenvalues: Array
@@ -55,6 +57,7 @@ class Truncation:
     stabilised: str | None = None
     output_error: float | None = None
     poles_moved: float | None = None
+    refit: str | None = None
 
     @property
     def systems(self) -> tuple[Truncation, ...]:

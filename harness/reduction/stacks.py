@@ -118,6 +118,11 @@ class StackTruncation:
         return max(found, default=None)
 
     @property
+    def refit(self) -> str | None:
+        """What was fitted to calibration data, in any of the systems."""
+        return next((one.refit for one in self.systems if one.refit), None)
+
+    @property
     def energy_kept(self) -> float:
         """The kept share of the Hankel singular values (or mode shares) of all systems together."""
         energies = [float(one.hsv.sum()) for one in self.systems]

@@ -30,6 +30,7 @@ from .weighting.calibration import Calibration, calibration_of
 from .weighting.choice import Weighting, weighting_of
 from .weighting.error import output_errors
 from .weighting.measured import weighted_decompositions, weighting_under
+from .weighting.refit import Refit, refit_of, refitted
 from .weighting.sweep import swept
 from .weighting.targets import Loss
 from .within import bisected
@@ -56,6 +57,7 @@ def truncate(
     calibration: Iterable[Any] | Calibration | None = None,
     loss: Loss | None = None,
     length: int | None = None,
+    refit: str | Refit = "none",
 ) -> list[Any]:
     """Truncate every layer in place; a block that is already at its rank is left alone.
 
@@ -87,6 +89,9 @@ def truncate(
             fifth, at most four, is held out to measure `output_error`. Or a `Calibration`.
         loss: of (model's output, y), a scalar mean or one number per example; for `task`.
         length: steps of a sequence, for `horizon`.
+        refit: what is fitted to the full layers' outputs on the calibration batches afterwards, by
+            least squares, while the reduced poles stay, of any method: `C`, `BC` (B and C in turn),
+            a static `gain`, `C+gain` or `BC+gain`. Or a `Refit`.
 
     Returns:
         One `Truncation` per block that changed, in order, or `StackTruncation` where the block is a
@@ -101,20 +106,23 @@ def truncate(
             model; decompositions of another model, or from before a step; a method or `keep` that
             does not exist, or random modes without a generator; gramians that do not exist or lack
             what they need, a layer or a loss that cannot give them, calibration that is empty or
-            constant.
+            constant; a `refit` that does not exist, or of too many unknowns.
     """
     found = layers(model)
     how = _how(method, keep, generator)
     asked = {} if sweep is None else {"sweep": sweep}
     weighting = weighting_of(gramians, controllability, observability, **asked)
     _check_weighting(weighting, how, calibration, max_loss)
+    fit = refit_of(refit)
+    if fit.is_asked and calibration is None:
+        raise ValueError("a refit is one to data: give `calibration` batches")
     heard = calibration_of(calibration, loss, length)
     if max_loss is not None:
         if tau is not None or state_dims is not None:
             raise ValueError("give exactly one of tau and state_dims, or max_loss alone")
         every = dict(enumerate(found))
         decomposed = list(_systems(model, found, every, decomposed, weighting, heard).values())
-        state_dims, _ = orders_within(model, decomposed, max_loss, heard, weighting)
+        state_dims, _ = orders_within(model, decomposed, max_loss, heard, weighting, fit)
     wanted = _wanted(found, tau, state_dims)
     if tau is not None:
         check_energy(method)
@@ -130,15 +138,18 @@ def truncate(
         given = None
         if decomposed is not None:
             given = _systems(model, found, moving, decomposed, weighting, heard)
-        systems, done = swept(model, moving, rank, weighting, heard, given)
+        systems, done = swept(model, moving, rank, how, weighting, heard, given)
     else:
         systems = _systems(model, found, moving, decomposed, weighting, heard)
         orders = {i: rank(i, systems[i]) for i in moving}
         orders = {i: order for i, order in orders.items() if order != order_of(found[i])}
         if how == "singular_perturbation":
-            _check_gains({i: found[i] for i in orders})
+            _check_gains({i: found[i] for i in orders}, "method 'singular_perturbation'")
         done = dict(zip(orders, all_reduced(systems, orders, how, generator), strict=True))
-    if not weighting.is_white:
+    if fit.fits_gain:
+        _check_gains({i: found[i] for i in done}, f"refit {fit.fits!r}")
+    done = refitted(model, dict(enumerate(found)), systems, done, fit, heard)
+    if fit.is_asked or not weighting.is_white:
         done = _measured(model, found, systems, done, heard.held_out)
     change(model, found, done, optimizer, moments)
     return list(done.values())
@@ -168,6 +179,7 @@ def orders_within(
     max_loss: float,
     calibration: Calibration,
     weighting: Weighting,
+    refit: Refit,
 ) -> tuple[list[Order], list[tuple[Order, ...]]]:
     """The smallest energy ranks whose loss on held-out examples is at most `max_loss` above the
     model's, and all orders that were measured. See `within.bisected`, also for what it raises.
@@ -183,6 +195,7 @@ def orders_within(
             decomposed=decomposed,
             gramians=weighting,
             calibration=blind,
+            refit=refit,
         )
 
     return bisected(model, decomposed, max_loss, calibration, cut)
@@ -228,12 +241,11 @@ def _measured(
     return {i: replace(one, output_error=errors[i]) for i, one in done.items()}
 
 
-def _check_gains(changing: dict[int, Any]) -> None:
+def _check_gains(changing: dict[int, Any], what: str) -> None:
     for i, layer in changing.items():
         if not hasattr(layer, "add_gain"):
             raise ValueError(
-                f"block {i}: method 'singular_perturbation' needs a static gain, and "
-                f"{type(layer).__name__} has no add_gain"
+                f"block {i}: {what} needs a static gain, and {type(layer).__name__} has no add_gain"
             )
 
 

@@ -25,6 +25,8 @@ from harness.reduction import (
 from .calibration import (
     calibration_flops,
     error_flops,
+    forward_now,
+    refitting_flops,
     sweep_flops,
     weighted_of,
     weighted_options,
@@ -217,6 +219,7 @@ def truncation_event(
     `begun` is the reading of its clock before this event.
     """
     model, arm, before = state.model, context.arm, state.orders
+    forward = forward_now(context, state)
     with context.clocks("truncate"):
         done = truncate(
             model,
@@ -231,6 +234,9 @@ def truncation_event(
     state.truncation_flops += sweep_flops(context, state, decomposed, ranks)
     record_spectra(context, state)
     val_after = record_evaluation(context, state, validate(context, state), event=val_before)
+    sizes = zip(before, ranks, decomposed, strict=True)
+    moved = [system for n, asked, system in sizes if asked != n]
+    state.truncation_flops += refitting_flops(context, forward, list(zip(moved, done, strict=True)))
     changed = iter(done)
     rows: list[dict[str, Any]] = []
     for i, (n, asked, r) in enumerate(zip(before, ranks, state.orders, strict=True)):

@@ -16,6 +16,7 @@ from harness.reduction import (
     BlockTruncation,
     Calibration,
     Order,
+    Refit,
     Weighting,
     layers,
     orders_within,
@@ -26,10 +27,12 @@ from harness.tasks.base import Task
 from .context import TrialContext
 from .costs.flops import (
     all_spectra_flops,
+    block_refit_flops,
     forward_flops,
     orders_flops,
     output_error_flops,
     second_moment_flops,
+    tokens_of,
 )
 from .seeds import stream
 from .state import RunState
@@ -90,6 +93,7 @@ def within(
             max_loss,
             calibration_of(context, state),
             context.arm.weighting or Weighting(),
+            context.arm.refitting or Refit(),
         )
         for one in measured:
             forward = forward_flops(context.spec.model, context.task.info, one)
@@ -102,23 +106,48 @@ def within(
 
 
 def weighted_options(context: TrialContext, state: RunState) -> dict[str, Any]:
-    """Further arguments of `truncate` under a weighting."""
-    weighting = context.arm.weighting
-    if weighting is None:
+    """Further arguments of `truncate` where it looks at data."""
+    weighting, refit = context.arm.weighting, context.arm.refitting
+    if weighting is None and refit is None:
         return {}
-    return {"gramians": weighting, "calibration": calibration_of(context, state)}
+    return {
+        "gramians": weighting or Weighting(),
+        "calibration": calibration_of(context, state),
+        "refit": refit or Refit(),
+    }
+
+
+def forward_now(context: TrialContext, state: RunState) -> float:
+    """FLOPs of the present model on one example."""
+    gains = len(gain_blocks(state.model))
+    return forward_flops(context.spec.model, context.task.info, state.orders, gains)
+
+
+def refitting_flops(
+    context: TrialContext,
+    forward: float,
+    changed: Sequence[tuple[BlockDecomposition, BlockTruncation]],
+) -> float:
+    """FLOPs of refitting these blocks, passes of the model at `forward` an example included, and of
+    measuring their error where no weighting has counted that already."""
+    arm = context.arm
+    fits = arm.refitting
+    if fits is None:
+        return 0.0
+    tokens = arm.calibration_size * tokens_of(context.task.info)
+    found = arm.calibration_size * forward * (1 + 2 * fits.passes)
+    found += arm.held_out_size * forward if arm.weighting is None else 0.0
+    return found + sum(block_refit_flops(was, one, fits, tokens) for was, one in changed)
 
 
 def calibration_flops(context: TrialContext, state: RunState) -> float:
     """FLOPs of measuring the Gramians, to leading order, and of the pass over held-out examples."""
     weighting = context.arm.weighting
     assert weighting is not None
-    info, model, orders = context.task.info, context.spec.model, state.orders
-    forward = forward_flops(model, info, orders, len(gain_blocks(state.model)))
-    found = forward * context.arm.held_out_size
+    found = forward_now(context, state) * context.arm.held_out_size
     if not weighting.uses_data:
         return found
-    return found + measuring_flops(context, state, orders, orders)
+    return found + measuring_flops(context, state, state.orders, state.orders)
 
 
 def measuring_flops(
@@ -130,7 +159,7 @@ def measuring_flops(
     assert weighting is not None
     info, model = context.task.info, context.spec.model
     forward = forward_flops(model, info, orders, len(gain_blocks(state.model)))
-    tokens = size * info.length * (2 if info.paired else 1)
+    tokens = size * tokens_of(info)
     by_task = weighting.observability == "task"
     sides = by_task + (weighting.controllability == "signal")
     moments = sum(second_moment_flops(order, model.width) for order in measured)
@@ -169,6 +198,5 @@ def error_flops(context: TrialContext, before: BlockDecomposition, done: BlockTr
     pass of the model."""
     if done.output_error is None:
         return 0.0
-    info = context.task.info
-    tokens = context.arm.held_out_size * info.length * (2 if info.paired else 1)
+    tokens = context.arm.held_out_size * tokens_of(context.task.info)
     return tokens * output_error_flops(before, done)

@@ -41,4 +41,6 @@ def truncation_row(weighting: Weighting | None, done: BlockTruncation | None) ->
             row["output_error"], row["stabilised"] = done.output_error, done.stabilised
             row["poles_moved"] = done.poles_moved
             row["weighted_singular_values"] = done.hsv.tolist()
+    if done and done.refit:
+        row["refit"], row["output_error"] = done.refit, done.output_error
     return row

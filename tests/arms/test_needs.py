@@ -30,6 +30,16 @@ def trial(**arm):
             {Capability.SYSTEM, Capability.GAIN},
         ),
         ({"kind": "hankel_regularized", "tau": 0.1}, {Capability.SYSTEM, Capability.GRADIENT}),
+        ({"kind": "post_hoc", "tau": 0.1, "refit": "BC"}, {Capability.SYSTEM}),
+        ({"kind": "post_hoc", "tau": 0.1, "refit": "gain"}, {Capability.SYSTEM, Capability.GAIN}),
+        (
+            {"kind": "in_training", "moments": "reset", "refit": "C+gain"},
+            {Capability.SYSTEM, Capability.GAIN},
+        ),
+        (
+            {"kind": "hankel_regularized", "tau": 0.1, "refit": "BC+gain"},
+            {Capability.SYSTEM, Capability.GRADIENT, Capability.GAIN},
+        ),
     ],
 )
 def test_an_arm_needs_this_and_no_more(arm, needs, monkeypatch):

@@ -36,6 +36,7 @@ LATER = {  # all null in older files; orders in those of models without stacks; 
         "output_error",
         "stabilised",
         "poles_moved",
+        "refit",
         "weighted_singular_values",
     },
     "spectra": {"orders"},

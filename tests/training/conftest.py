@@ -74,6 +74,18 @@ ARMS = {
         },
         model={"dropout": 0.1},
     ),
+    "refitted": trial_spec(
+        {
+            "kind": "in_training",
+            "tau": 0.2,
+            "count": 2,
+            "end": 0.5,
+            "calibration": 60,
+            "refit": "BC+gain",
+            "refit_weight": "task",
+        },
+        model={"dropout": 0.1},
+    ),
     "published": trial_spec(
         {"kind": "in_training", "tau": 0.2, "end": 0.5, "keep": "random", "moments": "slice"},
         model={"dropout": 0.1},

@@ -99,6 +99,7 @@ def one_boundary_further(spec, store):
         "in_training by task",
         "in_training in order",
         "in_training by loss",
+        "refitted",
     ],
 )
 def test_stopped_and_resumed_at_every_boundary(arm, undisturbed, store, specs):

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from ..ranks import BlockDecomposition
-from ..stacks import StackTruncation, System
+from ..stacks import System
 from .calibration import listen
+from .least_squares import side_by_side
 from .measured import check_channels, stacked
 from .states import driven
 
@@ -25,12 +26,13 @@ def output_errors(
     batches: Iterable[Any],
 ) -> dict[int, float]:
     """||y - y_r|| / ||y|| of every truncated block over these sequences: y its linear system's
-    output Re(C h) on what it hears in the full model, y_r that of the reduced system on the same.
+    output Re(C h) on what it hears in the full model, y_r that of the reduced system on the same,
+    and of a static gain, if the truncation adds one.
 
     The static part D u, which stays, is in neither. Before the model changes.
     """
     full = {i: stacked(before[i]) for i in after}
-    small = {i: _stacked(truncation) for i, truncation in after.items()}
+    small = {i: side_by_side(truncation) for i, truncation in after.items()}
     lost, whole = dict.fromkeys(after, 0.0), dict.fromkeys(after, 0.0)
 
     def compare(i: int, u: torch.Tensor) -> None:
@@ -56,11 +58,3 @@ def read(x: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
     """Re(C x), (steps, batch, S, O), of states (steps, batch, S, N), as one real product."""
     pairs = (torch.view_as_real(one.resolve_conj()).flatten(-2) for one in (x, c.conj()))
     return torch.einsum("kbsn,son->kbso", *pairs)
-
-
-def _stacked(truncation: Any) -> System:
-    arrays = truncation.eigenvalues, truncation.B, truncation.C
-    if isinstance(truncation, StackTruncation):
-        return arrays
-    lam, B, C = arrays
-    return lam[None], B[None], C[None]

@@ -21,6 +21,7 @@ from .horizon import horizon_gramians
 from .states import SecondMoment
 
 RIDGE = 1e-10  # of a state's own second moment, added to it in a measured Gramian
+UNDRIVEN = "the calibration sequences drive no state at all"
 
 
 @dataclass(frozen=True)
@@ -133,16 +134,20 @@ def _moments(
         listen(model, layers, calibration.batches, inputs)
     P = {i: one.mean for i, one in states.items()} if by_signal else {}
     Q = {i: one.mean for i, one in adjoint.items()} if weighting.observability == "task" else {}
-    silent = (
-        f"all gradients of target {weighting.target!r} are zero, as of a task that is fitted "
-        "perfectly: choose target 'logits'"
-    )
-    _check(P, "states", "the calibration sequences drive no state at all")
-    _check(Q, "gradients", silent)
+    _check(P, "states", UNDRIVEN)
+    _check(Q, "gradients", silent(weighting.target))
     return P, Q
 
 
-def _check(moments: Mapping[int, torch.Tensor], what: str, silent: str) -> None:
+def silent(target: str) -> str:
+    """Why gradients that are all zero are refused."""
+    return (
+        f"all gradients of target {target!r} are zero, as of a task that is fitted perfectly: "
+        "choose target 'logits'"
+    )
+
+
+def _check(moments: Mapping[int, torch.Tensor], what: str, empty: str) -> None:
     """Raise `ValueError` for second moments, (S, N, N), that are not finite, or all zero."""
     for i, moment in moments.items():
         if not bool(torch.isfinite(torch.view_as_real(moment)).all()):
@@ -150,7 +155,7 @@ def _check(moments: Mapping[int, torch.Tensor], what: str, silent: str) -> None:
                 f"block {i}: the calibration sequences give {what} that are no numbers"
             )
         if not bool(moment.any()):
-            raise ValueError(f"block {i}: {silent}")
+            raise ValueError(f"block {i}: {empty}")
 
 
 def check_channels(v: torch.Tensor, into: torch.Tensor, what: str) -> None:

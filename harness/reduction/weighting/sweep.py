@@ -28,6 +28,7 @@ def swept(
     model: nn.Module,
     moving: Mapping[int, nn.Module],
     rank: Callable[[int, BlockDecomposition], Order],
+    how: str,
     weighting: Weighting,
     calibration: Calibration,
     given: Mapping[int, BlockDecomposition] | None = None,
@@ -36,7 +37,7 @@ def swept(
     model: block i is measured where those before it have the sizes that `rank` gave them, those
     after it their own. A block already at its rank has no truncation. The model stays as it is.
 
-    given: decompositions of the model as it is, under the weighting. They save the passes up to the
+    how: as of `all_reduced`. given: decompositions of the model as it is, under the weighting. They save the passes up to the
     first block that changes, which hears what it hears in the full model.
 
     Raises:
@@ -56,7 +57,7 @@ def swept(
             )
         order = rank(i, systems[i])
         if order != order_of(found[i]):
-            (done[i],) = all_reduced(systems, {i: order}, "balanced", None)
+            (done[i],) = all_reduced(systems, {i: order}, how, None)
             change(copied, found, {i: done[i]}, None, "reset")
     return systems, done
 

@@ -10,7 +10,7 @@ from harness.models.specs import BackboneSpec
 from harness.tasks.base import TaskInfo
 
 if TYPE_CHECKING:
-    from harness.reduction import BlockDecomposition, BlockTruncation
+    from harness.reduction import BlockDecomposition, BlockTruncation, Refit
 
 TRAIN_OVER_FORWARD = 3  # forward, and twice that for the backward pass
 
@@ -31,7 +31,7 @@ def forward_flops(
     token = sum(_layer_flops(model, n) + mixer for n in state_dims)
     token += 2 * H * H * gains
     token += 2 * H * info.inputs if info.inputs is not None else 0
-    tokens = info.length * (2 if info.paired else 1)
+    tokens = tokens_of(info)
     if info.paired:
         head = 2 * (2 * H * H + H * (H // 2) + (H // 2) * info.outputs)
     elif info.pools:
@@ -39,6 +39,11 @@ def forward_flops(
     else:
         head = 2 * H * info.outputs * info.length
     return float(token * tokens + head)
+
+
+def tokens_of(info: TaskInfo) -> int:
+    """Steps of one example, those of both documents of a pair."""
+    return info.length * (2 if info.paired else 1)
 
 
 def _layer_flops(model: BackboneSpec, order: Order) -> float:
@@ -83,6 +88,14 @@ def second_moment_flops(order: Order, width: int) -> float:
     return 4.0 * order * width + 8.0 * order + outer_flops(order)
 
 
+def refit_flops(n: int, r: int, inputs: int, outputs: int, regressors: int) -> float:
+    """FLOPs per token of the moments of a refit of one system: inputs and recurrences of both
+    systems and the regressors, both outputs, and the products."""
+    states = n + r + regressors
+    products = 8 * regressors * regressors + 4 * outputs * regressors
+    return float(4 * states * inputs + 8 * states + 4 * (n + r) * outputs + products)
+
+
 def all_spectra_flops(decomposed: Sequence[BlockDecomposition]) -> float:
     """`spectrum_flops` of every system of these blocks, each at its own order."""
     systems = (one for block in decomposed for one in block.systems)
@@ -97,6 +110,23 @@ def orders_flops(decomposed: Sequence[BlockDecomposition], orders: Sequence[Orde
         for one, r in zip(block.systems, asked, strict=True):
             n = one.state_dim
             found += truncation_flops(n, r, one.B.shape[-1]) if r != n else 0.0
+    return found
+
+
+def block_refit_flops(
+    before: BlockDecomposition, done: BlockTruncation, fits: Refit, tokens: float
+) -> float:
+    """FLOPs, to leading order, of the refit of a block's systems whose order changed, on so many
+    tokens: their moments, and the solutions (Cholesky, n^3 / 3), of one sweep where B is fitted."""
+    found = 0.0
+    for one, new in zip(before.systems, done.systems, strict=True):
+        if one.state_dim == new.order:
+            continue
+        outputs, inputs = one.C.shape[-2], one.B.shape[-1]
+        each = new.order * (inputs if fits.fits_b else fits.fits_c)
+        regressors = each + inputs * fits.fits_gain
+        found += tokens * refit_flops(one.state_dim, new.order, inputs, outputs, regressors)
+        found += (2 * regressors) ** 3 / 3
     return found
 
 
