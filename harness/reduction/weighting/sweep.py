@@ -37,8 +37,8 @@ def swept(
     model: block i is measured where those before it have the sizes that `rank` gave them, those
     after it their own. A block already at its rank has no truncation. The model stays as it is.
 
-    how: as of `all_reduced`. given: decompositions of the model as it is, under the weighting. They save the passes up to the
-    first block that changes, which hears what it hears in the full model.
+    how: as of `all_reduced`. given: decompositions of the model as it is, under the weighting. They
+    save the passes up to the first block that changes, which hears what it hears in the full model.
 
     Raises:
         ValueError: as `weighted_decompositions`, `all_reduced` and `change`.
