@@ -88,6 +88,8 @@ def within(
         )
         forward = forward_flops(context.spec.model, context.task.info, state.orders)
         examples = context.arm.held_out_size
+        if context.arm.refitting is not None:
+            examples += context.arm.calibration_size * (1 + 2 * context.arm.refitting.passes)
         state.truncation_flops += times * examples * forward  # at most: candidates are smaller
         return orders
 
