@@ -51,7 +51,7 @@ def gain_blocks(model: Backbone) -> list[int]:
 
 def expect(model: Backbone, stored: Collection[str]) -> None:
     """Make room for those of the stored tensors, by their names in the model, that a freshly made
-    model of these sizes has not."""
+    model of these sizes has not, and for no others."""
     for i, layer in enumerate(model.layers):
         prefix = f"blocks.{i}.ssm."
         layer.expect([name.removeprefix(prefix) for name in stored if name.startswith(prefix)])

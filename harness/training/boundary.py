@@ -232,11 +232,11 @@ def truncation_event(
         )
     seconds = context.clocks.seconds["truncate"] - begun
     state.truncation_flops += sweep_flops(context, state, decomposed, ranks)
+    state.truncation_flops += refitting_flops(context, forward, decomposed, ranks)
+    if arm.weighting is None and arm.refitting is not None:  # else the look itself has counted it
+        state.truncation_flops += arm.held_out_size * forward
     record_spectra(context, state)
     val_after = record_evaluation(context, state, validate(context, state), event=val_before)
-    sizes = zip(before, ranks, decomposed, strict=True)
-    moved = [system for n, asked, system in sizes if asked != n]
-    state.truncation_flops += refitting_flops(context, forward, list(zip(moved, done, strict=True)))
     changed = iter(done)
     rows: list[dict[str, Any]] = []
     for i, (n, asked, r) in enumerate(zip(before, ranks, state.orders, strict=True)):

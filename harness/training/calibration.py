@@ -95,11 +95,13 @@ def within(
             context.arm.weighting or Weighting(),
             context.arm.refitting or Refit(),
         )
+        now = forward_now(context, state)
         for one in measured:
             forward = forward_flops(context.spec.model, context.task.info, one)
             state.truncation_flops += context.arm.held_out_size * forward
             state.truncation_flops += orders_flops(decomposed, one)
             state.truncation_flops += sweep_flops(context, state, decomposed, one)
+            state.truncation_flops += refitting_flops(context, now, decomposed, one)
         return orders
 
     return found
@@ -126,18 +128,18 @@ def forward_now(context: TrialContext, state: RunState) -> float:
 def refitting_flops(
     context: TrialContext,
     forward: float,
-    changed: Sequence[tuple[BlockDecomposition, BlockTruncation]],
+    decomposed: Sequence[BlockDecomposition],
+    after: Sequence[Order],
 ) -> float:
-    """FLOPs of refitting these blocks, passes of the model at `forward` an example included, and of
-    measuring their error where no weighting has counted that already."""
-    arm = context.arm
-    fits = arm.refitting
+    """FLOPs of refitting the blocks that change to these orders, with the passes of the model, at
+    `forward` an example; 0 without a refit."""
+    fits, size = context.arm.refitting, context.arm.calibration_size
     if fits is None:
         return 0.0
-    tokens = arm.calibration_size * tokens_of(context.task.info)
-    found = arm.calibration_size * forward * (1 + 2 * fits.passes)
-    found += arm.held_out_size * forward if arm.weighting is None else 0.0
-    return found + sum(block_refit_flops(was, one, fits, tokens) for was, one in changed)
+    both = zip(decomposed, after, strict=True)
+    tokens = size * tokens_of(context.task.info)
+    products = sum(block_refit_flops(one, r, fits, tokens) for one, r in both if one.order != r)
+    return size * forward * (1 + 2 * fits.passes) + products
 
 
 def calibration_flops(context: TrialContext, state: RunState) -> float:

@@ -115,9 +115,9 @@ def install(state: RunState, tensors: dict[str, torch.Tensor], state_dims: list[
     weights = _part(tensors, "model.")
     expect(model, weights)
     new = dict(model.named_parameters())
-    swap = {id(parameter): new[name] for name, parameter in old.items()}
+    swap = {id(parameter): new[name] for name, parameter in old.items() if name in new}
     for group in state.optimizer.param_groups:
-        group["params"] = [swap[id(p)] for p in group["params"]]
+        group["params"] = [swap[id(p)] for p in group["params"] if id(p) in swap]
     for name in new.keys() - old.keys():  # a gain joins the group of its D, as when it was added
         join(state.optimizer, new[name], beside=new[name.removesuffix("gain") + "D"])
     model.load_state_dict(weights)

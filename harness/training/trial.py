@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from harness import environment, plugins, tasks
 from harness.arms.weighted import check_examples
 from harness.models import Backbone, build
-from harness.models.description import describe
+from harness.models.description import describe, expect
 from harness.models.precision import set_products
 from harness.records.store import Store, TrialDir
 from harness.suite.explain import explain, validated
@@ -212,6 +212,7 @@ class RunningTrial:
         model, task, device = state.model, self.facts.task, self.facts.device
         assert state.selected is not None
         model.resize(state.selected.state_dims)
+        expect(model, state.selected.weights)
         model.to(device).load_state_dict(state.selected.weights)
         with self.spending.clocks("evaluate"):
             value = evaluate(model, task, "test", device)

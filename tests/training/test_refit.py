@@ -1,5 +1,7 @@
 """Trials whose truncation is fitted to the full layers' outputs afterwards."""
 
+import json
+
 import pytest
 
 from harness.suite import TrialSpec
@@ -42,6 +44,30 @@ def test_every_truncating_arm_takes_it_and_records_what_it_did(arm, store):
             assert row["refit"] is None
     gramians = "signal/white" if arm.get("gramians") else None
     assert {row["gramians"] for row in rows} == {gramians}
+
+
+@pytest.mark.parametrize("protocol", ["strict", "published"])
+def test_a_roll_back_takes_the_gain_away_again(protocol, store):
+    arm = {
+        "kind": "in_training",
+        "rule": "pragmatic",
+        "fraction": 0.5,
+        "tolerance": 0.0,
+        "end": 1.0,
+        "count": 3,
+        "refit": "gain",
+        "calibration": 40,
+    }
+    spec = trial_spec(arm, training={"protocol": protocol})
+    assert run_trial(spec, store)["status"] == "completed"
+    rows = table_of(store, spec.trial_id, "truncations")
+    before = [row["step"] for row in rows if row["dim_after"] < row["dim_before"]]
+    back = {row["step"] for row in rows if row["dim_after"] > row["dim_before"]}
+    assert back
+    description = json.loads((store.trial(spec.trial_id).path / "model.json").read_text())
+    selected = store.trial(spec.trial_id).result()["record"]["selected_step"]
+    has_gain = "gains" in description
+    assert has_gain == (len(set(before)) > len(back) and selected >= min(before))
 
 
 def test_it_costs_its_passes_and_products(store):

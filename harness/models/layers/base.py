@@ -90,9 +90,10 @@ class Layer(nn.Module, ABC):
         """
 
     def expect(self, stored: Collection[str]) -> None:
-        """Make room for stored tensors (names within the layer) that a fresh layer does not have.
-        The only such parameter may be `gain`; it joins the optimizer group of D
-        (`capabilities.TakesGain`)."""
+        """Make room for stored tensors (names within the layer) that a fresh layer does not have,
+        and drop what is not stored, as where a model goes back to before a truncation. The only
+        such parameter may be `gain`; it joins the optimizer group of D (`capabilities.TakesGain`).
+        """
 
 
 def check_state_dim(state_dim: int) -> None:

@@ -209,8 +209,10 @@ class LRU(Layer):
             self.gain.add_(value)
 
     def expect(self, stored: Collection[str]) -> None:
-        """An empty gain, where there is none and one is stored."""
-        if "gain" in stored and self.gain is None:
+        """An empty gain where one is stored and there is none, and none where none is stored."""
+        if "gain" not in stored:
+            self.gain = None
+        elif self.gain is None:
             width = len(self.D)
             value = self.D.new_empty(width, width)
             self.gain = nn.Parameter(value, requires_grad=self.D.requires_grad)

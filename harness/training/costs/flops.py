@@ -114,18 +114,18 @@ def orders_flops(decomposed: Sequence[BlockDecomposition], orders: Sequence[Orde
 
 
 def block_refit_flops(
-    before: BlockDecomposition, done: BlockTruncation, fits: Refit, tokens: float
+    before: BlockDecomposition, after: Order, fits: Refit, tokens: float
 ) -> float:
-    """FLOPs, to leading order, of the refit of a block's systems whose order changed, on so many
+    """FLOPs, to leading order, of the refit of a block's systems whose order changes, on so many
     tokens: their moments, and the solutions (Cholesky, n^3 / 3), of one sweep where B is fitted."""
     found = 0.0
-    for one, new in zip(before.systems, done.systems, strict=True):
-        if one.state_dim == new.order:
+    orders = after if isinstance(after, tuple) else (after,)
+    for one, r in zip(before.systems, orders, strict=True):
+        if one.state_dim == r:
             continue
         outputs, inputs = one.C.shape[-2], one.B.shape[-1]
-        each = new.order * (inputs if fits.fits_b else fits.fits_c)
-        regressors = each + inputs * fits.fits_gain
-        found += tokens * refit_flops(one.state_dim, new.order, inputs, outputs, regressors)
+        regressors = r * (inputs if fits.fits_b else fits.fits_c) + inputs * fits.fits_gain
+        found += tokens * refit_flops(one.state_dim, r, inputs, outputs, regressors)
         found += (2 * regressors) ** 3 / 3
     return found
 
