@@ -38,6 +38,7 @@ class InTrainingSpec(WeightedArm):
     table_place: ClassVar[int] = 10
     style: ClassVar[Style | None] = Style("#0072B2", "o")
     is_subject: ClassVar[bool] = True
+    sizing: ClassVar[frozenset[str]] = frozenset({"tau", "final", "fraction"})
     timing: ClassVar[frozenset[str]] = frozenset({"start", "end", "count"})
 
     kind: Literal["in_training"] = "in_training"

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from harness.arms import of_kind
+from harness.report.comparison.variants import fields
 from harness.tasks.metrics import METRICS
 
 DASH = "—"
@@ -66,6 +67,11 @@ def heading(name: str, row: pd.Series) -> str:
 def arm_name(arm: str) -> str:
     """The name of an arm for people."""
     return of_kind(arm).title or arm.replace("_", " ")
+
+
+def variant(text: object) -> list[str]:
+    """The settings of a variant, `gramians task`; those without a value are left out."""
+    return [f"{name} {value}" for name, value in fields(text).items() if value is not None]
 
 
 def are_baseline(arms: pd.Series, baseline: str) -> pd.Series:

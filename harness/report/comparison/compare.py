@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from harness.report.comparison import costs
 from harness.report.comparison.rows import Row, collect, reference_full, reference_small
+from harness.report.comparison.variants import variants
 from harness.report.statistics import intervals as statistics
 from harness.report.statistics.intervals import Interval
 
@@ -78,6 +79,7 @@ SCHEMA = pa.schema(
         ("commits", pa.string()),
         ("plugins", pa.string()),  # kind, name and SHA-256 of each
         ("mixed", pa.string()),  # which of device, version, commit, plugin differ inside the row
+        ("variant", pa.string()),  # what tells it from other rows of its arm, as JSON; or null
     ]
 )
 
@@ -92,7 +94,10 @@ def compare(trials: pd.DataFrame, bootstrap_seed: int = 0) -> pd.DataFrame:
     Raises a one-line ValueError as `rows.collect` does (mixed data in a row, missing columns).
     """
     rows = collect(trials)
-    records = [_record(row, rows, bootstrap_seed) for row in rows]
+    records = [
+        {**_record(row, rows, bootstrap_seed), "variant": variant}
+        for row, variant in zip(rows, variants(rows), strict=True)
+    ]
     return pd.DataFrame(records, columns=SCHEMA.names)
 
 
