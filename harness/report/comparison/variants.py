@@ -27,7 +27,7 @@ def variants(rows: Sequence[Row]) -> list[str | None]:
         places.setdefault((row.comparison, row.task, row.model, row.arm), []).append(number)
     found: list[str | None] = [None] * len(rows)
     for members in places.values():
-        values = _settings([rows[number] for number in members])
+        values = settings([rows[number] for number in members], sizes=False)
         names = _telling(values)
         for number, row_values in zip(members, values, strict=True):
             chosen = {name: row_values[name] for name in names}
@@ -40,10 +40,11 @@ def fields(variant: object) -> dict[str, Any]:
     return json.loads(variant) if isinstance(variant, str) else {}
 
 
-def _settings(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The fields of each row's arm in the order of its spec, sizes left out.
+def settings(rows: Sequence[Row], sizes: bool = True) -> list[dict[str, Any]]:
+    """The fields of the arm of each row, all of one arm, in the order of its spec.
 
-    A field that was not recorded, since it is younger than the record, has its default.
+    Without `sizes`, those that say how small the model gets are left out. A field that was not
+    recorded, since it is younger than the record, has its default.
     """
     arm = of_kind(rows[0].arm)
     known = list(arm.model_fields)
@@ -53,10 +54,11 @@ def _settings(rows: Sequence[Row]) -> list[dict[str, Any]]:
         for column in row.every.columns
         if column.startswith(PREFIX)
     }
+    left_out = {"kind"} if sizes else arm.sizing | {"kind"}
     names = [
         name
         for name in sorted(columns, key=lambda name: (_place(name, known), name))
-        if name.partition(".")[0] not in arm.sizing | {"kind"}
+        if name.partition(".")[0] not in left_out
     ]
     return [{name: _value(row, name, arm) for name in names} for row in rows]
 
@@ -93,4 +95,4 @@ def _telling(values: Sequence[dict[str, Any]]) -> list[str]:
     return chosen
 
 
-__all__ = ["fields", "variants"]
+__all__ = ["fields", "settings", "variants"]
