@@ -154,6 +154,8 @@ class Arm(Spec):
     runs_as_full: ClassVar[bool] = False
     # Whether events act on the best model so far rather than on the latest.
     from_best: ClassVar[bool] = False
+    # The fields that only say how small the model gets: rows that differ in them are one curve.
+    sizing: ClassVar[frozenset[str]] = frozenset()
     # The fields that only say when something happens.
     timing: ClassVar[frozenset[str]] = frozenset()
     # The fields that specs written before they existed do not have: not written at their defaults,

@@ -31,6 +31,7 @@ class HankelRegularizedSpec(WeightedArm, SizedArm):
     table_place: ClassVar[int] = 40
     style: ClassVar[Style | None] = Style("#D55E00", "P")
     from_best: ClassVar[bool] = True
+    sizing: ClassVar[frozenset[str]] = SizedArm.sizing | {"tau"}
 
     kind: Literal["hankel_regularized"] = "hankel_regularized"
     weight: Annotated[float, Field(gt=0.0)] = 0.01

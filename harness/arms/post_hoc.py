@@ -36,6 +36,7 @@ class PostHocSpec(WeightedArm, SizedArm):
     from_full: ClassVar[bool] = True
 
     unsaid: ClassVar[frozenset[str]] = WeightedArm.unsaid | {"max_loss"}
+    sizing: ClassVar[frozenset[str]] = SizedArm.sizing | {"tau", "mean_dim", "max_loss"}
 
     kind: Literal["post_hoc"] = "post_hoc"
     tau: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None

@@ -27,6 +27,7 @@ class SizedArm(Arm):
     """
 
     planned: ClassVar[frozenset[str]] = frozenset({"match", "to", "state_dims"})
+    sizing: ClassVar[frozenset[str]] = planned
 
     state_dims: StateDims | None = None
     match: Literal["seed", "mean"] | None = None

@@ -34,10 +34,16 @@ def table(
     suite: SuiteArgument,
     store: StoreOption = None,
     format: Annotated[str, typer.Option(help="text, md, csv, tex, html or json.")] = "text",
+    over: Annotated[
+        str | None,
+        typer.Option(
+            help="Print differences instead, paired by seed: over the row of this label, or, for "
+            "FIELD=VALUE (gramians=white), over the same arm with that value."
+        ),
+    ] = None,
 ) -> None:
     """Print the comparison table; for a study, the one on fresh seeds if it exists."""
-    from harness.report.rebuild import comparison_of, lacking
-    from harness.report.tables import render
+    from harness.report.rebuild import comparison_of, differences_of, lacking
 
     place = open_store(store, create=False)
     name, is_study = recorded_name(suite, place)
@@ -45,7 +51,14 @@ def table(
         from harness.tune.rebuild_study import newest_comparison
 
         name = newest_comparison(name, place)
-    print(render(comparison_of(name, place), format))
+    if over is None:
+        from harness.report.tables import render
+
+        print(render(comparison_of(name, place), format))
+    else:
+        from harness.report.over_table import render_over
+
+        print(render_over(differences_of(name, place, over), format), end="")
     for line in lacking(name, place):
         say(f"note: {line}")
 

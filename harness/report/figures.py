@@ -1,8 +1,7 @@
 """The figures: test metric against state dimension, and against what training cost.
 
-Each figure is drawn once and saved as png and svg; the same comparison gives the same bytes. An arm
-keeps its colour and marker in every figure. The colours are those of Okabe and Ito, which
-colour-blind readers can tell apart. Markers of several rows of one arm are filled differently.
+Each figure is drawn once and saved as png and svg; the same comparison gives the same bytes.
+`looks.py` says how rows are told apart.
 """
 
 import io
@@ -16,23 +15,24 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from matplotlib.transforms import Transform, offset_copy
 
-from harness.arms import ARM_UNION, Style, of_kind
+from harness.arms import of_kind
 from harness.report import presentation as show
 from harness.report.forest import every_row
+from harness.report.legend import FULL_LINE, REFERENCE_WIDTH, legend_lines
+from harness.report.looks import Look, Looks, looks, variant_name
 from harness.report.style import name_points
 
 DPI = 150
 WIDTH, PANEL_HEIGHT, LEGEND_LINE = 9.2, 2.3, 0.24  # inches
-LEGEND_ENTRY = 1.8  # inches, the longest name of an arm
+CURVES_HEIGHT = 3.1  # inches, of a panel with curves
+LANE, WIDEST_LANES = 2.2, 22.0  # points between curves at one size, and the most they may take
 ASIDE = 6.5  # points between rows of equal size, which are drawn side by side
 WIDEST = 42.0  # points, the most that all rows of one size may take
+FEW = 8  # sizes that get a tick each
 EQUAL = 1.02  # sizes within this factor are equal
-FULL_LINE = (0, (4, 3))
-SOFT = "#666666"
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "compressm",  # ids in the svg depend on the drawing alone
     "font.family": "DejaVu Sans",  # comes with matplotlib, so it is on every machine
@@ -50,10 +50,6 @@ STYLE: dict[Any, Any] = {
 }
 
 
-FILLS = ("full", "open", "bottom", "top", "left", "right")  # one per variant of an arm
-OTHER_STYLES = (Style("#56B4E9", "X"), Style("#999999", "h"), Style("#7F3C8D", "p"))
-
-
 def draw(comparison: pd.DataFrame) -> dict[str, bytes]:
     """The figures as files: name (`state_dim.png`, ...) to content.
 
@@ -65,7 +61,7 @@ def draw(comparison: pd.DataFrame) -> dict[str, bytes]:
         figures = {
             "state_dim": metric_against_state_dim(comparison),
             "cost": metric_against_cost(comparison),
-            "rows": every_row(comparison, _styles(comparison)),
+            "rows": every_row(comparison, looks(comparison).of),
         }
         for name, figure in figures.items():
             if figure is None:
@@ -105,55 +101,58 @@ def metric_against_cost(comparison: pd.DataFrame) -> Figure:
 
 
 def _panels(comparison: pd.DataFrame, axis: Axis) -> Figure:
-    """One panel per comparison, one below the other, under one legend of arms and variants."""
-    sections = show.sections(comparison)
-    styles, fills = _styles(comparison), _fills(comparison)
-    bare = bool(_bare(comparison).any())
-    lines = _legend_lines(styles, {name: fill for name, fill in fills.items() if name}, bare)
+    """One panel per comparison under one legend of arms and variants.
+
+    Panels are one below the other, or, if they show curves, higher and in two columns.
+    """
+    sections, drawn_as = show.sections(comparison), looks(comparison)
+    lines = legend_lines(drawn_as, bool(_bare(comparison).any()), WIDTH)
     above = 0.14 + LEGEND_LINE * len(lines)
-    height = PANEL_HEIGHT * len(sections) + above
-    layout = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - above / height), hspace=0.06)
+    columns = min(2, len(sections)) if drawn_as.curves else 1
+    rows = math.ceil(len(sections) / columns)
+    height = (CURVES_HEIGHT if drawn_as.curves else PANEL_HEIGHT) * rows + above
+    layout = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - above / height), hspace=0.06, wspace=0.03)
     figure = Figure(figsize=(WIDTH, height), layout=layout)
     FigureCanvasAgg(figure)
     for number, handles in enumerate(lines):
         figure.legend(
             handles=handles, loc="upper left", ncols=len(handles), frameon=False,
             bbox_to_anchor=(0, 1 - number * LEGEND_LINE / height), handletextpad=0.3,
-            columnspacing=1.3, handlelength=1.6,
+            columnspacing=1.3, handlelength=2.6 if drawn_as.curves else 1.6,
         )  # fmt: skip
-    grid = figure.subplots(len(sections), squeeze=False).ravel()
-    for axes, (name, rows) in zip(grid, sections, strict=True):
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for spare in grid[len(sections) :]:
+        spare.remove()
+    for axes, (name, ours) in zip(grid, sections, strict=False):
         axes.set_title(name, loc="left")
-        _panel(axes, rows, axis, styles, fills)
-    if not fills:
+        _panel(axes, ours, axis, drawn_as)
+    if not drawn_as.are_told:
         figure.canvas.draw()  # the layout decides where points end up on the screen
-        for axes, (_, rows) in zip(grid, sections, strict=True):
-            _name_subjects(axes, _drawn(rows, axis, styles), styles)
+        for axes, (_, ours) in zip(grid, sections, strict=False):
+            _name_subjects(axes, _drawn(ours, axis, drawn_as), drawn_as)
     return figure
 
 
-def _panel(
-    axes: Axes, rows: pd.DataFrame, axis: Axis, styles: dict[str, Style], fills: dict[str, str]
-) -> None:
+def _panel(axes: Axes, rows: pd.DataFrame, axis: Axis, drawn_as: Looks) -> None:
     shown = show.shown_metric(str(rows.metric.iloc[0]))
     better = "higher" if rows.higher_is_better.iloc[0] else "lower"
     unit = f", {shown.unit}" if shown.unit else ""
     axes.set_ylabel(f"test {shown.name}{unit}\n({better} is better)")
     axes.set_xlabel(axis.label)
-    drawn = _drawn(rows, axis, styles)
+    drawn = _drawn(rows, axis, drawn_as)
     if drawn.empty:
         axes.text(0.5, 0.5, "nothing to show", transform=axes.transAxes, ha="center")
         axes.set(xticks=[], yticks=[])
         return
-    _scale(axes, drawn.x, axis)
+    _scale(axes, drawn.x, axis, drawn_as.curves)
     _full_line(axes, drawn[show.are_baseline(drawn.arm, "full")], shown.factor)
-    for arm, style in styles.items():
+    for arm in drawn_as.arms:
         ours = drawn[drawn.arm == arm]
-        for _, row in ours.iterrows():
-            fill = fills.get(_variant(row), FILLS[0])
-            _point(axes, row, style, fill, shown.factor)
+        for index, row in ours.iterrows():
+            _point(axes, row, drawn_as.of[index], shown.factor)
         if axis.aside:
-            _join(axes, ours, style)
+            for _, curve in ours.groupby(ours.index.map(drawn_as.curve.get), sort=False):
+                _join(axes, curve, drawn_as.of[curve.index[0]], drawn_as.curves)
     # Matplotlib does not count shifted points when it sets the limits.
     for end in ("y", "metric_low", "metric_high"):
         known = drawn[["x", end]].dropna().to_numpy()
@@ -163,33 +162,24 @@ def _panel(
         axes.set_ylim(max(low, -4), min(high, 104))
 
 
-def _drawn(rows: pd.DataFrame, axis: Axis, styles: dict[str, Style]) -> pd.DataFrame:
+def _drawn(rows: pd.DataFrame, axis: Axis, drawn_as: Looks) -> pd.DataFrame:
     """The rows that have a point, with its position in units of the axes and its shift."""
     found = rows[rows.metric_mean.notna() & (rows[axis.column] > 0)]
     x, factor = found[axis.column], show.shown_metric(str(rows.metric.iloc[0])).factor
-    aside = _aside(found.arm, x, list(styles)) if axis.aside else 0.0
+    aside: Any = 0.0
+    if axis.aside:
+        aside = _lanes(found, drawn_as) if drawn_as.curves else _aside(found, x, drawn_as)
     return found.assign(x=x, y=found.metric_mean * factor, aside=aside)
 
 
-def _point(axes: Axes, row: pd.Series, style: Style, fill: str, factor: float) -> None:
+def _point(axes: Axes, row: pd.Series, look: Look, factor: float) -> None:
     """A row, with its interval if it has one."""
     low, high = row.y - row.metric_low * factor, row.metric_high * factor - row.y
     axes.errorbar(
         [row.x], [row.y], yerr=[[low], [high]] if math.isfinite(low) else None,
-        fmt=style.marker, color=style.colour, markersize=7, elinewidth=1.4, capsize=2.5,
-        zorder=3, transform=_beside(axes, row.aside), **_filled(fill, style.colour),
+        fmt=look.marker, color=look.colour, markersize=7, elinewidth=1.4, capsize=2.5,
+        zorder=3, transform=_beside(axes, row.aside), **look.filled,
     )  # fmt: skip
-
-
-def _filled(fill: str, colour: str) -> dict[str, Any]:
-    """How a marker is filled: fully, not at all, or by half."""
-    return {
-        "fillstyle": "full" if fill in FILLS[:2] else fill,
-        "markerfacecolor": "white" if fill == "open" else colour,
-        "markerfacecoloralt": "white",
-        "markeredgecolor": colour,
-        "markeredgewidth": 1.2,
-    }
 
 
 def _beside(axes: Axes, aside: float) -> Transform:
@@ -197,27 +187,46 @@ def _beside(axes: Axes, aside: float) -> Transform:
     return offset_copy(axes.transData, axes.get_figure(root=True), x=aside, units="points")
 
 
-def _aside(arms: pd.Series, sizes: pd.Series, order: list[str]) -> pd.Series:
+def _aside(rows: pd.DataFrame, sizes: pd.Series, drawn_as: Looks) -> pd.Series:
     """Each row's shift in points: rows of equal size are spread around it, in the order of arms."""
+    order = list(drawn_as.arms)
     aside = pd.Series(0.0, sizes.index)
     ranked = sizes.sort_values()
     group = (ranked / ranked.shift() > EQUAL).cumsum()
     for _, equal in ranked.groupby(group):
-        ours = sorted(equal.index, key=lambda index: (order.index(arms[index]), index))
+        ours = sorted(equal.index, key=lambda index: (order.index(rows.arm[index]), index))
         step = min(ASIDE, WIDEST / len(ours))
         for number, index in enumerate(ours):
             aside[index] = step * (number - (len(ours) - 1) / 2)
     return aside
 
 
-def _join(axes: Axes, rows: pd.DataFrame, style: Style) -> None:
-    """A thin line through three or more rows of one arm that differ in size and share a shift."""
+def _lanes(rows: pd.DataFrame, drawn_as: Looks) -> pd.Series:
+    """Each row's shift in points: that of its curve, which is the same at every size."""
+    curves = [drawn_as.curve[index] for index in rows.index]
+    reduced = dict.fromkeys(c for c in curves if of_kind(c[0]).baseline != "full")
+    step = min(LANE, WIDEST_LANES / max(1, len(reduced)))
+    shift = {c: step * (k - (len(reduced) - 1) / 2) for k, c in enumerate(reduced)}
+    return pd.Series([shift.get(curve, 0.0) for curve in curves], rows.index)
+
+
+def _join(axes: Axes, rows: pd.DataFrame, look: Look, is_curve: bool) -> None:
+    """A line through the rows of a curve, which differ in size and share a shift.
+
+    Where curves are not told apart, it is a faint one through three or more rows of an arm.
+    """
     rows = rows.sort_values("x")
-    if len(rows) > 2 and rows.aside.nunique() == 1 and (rows.x.diff().iloc[1:] > 0).all():
-        axes.plot(
-            rows.x, rows.y, color=style.colour, linewidth=1, alpha=0.35, zorder=2,
-            transform=_beside(axes, rows.aside.iloc[0]),
-        )  # fmt: skip
+    if len(rows) < (2 if is_curve else 3) or rows.aside.nunique() != 1:
+        return
+    if not (rows.x.diff().iloc[1:] > 0).all():
+        return
+    width, alpha = (1.4, 0.9) if is_curve else (1.0, 0.35)
+    if is_curve and of_kind(str(rows.arm.iloc[0])).baseline == "small":
+        width = REFERENCE_WIDTH
+    axes.plot(
+        rows.x, rows.y, color=look.colour, linewidth=width, alpha=alpha, linestyle=look.line,
+        zorder=2, transform=_beside(axes, rows.aside.iloc[0]),
+    )  # fmt: skip
 
 
 def _bare(rows: pd.DataFrame) -> pd.Series:
@@ -225,34 +234,14 @@ def _bare(rows: pd.DataFrame) -> pd.Series:
     return rows.metric_mean.notna() & rows.metric_low.isna()
 
 
-def _variant(row: pd.Series) -> str:
-    """What the label says beyond the arm: `early` of `long: in_training early`."""
-    label = str(row.label)
-    if isinstance(row.comparison, str):
-        label = label.removeprefix(f"{row.comparison}: ")
-    return label.removeprefix(str(row.arm)).strip().removeprefix("as ").strip()
-
-
-def _fills(comparison: pd.DataFrame) -> dict[str, str]:
-    """How to fill the markers of each variant, for arms that have several rows in a panel.
-
-    The plain arm comes first. Empty if there are more variants than fillings: the points are then
-    labelled by name.
-    """
-    repeated = [rows[rows.arm.duplicated(keep=False)] for _, rows in show.sections(comparison)]
-    found = dict.fromkeys(_variant(row) for rows in repeated for _, row in rows.iterrows())
-    variants = sorted(found, key=lambda name: name != "")
-    return dict(zip(variants, FILLS, strict=False)) if len(variants) <= len(FILLS) else {}
-
-
-def _name_subjects(axes: Axes, rows: pd.DataFrame, styles: dict[str, Style]) -> None:
+def _name_subjects(axes: Axes, rows: pd.DataFrame, drawn_as: Looks) -> None:
     """Label the rows that the report is about with their variant, clear of all points."""
     named = rows[show.are_subject(rows.arm)]
     if len(named) < 2 or show.is_crowded(rows):
         return
     points = {index: _on_screen(axes, row) for index, row in rows.iterrows()}
     names = pd.DataFrame(
-        [[*points[i], _variant(row), styles[row.arm].colour] for i, row in named.iterrows()],
+        [[*points[i], variant_name(row), drawn_as.of[i].colour] for i, row in named.iterrows()],
         columns=["x", "y", "name", "colour"],
     )
     name_points(axes, names, np.array(list(points.values())))
@@ -276,47 +265,19 @@ def _full_line(axes: Axes, rows: pd.DataFrame, factor: float) -> None:
             )
 
 
-def _scale(axes: Axes, positions: pd.Series, axis: Axis) -> None:
-    """A logarithmic axis with room at both ends, so that no point sits on the frame."""
+def _scale(axes: Axes, positions: pd.Series, axis: Axis, curves: bool) -> None:
+    """A logarithmic axis with room at both ends, so that no point sits on the frame.
+
+    Under curves at a few whole sizes the ticks are these sizes.
+    """
     low, high = float(positions.min()), float(positions.max())
     axes.set_xscale("log", base=2)
     axes.set_xlim(low / 1.6, high * 1.25)
-    if high / low < 4:  # powers of two would give one tick or none
+    sizes = sorted(set(positions))
+    if curves and axis.aside and len(sizes) <= FEW and all(size == round(size) for size in sizes):
+        axes.set_xticks(sizes)
+    elif high / low < 4:  # powers of two would give one tick or none
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: axis.tick.format(number)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(y=0.12)
-
-
-def _legend_lines(styles: dict[str, Style], variants: dict[str, str], bare: bool) -> list[list]:
-    """The lines of the legend: the arms, then the fillings of their variants."""
-    arms = [
-        Line2D(
-            [], [], color=style.colour, marker=style.marker, markersize=7,
-            label=show.arm_name(arm), linewidth=0.9,
-            linestyle=FULL_LINE if of_kind(arm).baseline == "full" else "none",
-        )
-        for arm, style in styles.items()
-    ]  # fmt: skip
-    rest = [
-        Line2D([], [], color=SOFT, marker="o", markersize=7, linestyle="none", label=name,
-               **_filled(fill, SOFT))
-        for name, fill in variants.items()
-    ]  # fmt: skip
-    if bare:
-        rest.append(Line2D([], [], linestyle="none", label="no bar: no interval"))
-    abreast = int(WIDTH / LEGEND_ENTRY)
-    return [
-        kind[start : start + abreast]
-        for kind in (arms, rest)
-        for start in range(0, len(kind), abreast)
-    ]
-
-
-def _styles(comparison: pd.DataFrame) -> dict[str, Style]:
-    """The style of each arm that occurs; arms that define none take the spare styles, by name."""
-    arms = set(map(str, comparison.arm))
-    own = {arm: style for arm in ARM_UNION.specs if (style := of_kind(arm).style) is not None}
-    unknown = sorted(arms - set(own))
-    others = {arm: OTHER_STYLES[i % len(OTHER_STYLES)] for i, arm in enumerate(unknown)}
-    return {arm: style for arm, style in {**own, **others}.items() if arm in arms}

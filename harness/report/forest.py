@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,14 +12,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from harness.report import presentation as show
+from harness.report.looks import Look
 
 WIDTH, LINE, AROUND = 9.2, 0.19, 0.75  # inches: the figure, a row, title and axis
 
 
-def every_row(comparison: pd.DataFrame, styles: dict) -> Figure | None:
+def every_row(comparison: pd.DataFrame, looks: Mapping[Any, Look]) -> Figure | None:
     """Test metric of each row with its interval, in the table's order; None if none is crowded.
 
-    styles: {arm: (colour, marker)}.
+    `looks` has the look of each row by its index.
     """
     sections = [(name, rows) for name, rows in show.sections(comparison) if show.is_crowded(rows)]
     if not sections:
@@ -28,19 +31,19 @@ def every_row(comparison: pd.DataFrame, styles: dict) -> Figure | None:
     grid = figure.subplots(len(sections), squeeze=False, height_ratios=heights).ravel()
     for axes, (name, rows) in zip(grid, sections, strict=True):
         axes.set_title(name, loc="left")
-        _panel(axes, rows, styles)
+        _panel(axes, rows, looks)
     return figure
 
 
-def _panel(axes: Axes, rows: pd.DataFrame, styles: dict) -> None:
+def _panel(axes: Axes, rows: pd.DataFrame, looks: Mapping[Any, Look]) -> None:
     shown = show.shown_metric(str(rows.metric.iloc[0]))
     better = "higher" if rows.higher_is_better.iloc[0] else "lower"
     unit = f", {shown.unit}" if shown.unit else ""
     for row in rows[show.are_baseline(rows.arm, "full")].itertuples():
         axes.axvline(row.metric_mean * shown.factor, color="black", linewidth=0.9, linestyle="--")
     names = []
-    for place, (_, row) in enumerate(rows.iterrows()):
-        colour, marker = styles[row.arm]
+    for place, (index, row) in enumerate(rows.iterrows()):
+        colour, marker = looks[index].colour, looks[index].marker
         names.append(str(row.label))
         aside = f"{show.state_dim(row)} states, {show.factor(row.relative_flops)} FLOPs"
         axes.text(

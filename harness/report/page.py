@@ -22,7 +22,8 @@ CAPTIONS = {
     "rows.svg": "Test metric of every row with its 95 % interval over seeds, in the order of the "
     "table. The dashed line is full size. FLOPs are total training FLOPs, relative to full size.",
     "state_dim.svg": "Test metric against the state dimension reached, with 95 % intervals over "
-    "seeds. The dashed line is full size. Rows of equal size are drawn side by side.",
+    "seeds. The dashed line is full size. Rows of equal size are drawn side by side. Lines join "
+    "rows that differ in size alone.",
     "cost.svg": "Test metric against total training FLOPs, relative to full size. Further left is "
     "cheaper.",
 }

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from harness.arms import of_kind
+from harness.report.comparison.variants import fields
 from harness.tasks.metrics import METRICS
 
 DASH = "—"
@@ -68,6 +69,11 @@ def arm_name(arm: str) -> str:
     return of_kind(arm).title or arm.replace("_", " ")
 
 
+def variant(text: object) -> list[str]:
+    """The settings of a variant, `gramians task`; those without a value are left out."""
+    return [f"{name} {value}" for name, value in fields(text).items() if value is not None]
+
+
 def are_baseline(arms: pd.Series, baseline: str) -> pd.Series:
     """True for each arm that serves as this baseline, `full` or `small`."""
     return arms.map(lambda arm: of_kind(str(arm)).baseline == baseline).astype(bool)
@@ -86,13 +92,13 @@ def value(number: float, metric: str) -> str:
 
 def value_with_interval(row: pd.Series) -> str:
     """`85.3 ± 2.1`: the mean, with the half-width of its interval if it has one."""
-    return _plus_minus(row.metric_mean, row.metric_high, row.metric, signed=False)
+    return plus_minus(row.metric_mean, row.metric_high, row.metric, signed=False)
 
 
 def difference(row: pd.Series, to: str) -> str:
     """`−1.2 ± 0.8`: the difference to `to` ("full" or "small"); positive means better."""
     mean, high = row[f"difference_to_{to}"], row[f"difference_to_{to}_high"]
-    return _plus_minus(mean, high, row.metric, signed=True)
+    return plus_minus(mean, high, row.metric, signed=True)
 
 
 def with_unit(number: float, metric: str, points: bool = False) -> str:
@@ -179,7 +185,8 @@ def plain(number: float, decimals: int, signed: bool = False) -> str:
     return f"{number:{'+' if signed and number else ''}.{decimals}f}".replace("-", "−")
 
 
-def _plus_minus(mean: float, high: float, metric: str, signed: bool) -> str:
+def plus_minus(mean: float, high: float, metric: str, signed: bool) -> str:
+    """A mean in the metric's shown unit, with the half-width of its interval if it has one."""
     shown = shown_metric(metric)
     text = plain(mean * shown.factor, shown.decimals, signed)
     half = (high - mean) * shown.factor

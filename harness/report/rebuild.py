@@ -59,6 +59,26 @@ def comparison_of(name: str, store: Store) -> pd.DataFrame:
     """
     from harness.report.comparison.compare import compare
 
+    trials = _trials(name, store)
+    try:
+        return compare(trials)
+    except ValueError as error:
+        raise ValueError(f"{error}; harness report {name} rebuilds the tables") from None
+
+
+def differences_of(name: str, store: Store, baseline: str) -> pd.DataFrame:
+    """Paired differences of the suite's rows over a baseline (see `comparison.over`).
+
+    Raises:
+        ValueError: the store has no record of the suite, or the suite has no such baseline.
+    """
+    from harness.report.comparison.over import over
+
+    return over(_trials(name, store), baseline)
+
+
+def _trials(name: str, store: Store) -> pd.DataFrame:
+    """The suite's collected trials. Raises ValueError if the store has none."""
     planned(name, store)
     records = store.suite(name)
     if not records.has_table("trials"):
@@ -66,10 +86,7 @@ def comparison_of(name: str, store: Store) -> pd.DataFrame:
             f"suite {name} in {store.root} has no table of finished trials: "
             f"harness report {name} makes one if any trial has finished"
         )
-    try:
-        return compare(records.table("trials").to_pandas())
-    except ValueError as error:
-        raise ValueError(f"{error}; harness report {name} rebuilds the tables") from None
+    return records.table("trials").to_pandas()
 
 
 def planned(name: str, store: Store) -> dict[str, Any]:

@@ -116,7 +116,8 @@ def says(comparison: pd.DataFrame) -> list[str]:
 def _crowd(rows: pd.DataFrame) -> list[str]:
     """A summary of many rows by verdict; the table has each."""
     found = []
-    for arm, ours in rows[~show.are_baseline(rows.arm, "small")].groupby("arm", sort=False):
+    reduced = rows[~show.are_baseline(rows.arm, "small")]
+    for method, ours in reduced.groupby(_methods(reduced), sort=False):
         counts = [
             (verdict, int((ours.verdict == verdict).sum()))
             for verdict in ("better", "undecided", "worse")
@@ -125,7 +126,7 @@ def _crowd(rows: pd.DataFrame) -> list[str]:
         without = len(ours) - sum(count for _, count in counts)
         said += [f"{without} without a verdict"] if without else []
         found.append(
-            f"{len(ours)} rows of {show.arm_name(str(arm))} against small from scratch of their "
+            f"{len(ours)} rows of {method} against small from scratch of their "
             f"size: {', '.join(said)}."
         )
     measured = rows[rows.metric_mean.notna()]
@@ -140,6 +141,19 @@ def _crowd(rows: pd.DataFrame) -> list[str]:
             f"so many is biased upwards. {_against_full(best)}"
         )
     return found
+
+
+def _methods(rows: pd.DataFrame) -> pd.Series:
+    """The arm of each row, with its variant if that has several sizes."""
+    sizes = rows.groupby(["arm", "variant"]).state_dim_mean.transform("nunique")
+    several = (sizes > 1).reindex(rows.index, fill_value=False)
+    named = {
+        index: ", ".join(
+            [show.arm_name(str(row.arm)), *(show.variant(row.variant) if several[index] else ())]
+        )
+        for index, row in rows.iterrows()
+    }
+    return pd.Series(named)
 
 
 def _group(group: pd.DataFrame) -> str:

@@ -13,7 +13,7 @@ from pydantic import Field
 from harness.arms import ARM_UNION, Arm, Style
 from harness.planning.estimate import estimated_flops
 from harness.records.store import Store
-from harness.report import figures
+from harness.report import looks
 from harness.report.comparison.compare import compare
 from harness.report.presentation import arm_name
 from harness.suite import Comparison, FullSpec, SmallSpec, TrialSpec
@@ -201,9 +201,9 @@ def test_the_report_calls_and_draws_it_as_it_says():
     assert list(comparison.arm) == ordered
     names = [arm_name(arm) for arm in ("stalled", "of_a_lost_plug_in")]
     assert names == ["halved when stalled", "of a lost plug in"]
-    styles = figures._styles(comparison)
+    styles = looks.styles_of(comparison)
     assert styles["stalled"] == Style("#112233", "*")
-    assert styles["of_a_lost_plug_in"] in figures.OTHER_STYLES
+    assert styles["of_a_lost_plug_in"] in looks.OTHER_STYLES
 
 
 def test_the_example_of_the_readme_is_an_arm(tmp_path):

@@ -11,12 +11,12 @@ from harness.arms import InTrainingSpec, PostHocSpec
 from harness.report.comparison.compare import compare
 from harness.report.figures import (
     ASIDE,
-    FILLS,
     WIDEST,
     draw,
     metric_against_cost,
     metric_against_state_dim,
 )
+from harness.report.looks import FILLS
 
 
 def panels(figure):

@@ -8,6 +8,7 @@ import pytest
 from harness.report import figures
 from harness.report.comparison.compare import compare
 from harness.report.forest import every_row
+from harness.report.looks import looks
 from harness.report.presentation import CROWDED
 from harness.report.sentences import says
 
@@ -25,13 +26,13 @@ def crowded(trial) -> pd.DataFrame:
 
 def test_only_a_crowded_comparison_has_it(crowded):
     few = crowded.iloc[:CROWDED]
-    assert every_row(few, figures._styles(few)) is None
+    assert every_row(few, looks(few).of) is None
     assert set(figures.draw(few)) == {"state_dim.png", "state_dim.svg", "cost.png", "cost.svg"}
     assert {"rows.png", "rows.svg"} <= set(figures.draw(crowded))
 
 
 def test_every_row_has_its_line_in_the_order_of_the_table(crowded):
-    (axes,) = every_row(crowded, figures._styles(crowded)).axes
+    (axes,) = every_row(crowded, looks(crowded).of).axes
     assert [label.get_text() for label in axes.get_yticklabels()] == list(crowded.label)
     asides = [text.get_text() for text in axes.texts]
     assert len(asides) == len(crowded)

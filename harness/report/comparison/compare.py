@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from harness.report.comparison import costs
 from harness.report.comparison.rows import Row, collect, reference_full, reference_small
+from harness.report.comparison.variants import variants
 from harness.report.statistics import intervals as statistics
 from harness.report.statistics.intervals import Interval
 
@@ -78,6 +79,7 @@ SCHEMA = pa.schema(
         ("commits", pa.string()),
         ("plugins", pa.string()),  # kind, name and SHA-256 of each
         ("mixed", pa.string()),  # which of device, version, commit, plugin differ inside the row
+        ("variant", pa.string()),  # what tells it from other rows of its arm, as JSON; or null
     ]
 )
 
@@ -92,7 +94,10 @@ def compare(trials: pd.DataFrame, bootstrap_seed: int = 0) -> pd.DataFrame:
     Raises a one-line ValueError as `rows.collect` does (mixed data in a row, missing columns).
     """
     rows = collect(trials)
-    records = [_record(row, rows, bootstrap_seed) for row in rows]
+    records = [
+        {**_record(row, rows, bootstrap_seed), "variant": variant}
+        for row, variant in zip(rows, variants(rows), strict=True)
+    ]
     return pd.DataFrame(records, columns=SCHEMA.names)
 
 
@@ -103,8 +108,8 @@ def to_table(comparison: pd.DataFrame) -> pa.Table:
 
 def _record(row: Row, rows: list[Row], bootstrap_seed: int) -> dict[str, object]:
     full, small = reference_full(row, rows), reference_small(row, rows)
-    to_full = _difference(row, full if full is not row else None)
-    to_small = _difference(row, small)
+    to_full = difference(row, full if full is not row else None)
+    to_small = difference(row, small)
     return {
         **_names(row),
         **_sizes(row),
@@ -165,8 +170,11 @@ def _metric(row: Row, bootstrap_seed: int) -> dict[str, float]:
     }
 
 
-def _difference(row: Row, other: Row | None) -> Interval | None:
-    """Paired over common seeds; without an interval if a seed diverged on either side."""
+def difference(row: Row, other: Row | None) -> Interval | None:
+    """Test metric of `row` minus `other`, paired over common seeds; positive is better.
+
+    It has no interval if a seed diverged on either side, and is None without another row.
+    """
     if other is None:
         return None
     seeds = row.finished.index.intersection(other.finished.index)
@@ -180,9 +188,9 @@ def _difference(row: Row, other: Row | None) -> Interval | None:
     return found
 
 
-def _spread(name: str, difference: Interval | None) -> dict[str, float]:
+def _spread(name: str, found: Interval | None) -> dict[str, float]:
     nan = float("nan")
-    mean, low, high, seeds = difference or (nan, nan, nan, 0)
+    mean, low, high, seeds = found or (nan, nan, nan, 0)
     return {name: mean, f"{name}_low": low, f"{name}_high": high, f"{name}_seeds": seeds}
 
 

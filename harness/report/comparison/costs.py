@@ -31,7 +31,7 @@ def relative_to(row: Row, full: Row | None) -> dict[str, float]:
     return {
         "train_flops_mean": trials.train_flops.astype(float).mean(),
         "method_flops_mean": trials.flops_method.astype(float).mean(),
-        "relative_flops": _relative_flops(trials, full),
+        "relative_flops": relative_flops(trials, full),
         "seconds_mean": seconds.mean(),
         "seconds_median": seconds.median(),
         "relative_seconds": ratio.median,
@@ -54,8 +54,8 @@ def machine(row: Row) -> dict[str, str]:
     return {**listed, "mixed": ", ".join(mark for mark, values in found.items() if len(values) > 1)}
 
 
-def _relative_flops(trials: pd.DataFrame, full: Row | None) -> float:
-    """Ratio of the means over common seeds; NaN if there are none."""
+def relative_flops(trials: pd.DataFrame, full: Row | None) -> float:
+    """Ratio of the mean total FLOPs to those of `full` over common seeds; NaN if there are none."""
     if full is None:
         return float("nan")
     seeds = trials.index.intersection(full.finished.index)

@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from harness.report import presentation as show
-from harness.report.figures import DPI, SOFT, STYLE, WIDTH
+from harness.report.figures import DPI, STYLE, WIDTH
+from harness.report.looks import SOFT
 from harness.report.ranks.rank_stability import TOP, by_row, over_blocks
 
 PANEL_HEIGHT = 2.4  # inches

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from harness.records.sizes import block_sizes
-from harness.report.figures import FULL_LINE
+from harness.report.legend import FULL_LINE
 from harness.report.study.window import setting
 from harness.report.style import INK, described, finalist_colours, nothing, shown
 

@@ -11,7 +11,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from harness.report.figures import FULL_LINE
+from harness.report.legend import FULL_LINE
 from harness.report.statistics.intervals import direction
 from harness.report.study.answer import pareto_front
 from harness.report.style import (
