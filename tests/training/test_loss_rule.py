@@ -26,8 +26,8 @@ def events(monkeypatch):
     seen = []
     within = module.orders_within
 
-    def watched(model, decomposed, max_loss, calibration, weighting):
-        orders, measured = within(model, decomposed, max_loss, calibration, weighting)
+    def watched(model, decomposed, max_loss, calibration, weighting, refit):
+        orders, measured = within(model, decomposed, max_loss, calibration, weighting, refit)
         candidate = copy.deepcopy(model)
         truncate(
             candidate,
