@@ -67,6 +67,20 @@ def more_arms() -> dict:
     return found
 
 
+def refits() -> dict:
+    """With and without C refitted to the full layer's outputs; the rivals get the same chance."""
+    found: dict = {"full": FullSpec()}
+    ways = {name: {"gramians": name} for name in (*BOTH, "task")}
+    ways |= {name: {"method": name} for name in ("last", "aire")}
+    for r in (TRAINED, 12):
+        found[f"small {r}"] = SmallSpec(state_dims=(r,))
+        for name, way in ways.items():
+            compress = PostHocSpec.model_validate({"state_dims": (r,), **way})
+            found[f"{name} {r}"] = compress
+            found[f"{name} {r}, C refitted"] = compress.model_copy(update={"refit": "C"})
+    return found
+
+
 def compared(like: Comparison, arms: dict) -> Comparison:
     """The demo's task, model and training with other arms."""
     return Comparison(
@@ -79,6 +93,14 @@ suite = Suite(
     description="What does it change to balance against the signal instead of white noise?",
     comparisons=tuple(
         compared(like, arms()) for like in (demo.digits, demo.vowels, demo.pylib, demo.listops)
+    ),
+)
+
+refit = Suite(
+    name="signal.refit",
+    description="What does it add to refit C to what the full layer gives on training sequences?",
+    comparisons=tuple(
+        compared(like, refits()) for like in (demo.digits, demo.vowels, demo.pylib, demo.listops)
     ),
 )
 
