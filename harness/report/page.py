@@ -43,7 +43,7 @@ def write_page(
     """The HTML of the page.
 
     `figures` maps file names to content; the page shows the svg files named in `CAPTIONS` and, if
-    there is one, that of rank stability. `claims` holds the published claims that this suite
+    there is one, that of rank stability. `claims` holds the claims that this suite
     decides, as escaped HTML; `command` reproduces the comparison.
     """
     title = f"{suite_name}: small models compared"

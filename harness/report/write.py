@@ -11,7 +11,7 @@ import pyarrow as pa
 from harness.records.suite_records import PAGE, SuiteRecords
 from harness.report.claims.evidence import Evidence
 from harness.report.claims.judge import judge
-from harness.report.claims.read import read_claims, suites_of
+from harness.report.claims.read import all_claims, suites_of
 from harness.report.claims.section import claims_html
 from harness.report.comparison.compare import compare, to_table
 from harness.report.figures import draw
@@ -53,8 +53,8 @@ def _stability(
 
 
 def _claims(records: SuiteRecords, suite_name: str) -> str:
-    """The published claims that this suite decides, as HTML; empty if there are none."""
-    claims = read_claims()
+    """The claims that this suite decides, as HTML; empty if there are none."""
+    claims = all_claims()
     if not any(test.suite == suite_name for claim in claims.claims for test in claim.tests):
         return ""
     suites = suites_of(claims, suite_name)

@@ -100,6 +100,10 @@ CASES = [
     ((*RUN, "--address", "a..b:6379"), "a Ray address is local"),
     ((*RUN, "--address", "http://host:6379"), "a Ray address is local"),
     (("table", "tiny.py", "--format", "pdf"), "no record of suite tiny in"),
+    (("table", "tiny.py", "--over", "full"), "no record of suite tiny in"),
+    (("claims", "--records", "gone"), "--records takes the place of --store and needs a SUITE"),
+    (("claims", "signal", "--records", "gone"), "gone has no table of trials"),
+    (("claims", "signal", "--records", "tiny.py"), "tiny.py has no table of trials"),
     # storage of a study
     (("tune", "timing.digits", "--storage", ""), "the storage must be sqlite:///FILE"),
     (("tune", "timing.digits", "--storage", "x"), "the storage must be sqlite:///FILE"),

@@ -1,5 +1,6 @@
 """A stranger's path: run, interrupt, go on, run again, change a line, pay only for what is new."""
 
+import io
 import json
 import os
 import shlex
@@ -106,6 +107,22 @@ def test_reports_come_from_records_alone(ran, tmp_path):
     assert harness(folder, "report", "tiny").stdout == report.stdout
     rows = json.loads(harness(folder, "table", "tiny", "--format", "json").stdout)
     assert len(rows["rows"] if isinstance(rows, dict) else rows) == 4
+
+
+def test_differences_over_full_are_those_of_the_table(ran):
+    folder = ran[0]
+    suite = folder / "results" / "local" / "suites" / "tiny"
+    printed = harness(folder, "table", "tiny", "--over", "full", "--format", "csv").stdout
+    found = pd.read_csv(io.StringIO(printed)).set_index("label")
+    table = pd.read_parquet(suite / "comparison.parquet").set_index("label").drop("full")
+    assert set(found.index) == set(table.index)
+    for end in ("", "_low", "_high"):
+        expected = table[f"difference_to_full{end}"][found.index]
+        assert list(found[f"difference{end}"]) == pytest.approx(list(expected))
+    assert list(found.relative_flops) == pytest.approx(list(table.relative_flops[found.index]))
+    refused = harness(folder, "table", "tiny", "--over", "nothing")
+    assert refused.returncode == 2
+    assert "no row is called 'nothing'; use FIELD=VALUE or one of full," in refused.stderr
 
 
 def test_only_takes_what_its_rows_need(tmp_path, ran):

@@ -1,6 +1,6 @@
-"""Claims: what has been published about CompreSSM, and what our records say about each of it.
+"""Claims: what has been published about CompreSSM, what we claim, and what our records say of each.
 
-`claims.toml` says how each is tested, `published_results.csv` what was published; see the README of
-the room. `read.read_claims` is the way in, `judge.judge` gives the verdicts, `lines` and `section`
-show them.
+`claims.toml` says how each is tested, `published_results.csv` what was published; `own_claims.toml`
+has ours; see the README of the room. `read.all_claims` is the way in, `judge.judge` gives the
+verdicts, `lines` and `section` show them.
 """

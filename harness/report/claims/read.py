@@ -15,7 +15,8 @@ from harness.report.claims.spec import Claims
 from harness.suite import Comparison, Suite, explain, load
 from harness.tools.inputs import cut, os_reason, read_bounded
 
-SHIPPED = Path(__file__).with_name("claims.toml")
+SHIPPED = Path(__file__).with_name("claims.toml")  # of the paper
+OWN = Path(__file__).with_name("own_claims.toml")  # of this repository
 LARGEST = 16 * 2**20  # bytes of a file
 FROM_TABLE = ("dataset", "statement", "metric", "value", "plus_minus", "confidence", "source",
               "note")  # fmt: skip
@@ -45,6 +46,13 @@ def read_claims(path: Path = SHIPPED) -> Claims:
         raise ValueError(f"{name}: {explain(error)}") from None
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
+
+
+def all_claims() -> Claims:
+    """The claims of the paper, then those of this repository."""
+    papers, own = read_claims(SHIPPED), read_claims(OWN)
+    tolerances = {**papers.tolerances, **own.tolerances}
+    return Claims(tolerances=tolerances, claims=(*papers.claims, *own.claims))
 
 
 def suites_of(claims: Claims, only: str | None = None) -> dict[str, Suite]:

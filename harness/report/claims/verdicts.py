@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from harness.records.store import Store
+from harness.records.suite_records import SuiteRecords
 from harness.report.claims.evidence import Evidence
 from harness.report.claims.judge import Judged, judge
 from harness.report.claims.read import suites_of
@@ -30,10 +33,29 @@ def verdicts(claims: Claims, store: Store, only: str | None = None) -> list[Judg
             evidence = {name: Evidence(one, records) for name, one in suites.items()}
         same = [name for name, one in suites.items() if one.name == own]
         if not same:
-            listed = ", ".join(suites) or "none"
-            raise ValueError(f"no claim is tested by a suite {shown(only)}; they name {listed}")
+            raise ValueError(_untested(only, suites))
         only = same[0]
     return judge(claims, evidence, only)
+
+
+def verdicts_on(claims: Claims, records: SuiteRecords, suite: str) -> list[Judged]:
+    """A verdict for every test on a suite by these records of it, wherever they lie.
+
+    Raises:
+        ValueError: as `verdicts`; also if there is no table of trials.
+    """
+    if not records.has_table("trials"):
+        raise ValueError(f"{records.place()} has no table of trials, trials.parquet")
+    suites = suites_of(claims)
+    if suite not in suites:
+        raise ValueError(_untested(suite, suites))
+    evidence = {name: Evidence(one, records) for name, one in suites.items()}
+    return judge(claims, evidence, suite)
+
+
+def _untested(suite: str, suites: Iterable[str]) -> str:
+    listed = ", ".join(suites) or "none"
+    return f"no claim is tested by a suite {shown(suite)}; they name {listed}"
 
 
 def _own_name(suite: str) -> str:
@@ -41,4 +63,4 @@ def _own_name(suite: str) -> str:
     return load(suite).name if suite.partition(":")[0].endswith(".py") else suite
 
 
-__all__ = ["verdicts"]
+__all__ = ["verdicts", "verdicts_on"]
