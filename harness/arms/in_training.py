@@ -41,7 +41,7 @@ class InTrainingSpec(WeightedArm):
     table_place: ClassVar[int] = 10
     style: ClassVar[Style | None] = Style("#0072B2", "o")
     is_subject: ClassVar[bool] = True
-    sizing: ClassVar[frozenset[str]] = frozenset({"tau", "final", "fraction"})
+    sizing: ClassVar[frozenset[str]] = frozenset({"tau", "final", "fraction", "max_loss"})
     timing: ClassVar[frozenset[str]] = frozenset({"start", "end", "count"})
     unsaid: ClassVar[frozenset[str]] = WeightedArm.unsaid | {"max_loss"}
 
