@@ -1,5 +1,6 @@
 """Slurm on this host for a test: munged, slurmctld and slurmd by hand, all in one folder."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -93,12 +94,16 @@ class SlurmHost:
         munge = [f"--{option}={self.folder / name}" for option, name in names.items()]
         # `--force`: the folder's parents may be open to others, as /tmp is.
         self._daemon("munged", "--foreground", "--force", *munge)
-        self._until(lambda: (self.folder / "munge.socket").exists(), "munged")
+        self.until(lambda: (self.folder / "munge.socket").exists(), "munged")
         self._daemon("slurmctld", "-D", "-c")
         self._daemon("slurmd", "-D", "-c")
-        self._until(lambda: "idle" in self.call("sinfo", "-h", "-o", "%T", check=False), "slurmd")
+        self.until(lambda: "idle" in self.call("sinfo", "-h", "-o", "%T", check=False), "slurmd")
 
     def stop(self):
+        """End what runs, also the jobs: they would outlive slurmd."""
+        self.call("scancel", "--user=root", check=False)
+        with contextlib.suppress(AssertionError):
+            self.until(lambda: not self.call("squeue", "-h", check=False).strip(), "the end", 30)
         for daemon in reversed(self.daemons):
             daemon.terminate()
             try:
@@ -146,7 +151,7 @@ class SlurmHost:
             )
         )
 
-    def _until(self, true, what, seconds=60):
+    def until(self, true, what, seconds=60):
         deadline = time.monotonic() + seconds
         while not true():
             assert time.monotonic() < deadline, f"{what} does not start: see {self.folder}"

@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -42,7 +43,7 @@ def site(host, tmp_path, rendered, monkeypatch):
     program.write_text(f'#!/bin/bash\nexec {shlex.quote(sys.executable)} -m harness "$@"\n')
     program.chmod(0o700)
     path = f"{tmp_path / 'bin'}:{sys.exec_prefix}/bin:$PATH"
-    setup = [f'export PATH="{path}" PYTHONPATH={ROOT} HOME={tmp_path} TMPDIR={tmp_path}']
+    setup = [f'export PATH="{path}" PYTHONPATH={ROOT} HOME={tmp_path}']
 
     def make(target, *run, **slurm):
         files = rendered(
@@ -79,9 +80,9 @@ def store_of(tmp_path):
     return Store.open(str(tmp_path / "store"), create=True)
 
 
-def left(tmp_path):
+def left(tmp_path, job):
     """What a job must take away again: its token, and Ray's folder."""
-    return [*tmp_path.glob(".harness/slurm-*"), *tmp_path.glob("harness-*")]
+    return [*tmp_path.glob(".harness/slurm-*"), *Path("/tmp").glob(f"harness-{job}")]
 
 
 @pytest.mark.parametrize("target", ["slurm", "slurm-array"])
@@ -99,7 +100,7 @@ def test_a_job_runs_the_suite_and_leaves_nothing_behind(host, site, tmp_path):
     assert host.wait(job, {"COMPLETED", "FAILED"}) == "COMPLETED", host.logs()
     found = ended(tmp_path, "training.steps=8")
     assert [one["status"] for one in found] == ["completed"] * 8
-    assert left(tmp_path) == []
+    assert left(tmp_path, job) == []
     assert "digits" in host.logs()  # the table
 
 
@@ -109,10 +110,10 @@ def test_a_signalled_job_takes_checkpoints_and_goes_on_after_its_requeue(host, s
     job = submit(host, site("slurm", *words, "--only", "*/full"))
     host.wait(job, {"RUNNING"})
     running = lambda: [*tmp_path.glob("store/trials/*/*")]  # noqa: E731
-    host._until(running, "the trial", 200)
+    host.until(running, "the trial", 200)
     host.call("scancel", "--batch", "--signal=TERM", job)  # what --signal=B:TERM@ does in time
     host.wait(job, {"PENDING"})
-    assert left(tmp_path) == []
+    assert left(tmp_path, job) == []
     host.call("scontrol", "update", f"JobId={job}", "StartTime=now")
     assert host.wait(job, {"COMPLETED", "FAILED"}, 600) == "COMPLETED", host.logs()
     first = ended(tmp_path, *settings)[0]
@@ -124,10 +125,10 @@ def test_a_signalled_job_takes_checkpoints_and_goes_on_after_its_requeue(host, s
 def test_a_cancelled_job_stays_cancelled(host, site, tmp_path):
     job = submit(host, site("slurm", "--set", "training.steps=100000"))
     host.wait(job, {"RUNNING"})
-    host._until(lambda: [*tmp_path.glob("store/trials/*/*")], "the trial", 200)
+    host.until(lambda: [*tmp_path.glob("store/trials/*/*")], "the trial", 200)
     host.call("scancel", job)
     host.wait(job, {"CANCELLED"})
-    host._until(lambda: not host.call("squeue", "-h", "-j", job, check=False).strip(), "the end")
+    host.until(lambda: not host.call("squeue", "-h", "-j", job, check=False).strip(), "the end")
     assert host.state(job) == "CANCELLED"
 
 

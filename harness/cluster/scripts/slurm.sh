@@ -6,10 +6,11 @@ chmod 700 "$HOME/.harness" "$private"
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$private/token
 python -c 'import secrets; print(secrets.token_hex(32), end="")' >"$RAY_AUTH_TOKEN_PATH"
 
-# Ray's folder lies on each node's own disk, below one that only this user may enter.
+# Ray's folder lies on each node's own disk, below one that only this user may enter. Not in TMPDIR,
+# which is often too long for the names of sockets.
 ray_node() {
   umask 077
-  local scratch=${TMPDIR:-/tmp}/harness-$SLURM_JOB_ID
+  local scratch=/tmp/harness-$SLURM_JOB_ID
   mkdir -p "$scratch"
   # shellcheck disable=SC2086  # RAY_OPTIONS are words
   ray start "$@" $RAY_OPTIONS --temp-dir="$scratch/ray" --disable-usage-stats --block
@@ -35,12 +36,10 @@ step=(srun --overlap --kill-on-bad-exit=0 "--cpus-per-task=$SLURM_CPUS_PER_TASK"
   "ray_node --head --node-ip-address=$ip --port=$port --include-dashboard=false" \
   >"$private/head.log" 2>&1 &
 head=$!
+going() { [ $again = 0 ] && kill -0 $head 2>/dev/null; }
+while going && ! (: >"/dev/tcp/$ip/$port") 2>/dev/null; do sleep 1; done
 workers=
-if [ "$others" -gt 0 ]; then
-  until ray health-check --address "$ADDRESS" >/dev/null 2>&1; do
-    kill -0 $head 2>/dev/null && [ $again = 0 ] || break
-    sleep 1
-  done
+if going && [ "$others" -gt 0 ]; then
   "${step[@]}" --nodes=$others --ntasks=$others --exclude="$first" bash -c \
     "ray_node --address=$ADDRESS" >"$private/workers.log" 2>&1 &
   workers=$!
@@ -59,14 +58,13 @@ sys.exit(sum(node["Alive"] for node in ray.nodes()) < int(sys.argv[1]))
 PYTHON
 }
 for _ in $(seq 20); do
-  [ $again = 0 ] && kill -0 $head 2>/dev/null || break
-  joined >"$private/joined.log" 2>&1 && break
+  going && ! joined >"$private/joined.log" 2>&1 || break
   sleep 1
 done
 
 if [ $again = 1 ]; then
   code=143
-elif kill -0 $head 2>/dev/null; then
+elif going; then
   harness run "$@" --store "$STORE" --address "$ADDRESS" &
   run=$!
   wait_for_run
