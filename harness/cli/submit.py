@@ -41,9 +41,10 @@ def submit(
 ) -> int:
     """Run a suite on a cluster as a job of its own, which goes on when this command has ended."""
     from harness.launch import submit as jobs
+    from harness.tools.inputs import shown
 
     if not store.startswith("/"):
-        raise ValueError(f"--store of a job is an absolute path on the cluster, not {store!r}")
+        raise ValueError(f"--store of a job is an absolute path on the cluster, not {shown(store)}")
     url = jobs.dashboard(to)
     suite_of(suite, settings)  # what is wrong with it is said here
     options = [f"--store={store}", f"--gpus={gpus:g}"]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.tools.inputs import os_reason
+from harness.tools.inputs import os_reason, shown
 
 from .cloud import aws, gcp
 from .description import Cluster
@@ -58,7 +58,7 @@ def render(cluster: Cluster, target: str) -> dict[str, str]:
         ValueError: one line; an unknown target, or what the description lacks for it.
     """
     if target not in TARGETS:
-        raise ValueError(f"--for takes {', '.join(TARGETS)}, not {target!r}")
+        raise ValueError(f"--for takes {', '.join(TARGETS)}, not {shown(target)}")
     return TARGETS[target](cluster)
 
 

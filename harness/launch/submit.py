@@ -10,6 +10,7 @@ import re
 import secrets
 import shlex
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,14 @@ from urllib.parse import urlsplit
 
 from harness import environment, plugins
 from harness.plugins.source import with_imports
-from harness.tools.inputs import cut, shown
+from harness.tools.inputs import LONGEST, cut, shown
+from harness.tools.notes import waiting
 from harness.tools.redact import redacted
 
 PORT = 8265  # of Ray's dashboard, which takes jobs
 ANSWER_SECONDS = 5.0
+START_SECONDS = 60.0  # from a dashboard's first answer until the cluster takes jobs
+STARTING = "No available agent"  # what Ray says until then
 LARGEST_NOTE = 2**16  # bytes of an answer that is none of Ray's
 
 
@@ -43,7 +47,7 @@ def dashboard(address: str) -> str:
     if url.scheme not in ("http", "https") or not url.hostname or not plain:
         raise ValueError(redacted(wrong))
     host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
-    if not re.fullmatch(r"[A-Za-z0-9._:\[\]%-]+", host):
+    if not re.fullmatch(r"[A-Za-z0-9._:\[\]%-]{1,253}", host) or len(url.path) > LONGEST:
         raise ValueError(wrong)
     if port is None:
         port = PORT if url.scheme == "http" else 443
@@ -68,13 +72,13 @@ def check_dashboard(url: str) -> None:
                 stream=True,
             )
             body = answer.raw.read(LARGEST_NOTE, decode_content=True)
-    except (requests.exceptions.RequestException, OSError):
+    except (requests.exceptions.RequestException, OSError, ValueError):
         raise ValueError(
             f"no Ray dashboard answers at {url}; it listens on its head's loopback unless asked "
             f"otherwise: ssh -L {PORT}:127.0.0.1:{PORT} HEAD leads there"
         ) from None
-    except RuntimeError as error:  # no token where one is wanted
-        raise ValueError(f"Ray's token: {cut(str(error))}") from None
+    except ray.exceptions.RayError as error:  # a token that cannot be read
+        raise ValueError(f"no token to show to {url}: {cut(str(error))}") from None
     if answer.status_code in (401, 403):
         raise ValueError(_token_refused(url))
     version = re.search(rb'"ray_version": *"([^"]{1,60})"', body)
@@ -116,17 +120,30 @@ def submit(url: str, suite: str, options: Sequence[str]) -> str:
         name = stage(suite, Path(folder))
         words = ["python", "-m", "harness", "run", name, *options]
         with _client(url) as client:
+            return _submitted(
+                client,
+                url,
+                entrypoint=shlex.join(words),
+                submission_id=f"harness-{secrets.token_hex(6)}",
+                runtime_env={
+                    "working_dir": folder,
+                    "py_modules": _packages(),
+                    "env_vars": settings,
+                },
+            )
+
+
+def _submitted(client: Any, url: str, **job: Any) -> str:
+    """The id of the submitted job. A cluster that is still starting is given a while."""
+    give_up = time.monotonic() + START_SECONDS
+    with waiting(f"the cluster at {url} takes the job"):
+        while True:
             try:
-                return client.submit_job(
-                    entrypoint=shlex.join(words),
-                    submission_id=f"harness-{secrets.token_hex(6)}",
-                    runtime_env={
-                        "working_dir": folder,
-                        "py_modules": _packages(),
-                        "env_vars": settings,
-                    },
-                )
+                return str(client.submit_job(**job))
             except RuntimeError as error:
+                if STARTING in str(error) and time.monotonic() < give_up:
+                    time.sleep(2.0)
+                    continue
                 raise ValueError(f"the cluster at {url} refuses: {cut(str(error))}") from None
 
 

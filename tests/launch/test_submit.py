@@ -16,7 +16,7 @@ import ray
 
 from harness.cli import app as cli
 from harness.launch.address import default_address
-from harness.launch.submit import check_dashboard, dashboard, stage
+from harness.launch.submit import _submitted, check_dashboard, dashboard, stage
 from harness.records.store import Store
 from harness.suite import load
 from tests.cli.conftest import TINY
@@ -140,6 +140,7 @@ def here(tmp_path, monkeypatch):
 BAD = [
     (("tiny.py", "--to", "127.0.0.1:1", "--store", "/x"), "no Ray dashboard answers at http://127"),
     (("tiny.py", "--to", "127.0.0.1:1", "--store", "x"), "--store of a job is an absolute path"),
+    (("tiny.py", "--to", "a..b", "--store", "/x"), "no Ray dashboard answers at http://a..b:8265"),
     (("none.py", "--to", "127.0.0.1:1", "--store", "/x"), "no suite file none.py"),
     (("tiny.py", "--to", "h:x", "--store", "/x"), "--to takes HOST"),
     (("tiny.py", "--to", "127.0.0.1:1"), "Missing option '--store'"),
@@ -189,6 +190,24 @@ def test_what_a_suite_needs_is_shipped_and_nothing_else(here, plugged, tmp_path)
 def test_a_suite_of_ours_keeps_its_name(here, plugged, tmp_path):
     assert stage("demo", tmp_path / "sent") == "demo"
     assert not (tmp_path / "sent").exists()
+
+
+def test_a_cluster_that_is_still_starting_is_given_a_while(monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    said = ["Request failed: No available agent to submit job"] * 2
+
+    class Client:
+        def submit_job(self, **job):
+            if said:
+                raise RuntimeError(said.pop())
+            return job["submission_id"]
+
+    assert _submitted(Client(), "http://h:1", submission_id="x") == "x"
+    said.append("Request failed: no")
+    with pytest.raises(
+        ValueError, match=r"^the cluster at http://h:1 refuses: Request failed: no$"
+    ):
+        _submitted(Client(), "http://h:1", submission_id="x")
 
 
 def test_in_a_job_the_default_address_is_its_cluster(monkeypatch):
@@ -304,3 +323,4 @@ def test_a_wrong_token_and_none_are_one_line(here, head, tmp_path):
     gone = submitted(here, *words, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH="/nowhere")
     assert gone.returncode == 2
     assert gone.stderr.count("\n") == 1
+    assert "no token to show to http" in gone.stderr

@@ -10,6 +10,7 @@ python -c 'import secrets; print(secrets.token_hex(32), end="")' >"$RAY_AUTH_TOK
 # which is often too long for the names of sockets.
 ray_node() {
   umask 077
+  trap : TERM # which Ray gets too, so that this goes on behind it
   local scratch=/tmp/harness-$SLURM_JOB_ID
   mkdir -p "$scratch"
   # shellcheck disable=SC2086  # RAY_OPTIONS are words
@@ -74,10 +75,14 @@ else
   tail -n 20 "$private/head.log" >&2
 fi
 
+# To Ray itself: srun would have it killed.
+scancel --signal=TERM "$SLURM_JOB_ID"
 # shellcheck disable=SC2086  # there may be no workers
-kill -TERM $workers $head 2>/dev/null
-# shellcheck disable=SC2086
-wait $workers $head
+{
+  (sleep 60 && kill -TERM $workers $head) &
+  wait $workers $head
+  kill $!
+} 2>/dev/null
 rm -rf "$private"
 requeue_if_stopped "$SLURM_JOB_ID"
 exit "$code"
