@@ -34,12 +34,13 @@ NO_ARMS = {
     "weighted",
 }  # what arms are made from
 # Besides records, which keeps the store: tasks keep data, the cluster keeps its own Ray's folder,
-# the machine's memory counter is reset by writing to the kernel, and files for other clusters go
-# where the user says.
+# what a job needs is staged in a temporary folder, the machine's memory counter is reset by writing
+# to the kernel, and files for other clusters go where the user says.
 WRITERS = {"records", "tasks"}
 WRITING_FILES = {
     "launch/local/folder.py",
     "launch/local/keeper.py",
+    "launch/submit.py",
     "training/host/machine.py",
     "cluster/render.py",
 }

@@ -206,9 +206,9 @@ def _plugin_files() -> dict[Path, bytes]:
     """The files of the plug-ins that are loaded, but for those of installed packages."""
     sources = [one.source for one in plugins.plugins() if one.source.distribution is None]
     return {
-        Path(source.folder, name).resolve(): content
-        for source in sources
-        for name, content in source.files.items()
+        Path(one.folder, name).resolve(): content
+        for one in sources
+        for name, content in one.files.items()
     }
 
 
