@@ -235,7 +235,8 @@ def head(tmp_path_factory):
     token = folder / "token"
     token.touch(mode=0o600)
     token.write_text("a" * 64)
-    port, dashboard_port = free_ports(2)
+    # Jobs go by the agent's port, whose default another Ray on this machine may have.
+    port, dashboard_port, client, agent = free_ports(4)
     environment = {
         **os.environ,
         "PATH": f"{sys.exec_prefix}/bin:{os.environ['PATH']}",
@@ -246,7 +247,7 @@ def head(tmp_path_factory):
     options = {
         "port": port, "dashboard-port": dashboard_port, "dashboard-host": "127.0.0.1",
         "num-cpus": 2, "temp-dir": folder / "ray", "object-store-memory": 80 * 2**20,
-        "ray-client-server-port": free_ports(1)[0],
+        "ray-client-server-port": client, "dashboard-agent-listen-port": agent,
     }  # fmt: skip
     words = [f"--{name}={value}" for name, value in options.items()]
     log = open(folder / "head.log", "w")  # noqa: SIM115  the process keeps it
