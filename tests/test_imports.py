@@ -21,9 +21,9 @@ FORBIDDEN = {  # room: rooms and packages that it never imports, not even inside
 }
 # From the verbs down to mathematics: a room imports only what stands after it.
 ORDER = (
-    "__main__", "cli", "bench", "__init__", "api", "tune", "launch", "report", "planning",
-    "testing", "training", "records", "suite", "plugins", "arms", "reduction", "models", "tasks",
-    "protocols", "spec", "environment", "tools",
+    "__main__", "cli", "bench", "__init__", "api", "tune", "launch", "cluster", "report",
+    "planning", "testing", "training", "records", "suite", "plugins", "arms", "reduction", "models",
+    "tasks", "protocols", "spec", "environment", "tools",
 )  # fmt: skip
 NO_ARMS = {
     "__init__",
@@ -34,9 +34,16 @@ NO_ARMS = {
     "weighted",
 }  # what arms are made from
 # Besides records, which keeps the store: tasks keep data, the cluster keeps its own Ray's folder,
-# and the machine's memory counter is reset by writing to the kernel.
+# what a job needs is staged in a temporary folder, the machine's memory counter is reset by writing
+# to the kernel, and files for other clusters go where the user says.
 WRITERS = {"records", "tasks"}
-WRITING_FILES = {"launch/local/folder.py", "launch/local/keeper.py", "training/host/machine.py"}
+WRITING_FILES = {
+    "launch/local/folder.py",
+    "launch/local/keeper.py",
+    "launch/submit.py",
+    "training/host/machine.py",
+    "cluster/render.py",
+}
 WRITES = {"write_text", "write_bytes", "mkdir", "unlink", "rmdir", "rename", "touch", "symlink_to"}
 
 
@@ -119,12 +126,13 @@ def modules_of(*rooms):
         ("import harness.cli.app", {"torch", "ray", "mlflow", "optuna", "pandas", "matplotlib"}),
         ("import harness.launch, harness.suite", {"torch", "ray", "mlflow", "pandas"}),
         (modules_of("report"), {"torch", "ray", "mlflow", "optuna"}),
+        (modules_of("cluster"), {"torch", "ray", "mlflow", "optuna", "pandas"}),
         (
             modules_of("models", "reduction", "training", "tasks", "arms", "suite"),
             {"ray", "mlflow", "optuna"},
         ),
     ],
-    ids=["cli", "launch", "report", "mathematics"],
+    ids=["cli", "launch", "report", "cluster", "mathematics"],
 )
 def test_what_is_not_loaded(statements, absent):
     loaded = loaded_by(statements)

@@ -7,13 +7,15 @@ import sys
 import typer
 
 from harness import environment
-from harness.cli import bench, data, streams
+from harness.cli import bench, cluster, data, streams
 from harness.cli.claims import claims
 from harness.cli.doctor import doctor
 from harness.cli.plan import plan
 from harness.cli.refusals import plain, say, unusable
 from harness.cli.report import report, table, ui
 from harness.cli.run import run, trial, tune
+from harness.cli.shard import shard
+from harness.cli.submit import submit
 
 app = typer.Typer(
     add_completion=False,
@@ -23,10 +25,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Compare ways to a small state-space model, at equal size and by counted cost.",
 )
-for verb in (plan, run, trial, tune, report, table, claims, ui, doctor):
+for verb in (plan, run, submit, shard, trial, tune, report, table, claims, ui, doctor):
     app.command()(verb)
 app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")
+app.add_typer(cluster.app, name="cluster")
 
 INTERRUPTED = 130
 

@@ -18,7 +18,16 @@ NameOption = Annotated[
     str | None,
     typer.Option("--name", help="Record it under this name, next to the records under its own."),
 ]
-AddressOption = Annotated[str, typer.Option(help="local, or a Ray cluster's HOST:PORT.")]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        help="local, auto, or a Ray cluster's HOST:PORT [local; in a Ray job, its cluster]."
+    ),
+]
+OnlyOption = Annotated[str | None, typer.Option(help="Glob over TASK/LABEL of the rows.")]
+RetryOption = Annotated[
+    list[str] | None, typer.Option(help="Run trials again that ended as: failed or diverged.")
+]
 CpusOption = Annotated[
     int | None,
     typer.Option(min=1, max=2**20, help="CPU cores of one trial [HARNESS_THREADS or 1]."),

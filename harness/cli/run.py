@@ -19,6 +19,8 @@ from harness.cli.options import (
     ForkOption,
     GpusOption,
     NameOption,
+    OnlyOption,
+    RetryOption,
     SetOption,
     StoreOption,
     SuiteArgument,
@@ -31,13 +33,11 @@ from harness.tools.redact import going_on, redacted_command
 def run(
     suite: SuiteArgument,
     store: StoreOption = None,
-    address: AddressOption = "local",
+    address: AddressOption = None,
     settings: SetOption = None,
     name: NameOption = None,
-    only: Annotated[str | None, typer.Option(help="Glob over TASK/LABEL of the rows.")] = None,
-    retry: Annotated[
-        list[str] | None, typer.Option(help="Run trials again that ended as: failed or diverged.")
-    ] = None,
+    only: OnlyOption = None,
+    retry: RetryOption = None,
     cpus: CpusOption = None,
     gpus: GpusOption = 0.0,
     concurrency: ConcurrencyOption = None,
@@ -46,6 +46,7 @@ def run(
     """Plan, launch, record, report. Run it again to resume; trials that ended are kept."""
     wanted = suite_of(suite, settings)
     place = open_store(store, create=True)
+    from harness.launch.address import default_address
     from harness.launch.preflight import default_cpus
     from harness.launch.run_suite import RunOptions, run_suite
     from harness.report.rebuild import comparison_of
@@ -53,6 +54,7 @@ def run(
 
     command = redacted_command(["harness", *sys.argv[1:]])
     cpus = cpus or default_cpus()
+    address = default_address() if address is None else address
     options = RunOptions(address, only, retry or (), cpus, gpus, concurrency, fork, name)
     with _going_on(command):
         summary = run_suite(wanted, place, command, options)
@@ -90,7 +92,7 @@ def trial(
 def tune(
     study: Annotated[str, typer.Argument(help="MODULE.NAME or FILE.py[:NAME] of a study.")],
     store: StoreOption = None,
-    address: AddressOption = "local",
+    address: AddressOption = None,
     storage: Annotated[
         str | None,
         typer.Option(help="sqlite:///FILE or postgresql://USER@HOST/DATABASE [the store's file]."),
@@ -102,6 +104,7 @@ def tune(
     fork: ForkOption = True,
 ) -> int:
     """Search truncation timing, confirm on fresh seeds, recommend. Run it again to resume."""
+    from harness.launch.address import default_address
     from harness.launch.preflight import check_launch, default_cpus
     from harness.launch.run_suite import RunOptions
     from harness.tune.run_study import load_study, run_study
@@ -110,6 +113,7 @@ def tune(
     place = open_store(store, create=True)
     command = redacted_command(["harness", *sys.argv[1:]])
     cpus = cpus or default_cpus()
+    address = default_address() if address is None else address
     options = RunOptions(address, None, (), cpus, gpus, concurrency, fork, name)
     check_launch([wanted.base], address, cpus, gpus)
     with _going_on(command):

@@ -11,7 +11,13 @@ from harness.tools.inputs import shown
 PROBE_SECONDS = 3.0
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 _CALL = "/ray.rpc.NodeInfoGcsService/CheckAlive"  # what Ray's own health check asks
+_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # which Ray sets for the command of a job, and there only
 _SETTINGS = 4  # the type of an HTTP/2 server's first frame
+
+
+def default_address() -> str:
+    """`local`; in one of Ray's jobs `auto`, which is the cluster that runs the job."""
+    return "auto" if os.environ.get(_JOB) else "local"
 
 
 def check_address(address: str) -> None:
@@ -96,4 +102,4 @@ def _split(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
-__all__ = ["check_address"]
+__all__ = ["check_address", "default_address"]

@@ -175,6 +175,16 @@ def _distribution(module: str) -> importlib.metadata.Distribution | None:
     return importlib.metadata.distribution(owners[0]) if owners else None
 
 
+def with_imports(main: str, folder: Path) -> dict[str, bytes]:
+    """The content of a file in a folder and, in turn, of the modules beside it that it imports,
+    and of the plug-ins that it lists, by path below the folder.
+
+    Raises:
+        ValueError: it imports too much code.
+    """
+    return _with_imports(main, Reading(folder))
+
+
 def _with_imports(main: str, now: Reading) -> dict[str, bytes]:
     """The content of a file and, in turn, of the modules beside it that it imports, and of the
     plug-ins that it lists, by path."""

@@ -14,7 +14,8 @@ from harness.suite import TaskSpec
 from harness.tasks import build
 
 VERBS = {
-    "plan", "run", "trial", "tune", "report", "table", "claims", "data", "bench", "ui", "doctor",
+    "plan", "run", "submit", "shard", "trial", "tune", "report", "table", "claims", "data", "bench",
+    "cluster", "ui", "doctor",
 }  # fmt: skip
 HEAVY = ("torch", "ray", "mlflow", "pandas", "matplotlib", "pyarrow", "sklearn", "scipy", "numpy")
 
@@ -33,7 +34,7 @@ def test_every_verb_has_help(capsys, verb):
     assert "Usage: harness" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [[], ["data"], ["bench"]])
+@pytest.mark.parametrize("arguments", [[], ["data"], ["bench"], ["cluster"]])
 def test_no_verb_is_answered_with_the_help(capsys, arguments):
     assert execute(arguments) == 2
     out, err = capsys.readouterr()

@@ -6,8 +6,8 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def ray_address():
-    """The address of a running cluster, as a user would pass it."""
+def ray_cluster():
+    """A running cluster, as Ray's own tests start one."""
     from harness.launch.local.folder import private_folder
 
     folder = private_folder()
@@ -22,8 +22,14 @@ def ray_address():
         ray.shutdown()  # whatever an earlier test of this process was connected to
 
         settings = {"object_store_memory": 80 * 1024**2, "include_dashboard": False}
-        ray_cluster = Cluster(
+        cluster = Cluster(
             initialize_head=True, head_node_args={**settings, "num_cpus": 2, "num_gpus": 1}
         )
-        yield ray_cluster.address
-        ray_cluster.shutdown()
+        yield cluster
+        cluster.shutdown()
+
+
+@pytest.fixture(scope="session")
+def ray_address(ray_cluster):
+    """The address of a running cluster, as a user would pass it."""
+    return ray_cluster.address

@@ -1,0 +1,125 @@
+"""Runs a part of a suite's trials one after another in this process, without Ray."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.planning.plan import Plan, Planned
+from harness.records.locks import Busy
+from harness.records.store import Store
+from harness.suite import Suite
+from harness.tools.inputs import shown
+from harness.tools.notes import say
+from harness.training.alone import run_alone
+
+from .preflight import check_launch, default_cpus
+
+WAIT_SECONDS = 10.0  # between two looks for what other parts have ended
+
+
+@dataclass(frozen=True)
+class Part:
+    """The `number`-th of `of` parts, counted from 1."""
+
+    number: int
+    of: int
+
+    @classmethod
+    def parse(cls, text: str) -> Part:
+        """The part that a text like `2/8` names. Raises ValueError for any other."""
+        found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+        if found is None or not 1 <= int(found[1]) <= int(found[2]):
+            raise ValueError(f"--part takes NUMBER/OF, from 1/OF to OF/OF, not {shown(text)}")
+        return cls(int(found[1]), int(found[2]))
+
+
+def run_shard(
+    suite: Suite, store: Store, part: Part, wait: Callable[[float], None] = time.sleep
+) -> list[str]:
+    """Run every `of`-th trial of the suite; returns a line for each that has no usable result.
+
+    A trial whose sizes come from a trial of another part waits until that has ended. Whatever the
+    number of parts, the results are the same. Tables are made afterwards, by `harness run`.
+
+    Raises:
+        ValueError: bad input, before anything is written.
+        KeyboardInterrupt: it was interrupted; the trial that ran has taken a checkpoint.
+    """
+    plan = Plan(suite, store)
+    if store.kind_of(suite.name) == "study":
+        raise ValueError(f"{store.root} holds a study {suite.name}")
+    rows = _rows_of(plan, part)
+    check_launch(
+        (row.spec or row.role.trial for row in rows if plan.state(row) in ("missing", "waiting")),
+        "local",
+        default_cpus(),
+        _gpus(),
+    )
+    refused: dict[str, str] = {}
+    told = False
+    while (todo := _todo(plan, rows, refused)) is not None:
+        ran = _run_first(plan, todo, store, refused)
+        if not ran:
+            if not told:
+                say(f"part {part.number}/{part.of} waits for trials of other parts")
+            told = True
+            wait(WAIT_SECONDS)
+    return [line for row in rows if (line := _unfinished(plan, row, refused)) is not None]
+
+
+def _rows_of(plan: Plan, part: Part) -> list[Planned]:
+    """Every `of`-th distinct trial, in the plan's order."""
+    distinct = {row.role.trial.trial_id: row for row in plan.rows}
+    return [*distinct.values()][part.number - 1 :: part.of]
+
+
+def _gpus() -> float:
+    import torch
+
+    return float(torch.cuda.is_available())
+
+
+def _todo(plan: Plan, rows: list[Planned], refused: dict[str, str]) -> list[Planned] | None:
+    """The rows that can run now; empty if the rest waits for other parts, None if none is left."""
+    plan.resolve()
+    left = [
+        row
+        for row in rows
+        if plan.state(row) in ("missing", "waiting")
+        and (row.spec is None or row.spec.trial_id not in refused)
+    ]
+    if not left:
+        return None
+    return [row for row in left if row.spec is not None and plan.ready(row)]
+
+
+def _run_first(plan: Plan, todo: list[Planned], store: Store, refused: dict[str, str]) -> bool:
+    """Run the first trial that no other process runs; whether there was one."""
+    for row in todo:
+        assert row.spec is not None
+        try:
+            result = run_alone(row.spec, store)
+        except Busy:
+            continue
+        except ValueError as error:
+            refused[row.spec.trial_id] = str(error)
+            return True
+        say(f"{result['status']} {row.name}, seed {row.role.trial.seed}")
+        return True
+    return False
+
+
+def _unfinished(plan: Plan, row: Planned, refused: dict[str, str]) -> str | None:
+    state = plan.state(row)
+    if state in ("completed", "diverged"):
+        return None
+    trial_id = row.spec.trial_id if row.spec else ""
+    reason = row.blocked or refused.get(trial_id) or (plan.result(trial_id) or {}).get("message")
+    said = f"{state} {row.name}, seed {row.role.trial.seed}"
+    return f"{said}: {reason}" if reason else said
+
+
+__all__ = ["Part", "run_shard"]
