@@ -12,6 +12,10 @@ from typing import Any
 
 from .local import own_ray
 
+# Without its head, Ray would end this process after a minute, whatever it is doing. The launch
+# notices earlier (`head_watch`) and ends in its own way.
+PATIENCE = {"RAY_gcs_rpc_server_reconnect_timeout_s": "3600"}
+
 
 @dataclass(frozen=True)
 class Node:
@@ -32,6 +36,8 @@ def connected(address: str, cpus: int) -> Iterator[Any]:
         ValueError: the cluster refuses us, or Ray does not start here.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    for name, value in PATIENCE.items():  # read when ray is first imported
+        os.environ.setdefault(name, value)
     if address == "local":
         with own_ray(cpus) as ray:
             yield ray
