@@ -146,4 +146,10 @@ def _ended(summary: Any, command: str) -> int:
     if summary.interrupted:
         print(f"What was done is kept. {going_on(command)}", file=sys.stderr)
         raise KeyboardInterrupt
-    return 3 if summary.unfinished else code
+    if summary.lost:
+        print(
+            "The head of the Ray cluster was lost; what was done is kept. Once the cluster is up "
+            f"again: {going_on(command)}",
+            file=sys.stderr,
+        )
+    return 3 if summary.unfinished or summary.lost else code

@@ -4,6 +4,6 @@ Only this room imports ray, and only when `launch` is called.
 """
 
 from .driver import launch
-from .jobs import Interrupted, Job, Jobs, Outcome
+from .jobs import Interrupted, Job, Jobs, Lost, Outcome
 
-__all__ = ["Interrupted", "Job", "Jobs", "Outcome", "launch"]
+__all__ = ["Interrupted", "Job", "Jobs", "Lost", "Outcome", "launch"]

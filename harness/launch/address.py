@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import Literal
 
-from harness.tools.inputs import shown
+from harness.tools.inputs import cut, os_reason, shown
 
 PROBE_SECONDS = 3.0
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -21,9 +22,11 @@ def default_address() -> str:
 
 
 def check_address(address: str) -> None:
-    """Raise ValueError, within seconds, unless a Ray cluster answers there. `local` always passes.
+    """Raise ValueError, within seconds, unless a Ray cluster answers there and takes our token.
+    `local` always passes.
 
-    Ray itself would try for two minutes. A `ray://` server is only asked whether it speaks gRPC.
+    Ray itself would try for two minutes, and does not say what is wrong with a token. A `ray://`
+    server is only asked whether it speaks gRPC.
     """
     if address == "local":
         return
@@ -43,12 +46,34 @@ def check_address(address: str) -> None:
         raise ValueError(silent) from None
     if len(answer) < 4 or answer[3] != _SETTINGS:
         raise ValueError(silent)
-    if not target.startswith("ray://") and not _is_ray(host, port):
+    if target.startswith("ray://"):
+        return
+    token, source = _token()
+    answer = _ask(host, port, token)
+    if answer == "stranger":
         raise ValueError(silent)
+    if answer == "unauthenticated":
+        where = f"the Ray cluster at {host}:{port}"
+        if token is None:
+            raise ValueError(f"{where} asks for a token: {source}")
+        raise ValueError(f"{where} does not accept the token {source}: it was started with another")
 
 
-def _is_ray(host: str, port: int) -> bool:
-    """Whether a gRPC server knows one of Ray's calls, or may know it but asks for a token first."""
+def _token() -> tuple[str | None, str]:
+    """The token that Ray would send, and where it is from; None, and how to give one."""
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        return None, "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to the file that holds it"
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return os.environ["RAY_AUTH_TOKEN"].strip(), "of RAY_AUTH_TOKEN"
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    try:
+        return path.read_text(errors="replace").strip(), f"in {cut(str(path))}"
+    except OSError as error:
+        return None, f"RAY_AUTH_MODE is token, but {os_reason(error)}"
+
+
+def _ask(host: str, port: int, token: str | None) -> Literal["ray", "unauthenticated", "stranger"]:
+    """What a gRPC server is: whether it knows one of Ray's calls, and takes our token."""
     import grpc  # installed with Ray
 
     target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -60,10 +85,18 @@ def _is_ray(host: str, port: int) -> bool:
     # Ray does not use the web proxy either.
     with grpc.insecure_channel(target, [("grpc.enable_http_proxy", 0)]) as channel:
         try:
-            channel.unary_unary(_CALL)(b"", timeout=PROBE_SECONDS)
+            with_token = [("authorization", f"Bearer {token}")] if _can_be_sent(token) else None
+            channel.unary_unary(_CALL)(b"", timeout=PROBE_SECONDS, metadata=with_token)
         except grpc.RpcError as error:
-            return error.code() not in nobody
-    return True
+            if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+                return "unauthenticated"
+            return "stranger" if error.code() in nobody else "ray"
+    return "ray"
+
+
+def _can_be_sent(token: str | None) -> bool:
+    """Whether gRPC takes it in a header: else it is no cluster's token either."""
+    return token is not None and token.isascii() and token.isprintable()
 
 
 def _bootstrap() -> str | None:

@@ -11,6 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from .local import own_ray
+from .ray_errors import refusal
+
+# Without its head, Ray would end this process after a minute, whatever it is doing. The launch
+# notices earlier (`head_watch`) and ends in its own way.
+PATIENCE = {"RAY_gcs_rpc_server_reconnect_timeout_s": "3600"}
+
+# On a cluster of others. Ray logs warnings and stacks on our terminal; we report errors in a line.
+# And it would look for a raylet on this machine for a minute.
+GUEST = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_gcs_server_request_timeout_seconds": "15"}
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,8 @@ def connected(address: str, cpus: int) -> Iterator[Any]:
         ValueError: the cluster refuses us, or Ray does not start here.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    for name, value in (PATIENCE if address == "local" else PATIENCE | GUEST).items():
+        os.environ.setdefault(name, value)  # read when ray is first imported
     if address == "local":
         with own_ray(cpus) as ray:
             yield ray
@@ -64,6 +75,5 @@ def _connect(address: str) -> Any:
         )
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         ray.shutdown()
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(f"cannot use the Ray cluster at {address}: {lines[0]}") from None
+        raise ValueError(refusal(error, address)) from None
     return ray

@@ -14,7 +14,9 @@ from harness.training.host.stops import Signals, stoppable
 
 from . import cluster
 from .address import check_address
-from .jobs import Interrupted, Job, Jobs, Outcome
+from .elsewhere import Elsewhere
+from .head_watch import watched
+from .jobs import Interrupted, Job, Jobs, Lost, Outcome
 from .pool import Pool, Slot
 from .progress import Ended, ProgressSink, Snapshot
 from .progress.time_left import running_trial, time_left
@@ -26,6 +28,7 @@ SHOW_EVERY = 0.5  # seconds between snapshots
 JOBS_EVERY = 0.5  # seconds between checks for jobs that have become ready
 SHARE = 0.01  # of a core, spent on such checks at most: each goes through the whole plan
 MOST_AT_A_TIME = 10_000  # trials
+ELSEWHERE_EVERY = 1.0  # seconds between looks at the trials that other launches run
 NODES_EVERY = 5.0  # seconds between checks of which nodes are alive
 NODES_WAIT = 300.0  # seconds to wait for a lost node to be replaced
 
@@ -45,12 +48,14 @@ def launch(
 
     `address` is `local` (a Ray of our own on this machine, for this call), `auto`, HOST:PORT or
     ray://HOST:PORT. `concurrency` limits the trials at a time; by default as many run as fit.
-    Machine faults are retried `retries` times. `begin` is called before the first trial starts,
-    once all checks have passed.
+    Machine faults are retried `retries` times. A trial that another launch on the same store runs
+    is awaited; it is run here if that launch lets go of it. `begin` is called before the first
+    trial starts, once all checks have passed.
 
     Raises:
         ValueError: no cluster answers at the address, or a job asks for more than any node has.
         Interrupted: Ctrl-C or SIGTERM. Everything is stopped; trials that ended are kept.
+        Lost: as Interrupted, because the head of the cluster no longer answers.
     """
     if concurrency is not None and not 1 <= concurrency <= MOST_AT_A_TIME:
         raise ValueError(
@@ -70,14 +75,17 @@ def launch(
         with (
             stoppable(Signals()) as signals,
             cluster.connected(address, cpus * (concurrency or 1)) as ray,
+            watched(lambda: cluster.nodes(ray)) as head,
         ):
             signals.install()  # Ray has installed its own
             signals.watched, signals.answer = True, None
-            pool = Pool(ray, concurrency, _environment(address, data_dir))
+            workers = _environment(address, data_dir)
+            pool = Pool(ray, concurrency, workers, lambda: head.nodes)
             for job in first:
                 pool.check(job)
             begin()
-            run = Launch(pool, jobs, Path(store_root).absolute(), retries, progress, signals)
+            root = Path(store_root).absolute()
+            run = Launch(pool, jobs, root, retries, progress, signals, lambda: head.is_lost)
             return run.all(first)
     except KeyboardInterrupt:  # before anything was running
         raise Interrupted([]) from None
@@ -115,10 +123,13 @@ class Launch:
         retries: int,
         progress: ProgressSink,
         signals: Signals,
+        head_is_lost: Callable[[], bool] = lambda: False,
     ):
         self.pool, self.jobs, self.root = pool, jobs, store_root
         self.retries, self.progress, self.signals = retries, progress, signals
+        self.head_is_lost = head_is_lost
         self.queue: list[Job] = []
+        self.elsewhere = Elsewhere(store_root)
         self.not_before: dict[str, float] = {}
         self.attempts: dict[str, int] = {}
         self.begun: dict[str, float] = {}
@@ -127,19 +138,24 @@ class Launch:
         self.start = signals.since
         self.busy_at = time.monotonic()
         self.nodes, self.asking = Cadence(NODES_EVERY), Cadence(JOBS_EVERY)
-        self.showing = Cadence(SHOW_EVERY)
+        self.showing, self.others = Cadence(SHOW_EVERY), Cadence(ELSEWHERE_EVERY)
         self.why: dict[str, str] = {}  # why a queued job waits
 
     def all(self, first: list[Job]) -> list[tuple[Job, Outcome]]:
         """Run until nothing is left, or until asked to stop."""
         self._take(first)
-        while self.queue or self.pool.busy:
+        while self.queue or self.pool.busy or self.elsewhere.jobs:
             if self.signals.asked:
                 self._wind_down()
                 raise Interrupted(self.ended)
+            if self.head_is_lost():
+                self.progress.say("the head of the Ray cluster no longer answers")
+                self._wind_down()
+                raise Lost(self.ended)
             self._do(self.nodes, self.pool.look_again)
             # A job may become ready while the one that it waits for still runs.
             self._do(self.asking, lambda: self._take(self.jobs.ready()))
+            self._do(self.others, self._look_elsewhere)
             self._dispatch()
             self._do(self.showing, self._show)
             self._collect(self.pool.wait(TICK))
@@ -153,10 +169,15 @@ class Launch:
 
     def _dispatch(self) -> None:
         now = time.monotonic()
-        if self.pool.busy:
+        if self.pool.busy or not self.queue:
             self.busy_at = now
         for job in list(self.queue):
             if self.not_before.get(job.trial_id, 0.0) > now:
+                continue
+            there = self.elsewhere.outcome(job)
+            if there is not None:
+                self.queue.remove(job)
+                self._conclude(job, there)
                 continue
             slot = self.pool.slot_for(job)
             if slot is None:  # keep the order, so that large jobs are not passed over for ever
@@ -188,15 +209,28 @@ class Launch:
     def _collect(self, finished: list[Slot]) -> None:
         for slot in finished:
             job, status, message = self.pool.result(slot)
-            if status in ("fault", "busy"):
-                self._retry(job, status, message or "no message")
+            if status == "busy":
+                self._leave_elsewhere(job)
+            elif status == "fault":
+                self._retry(job, message or "no message")
             elif status != "interrupted":
                 self._end(job, "failed" if status == "refused" else status, message)
 
-    def _retry(self, job: Job, status: str, message: str) -> None:
+    def _leave_elsewhere(self, job: Job) -> None:
+        """Another launch runs the trial: this was no attempt of ours."""
+        self.attempts[job.trial_id] -= 1
+        self.begun.pop(job.trial_id, None)
+        self.elsewhere.add(job)
+
+    def _look_elsewhere(self) -> None:
+        look = self.elsewhere.look()
+        self.queue[:0] = look.left
+        for job, outcome in look.ended:
+            self._conclude(job, outcome)
+
+    def _retry(self, job: Job, message: str) -> None:
         attempt = self.attempts[job.trial_id]
-        if status == "fault":  # another process runs a busy trial, and records its failures
-            self._note_failure(job, message, attempt)
+        self._note_failure(job, message, attempt)
         if attempt > self.retries:
             self._end(job, "faulted", f"{message} (attempt {attempt} of {attempt})")
             return
@@ -218,7 +252,9 @@ class Launch:
 
     def _end(self, job: Job, status: Any, message: str | None) -> None:
         now = time.monotonic()
-        outcome = Outcome(status, message, now - self.begun.get(job.trial_id, now))
+        self._conclude(job, Outcome(status, message, now - self.begun.get(job.trial_id, now)))
+
+    def _conclude(self, job: Job, outcome: Outcome) -> None:
         self.ended.append((job, outcome))
         self.shown.append(Ended(job.trial_id, job.label, job.spec.get("seed", 0), outcome))
         self.jobs.done(job.trial_id, outcome)
@@ -254,8 +290,10 @@ class Launch:
         reasons = [self.why.get(job.trial_id, "") for job in self.queue]
         reason = next((why for why in reasons if why and not (running and "no node" in why)), "")
         elapsed, note = now - self.start, self.jobs.note()
-        ended = tuple(self.shown)
-        self.progress.update(Snapshot(ended, running, waiting, elapsed, eta, note, reason))
+        ended, others = tuple(self.shown), len(self.elsewhere.jobs)
+        self.progress.update(
+            Snapshot(ended, running, waiting, elapsed, eta, note, reason, elsewhere=others)
+        )
 
 
 def _environment(address: str, data_dir: Path | None) -> dict[str, str]:

@@ -31,12 +31,14 @@ class Outcome:
     `completed`, `diverged` and `failed` come from the trial's result; `failed` also covers a trial
     that could not begin and has no result. `faulted` means that the machine failed on every
     attempt: the trial has not ended and can be run again. `seconds` run from the trial's first
-    start to its end, restarts included.
+    start to its end, restarts included. With `elsewhere`, another launch on the same store ran the
+    trial, and `seconds` are those that its record tells.
     """
 
     status: Status
     message: str | None
     seconds: float
+    elsewhere: bool = False
 
 
 class Jobs(Protocol):
@@ -60,8 +62,15 @@ class Jobs(Protocol):
 
 
 class Interrupted(Exception):
-    """Ctrl-C or SIGTERM. `outcomes` holds what has ended; the rest resumes from checkpoints."""
+    """Ctrl-C, SIGTERM or a lost cluster.
+
+    `outcomes` holds what has ended; the rest resumes from checkpoints.
+    """
 
     def __init__(self, outcomes: list[tuple[Job, Outcome]]):
         super().__init__(f"interrupted after {len(outcomes)} ended trials")
         self.outcomes = outcomes
+
+
+class Lost(Interrupted):
+    """The head of the cluster no longer answers."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +31,7 @@ class Slot:
     run_ref: Any = None
     poll_ref: Any = None
     polled: float = 0.0
+    answered: bool = False  # whether the worker has ever answered: until then Ray is making it
     told: dict[str, Any] = field(default_factory=dict)
 
 
@@ -37,10 +39,15 @@ class Pool:
     """As many workers as fit, up to a limit. Dead workers are replaced on demand."""
 
     def __init__(
-        self, ray: Any, limit: int | None = None, environment: dict[str, str] | None = None
+        self,
+        ray: Any,
+        limit: int | None = None,
+        environment: dict[str, str] | None = None,
+        living: Callable[[], list[cluster.Node]] | None = None,
     ) -> None:
         self.ray, self.limit, self.environment = ray, limit, environment or {}
-        self.nodes = cluster.nodes(ray)
+        self.living = living or (lambda: cluster.nodes(ray))
+        self.nodes = self.living()
         self.slots: list[Slot] = []
         self.actor_class = ray.remote(TrialWorker)
 
@@ -64,7 +71,7 @@ class Pool:
         Workers of a lost node are started again elsewhere, and idle workers must not hold the
         resources that they need.
         """
-        self.nodes = cluster.nodes(self.ray)
+        self.nodes = self.living()
         idle = [slot for slot in self.slots if slot.job is None]
         while idle and min(self._free()) < -1e-6:
             self.discard(idle.pop())
@@ -117,6 +124,7 @@ class Pool:
         assert job is not None
         try:
             status, message = self.ray.get(slot.run_ref)
+            slot.answered = True
             lost = status == "fault"
         except self.ray.exceptions.RayError as error:
             status, message = told(error)
@@ -177,6 +185,7 @@ class Pool:
         # If the worker is dead, the run's own reference says why.
         with contextlib.suppress(self.ray.exceptions.RayError):
             slot.told = self.ray.get(slot.poll_ref)
+            slot.answered = True
         slot.poll_ref, slot.polled = None, time.monotonic()
 
 

@@ -50,6 +50,27 @@ def told(error: BaseException) -> tuple[Literal["fault", "refused"], str]:
     return status, cut(said, LONGEST)
 
 
+def refusal(error: BaseException, address: str) -> str:
+    """Why a cluster that answers cannot be used from here, in one line."""
+    cause = error.__cause__ or error  # Ray wraps a reason in "Failed to connect"
+    text = str(cause)
+    cluster = f"the Ray cluster at {address}"
+    versions = re.findall(r"(Ray|Python): (\S+)", text)
+    if "Version mismatch" in text and len(versions) == 4:
+        there, here = (
+            " and ".join(f"{name} {version}" for name, version in part)
+            for part in (versions[:2], versions[2:])
+        )
+        return cut(f"{cluster} runs {there}; here are {here}. They must be the same", LONGEST)
+    if "No node info found matching" in text:
+        return (
+            f"{cluster} has no node on this machine, where the driver would need one: "
+            f"`ray start --address={address}` makes this machine a node; or use "
+            "ray://HOST:10001, its head's server for drivers elsewhere"
+        )
+    return cut(f"cannot use {cluster}: {text.strip() or type(cause).__name__}", LONGEST)
+
+
 def _raised(lines: list[str]) -> str:
     """The last line that names an exception, as at the end of a traceback."""
     named = [line for line in lines if RAISED.match(line)]
@@ -66,4 +87,4 @@ def last_words(log: str) -> str:
     return cut(re.sub(r"(\[\w+:\d+\] )?/\S+\(\+0x.*", "", said))
 
 
-__all__ = ["last_words", "told"]
+__all__ = ["last_words", "refusal", "told"]

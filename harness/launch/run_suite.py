@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.launch import Interrupted, Job, Outcome, launch
+from harness.launch import Interrupted, Job, Lost, Outcome, launch
 from harness.launch.jobs import Jobs
 from harness.launch.peak_memory import PeakMemory
 from harness.launch.plan_jobs import SuiteJobs
@@ -55,6 +55,7 @@ class RunSummary:
     published: bool = False  # whether tables and page show this run
     seconds: float = 0.0
     launched: int = 0
+    elsewhere: int = 0  # trials that another launch on the same store ran meanwhile
     seconds_launch: float | None = None  # per trial, beyond its own seconds; the median
     seconds_report: float = 0.0
     peak_memory_bytes: int | None = None  # all processes; None on a cluster
@@ -64,6 +65,7 @@ class RunSummary:
     hidden: str | None = None  # a line on what the tables showed before and no longer show
     damaged: list[str] = field(default_factory=list)  # a line for each damaged record
     interrupted: bool = False
+    lost: bool = False  # the head of the cluster was lost, and the run ended there
 
     @property
     def page(self) -> str:
@@ -79,11 +81,16 @@ class RunSummary:
 
     def lines(self) -> list[str]:
         """The summary as text."""
-        if not self.launched and self.interrupted:
-            return ["interrupted before a trial had ended", *self._older()]
+        others = f"another launch ran {self.elsewhere} of the trials"
+        if not self.launched and (self.interrupted or self.lost):
+            return [
+                f"{'interrupted' if self.interrupted else 'ended'} before a trial had ended",
+                *self._older(),
+            ]
         if not self.launched:
             took = f"tables and page took {self.seconds_report:.1f} s"
-            return [f"nothing was missing; {took}", *self._older()]
+            missing = others if self.elsewhere else "nothing was missing"
+            return [f"{missing}; {took}", *self._older()]
         said = f"{self.launched} trials in {self.seconds:.0f} s"
         if self.overhead is not None:
             said += f"; {self.overhead:.2f} s of overhead a trial (launch, record, mirror)"
@@ -91,7 +98,7 @@ class RunSummary:
             said += f"; peak memory of all processes {self.peak_memory_bytes / 2**30:.2f} GiB"
         if self.flops_spent < self.flops:
             said += f"; forks saved {1 - self.flops_spent / self.flops:.0%} of the training FLOPs"
-        return [said, *self._older()]
+        return [said, *([others] if self.elsewhere else []), *self._older()]
 
     def _older(self) -> list[str]:
         """Whether tables and page changed, and what they no longer show."""
@@ -161,7 +168,10 @@ def launch_and_summarise(
             )
         except Interrupted as interrupted:
             ended = interrupted.outcomes
-            summary.interrupted = True
+            summary.lost = isinstance(interrupted, Lost)
+            summary.interrupted = not summary.lost
+    summary.elsewhere = sum(outcome.elsewhere for _, outcome in ended)
+    ended = [(job, outcome) for job, outcome in ended if not outcome.elsewhere]
     results = {job.trial_id: _result(store, job.trial_id) for job, _ in ended}
     records = {trial_id: one["record"] for trial_id, one in results.items() if one is not None}
     summary.launched = len(ended)
@@ -192,6 +202,8 @@ def _launch_seconds(
         for job, outcome in ended
         if job.trial_id in records and records[job.trial_id]["restarts"] == 0
     ]
+    # Less than the trial's own seconds: another launch had ended it right before.
+    beyond = [seconds for seconds in beyond if seconds >= 0.0]
     return statistics.median(beyond) if beyond else None
 
 

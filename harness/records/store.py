@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,6 +15,9 @@ from harness.records.locks import store_lock
 from harness.records.suite_records import SuiteRecords
 from harness.records.trial_dir import TrialDir
 from harness.tools.inputs import cut, is_plain_name, user_path
+from harness.tools.redact import redacted
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 class Store:
@@ -28,9 +32,16 @@ class Store:
 
         Opening writes nothing: a missing folder is an empty store, created with its first record.
         With `create` the path must be writable. Raises a one-line ValueError for a path that is
-        not a folder or not writable.
+        not a folder or not writable, and for the address of an object store.
         """
-        root = user_path(environment.STORE.get() if path is None else path, "the store")
+        given = environment.STORE.get() if path is None else path
+        address = _ADDRESS.match(str(given))
+        if address:
+            raise ValueError(
+                f"cannot use {cut(redacted(str(given)))} as a store: a store is a folder, and "
+                f"{address[0]} addresses are not supported yet"
+            )
+        root = user_path(given, "the store")
         refused = f"cannot use {cut(str(root))} as a store"
         try:
             existing = next(p for p in (root, *root.parents) if p.exists() or p.is_symlink())

@@ -1,6 +1,8 @@
 """The driver's loop and its signals, with a pool that works at once."""
 
+import contextlib
 import errno
+import shutil
 import signal
 import time
 
@@ -11,6 +13,7 @@ from harness.launch.driver import Launch
 from harness.launch.pool import Slot
 from harness.records.store import Store, TrialDir
 from harness.training.host.stops import Signals
+from harness.training.trial import run_trial
 from tests.launch.fakes import FakeJobs, Watcher, job, tiny
 
 
@@ -67,11 +70,11 @@ def test_a_launch_of_which_nothing_can_start_ends(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("status", ["failed", "refused", "diverged", "fault", "busy"])
+@pytest.mark.parametrize("status", ["failed", "refused", "diverged", "fault"])
 def test_what_waits_for_a_broken_prerequisite_is_not_awaited(tmp_path, status):
     jobs, sink = FakeJobs([job(tiny(0)), job(tiny(1))], [job(tiny(2))]), Watcher()
     ended = all_of(jobs, FakePool({0: status}), tmp_path, sink=sink)
-    shown = {"refused": "failed", "fault": "faulted", "busy": "faulted"}.get(status, status)
+    shown = {"refused": "failed", "fault": "faulted"}.get(status, status)
     assert ended == [(0, shown), (1, "completed")]
     assert (sink.snapshots[-1].waiting, sink.snapshots[-1].running) == (1, ())
 
@@ -80,7 +83,7 @@ def test_what_waits_for_a_broken_prerequisite_is_not_awaited(tmp_path, status):
     ("attempts", "status", "noted"),
     [
         (["fault", "completed"], "completed", 1),
-        (["fault", "busy", "diverged"], "diverged", 1),
+        (["fault", "busy", "fault", "busy", "diverged"], "diverged", 2),
         (["fault", "fault", "fault"], "faulted", 3),
         (["refused"], "failed", None),
     ],
@@ -91,6 +94,53 @@ def test_only_faults_of_the_machine_are_tried_again(tmp_path, attempts, status, 
     assert attempts == []
     failure = Store(tmp_path).trial(tiny(0).trial_id).failure()
     assert (failure and failure["attempt"]) == noted
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Looks at the trials of other launches, and what is shown, at every turn of the loop."""
+    monkeypatch.setattr(driver, "ELSEWHERE_EVERY", 0.0)
+    monkeypatch.setattr(driver, "SHOW_EVERY", 0.0)
+    monkeypatch.setattr(driver, "SHARE", 1.0)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_trial_that_another_launch_lets_go_of_is_run_here(tmp_path):
+    """However often it was busy, that was no attempt; it is not tried while the other has it."""
+    jobs, held, sink = FakeJobs([job(tiny(0)), job(tiny(1))]), contextlib.ExitStack(), Watcher()
+    held.enter_context(Store(tmp_path).trial(tiny(0).trial_id).claim())
+    statuses = ["busy", "busy", "fault", "completed"]
+    sink.callback = lambda snapshot: snapshot.done and held.close()
+    pool = FakePool({0: statuses})
+    ended = all_of(jobs, pool, tmp_path, sink=sink, retries=1)
+    assert ended == [(1, "completed"), (0, "completed")]
+    assert statuses == []
+    assert "waiting for 1 trial that another launch runs" in {s.waits for s in sink.snapshots}
+    assert Store(tmp_path).trial(tiny(0).trial_id).failure()["attempt"] == 1
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_result_of_another_launch_is_taken(tmp_path, monkeypatch):
+    """Also of a trial that this launch had not begun: no worker gets it."""
+    monkeypatch.setenv("HARNESS_DEVICE", "cpu")
+    store, sink = Store(tmp_path), Watcher()
+    for seed in (1, 2):
+        run_trial(tiny(seed), store)
+    jobs, pool = FakeJobs([job(tiny(seed)) for seed in range(3)]), FakePool({0: ["busy"]})
+    with store.trial(tiny(0).trial_id).claim():
+
+        def end_elsewhere(snapshot):
+            if snapshot.elsewhere and not (held := store.trial(tiny(0).trial_id)).ended():
+                shutil.copytree(store.trial(tiny(1).trial_id).path, held.path)
+
+        sink.callback = end_elsewhere
+        ended = all_of(jobs, pool, tmp_path, sink=sink)
+    # The copy is another trial's record, which is damage and not an outcome.
+    assert ended == [(1, "completed"), (2, "completed"), (0, "failed")]
+    assert "damaged" in jobs.outcomes[tiny(0).trial_id].message
+    assert all(outcome.elsewhere for outcome in jobs.outcomes.values())
+    seconds = store.trial(tiny(1).trial_id).result()["record"]["seconds_spent"]
+    assert jobs.outcomes[tiny(1).trial_id].seconds == seconds
 
 
 def test_a_full_disk_that_cannot_note_a_failure_does_not_end_the_launch(tmp_path, monkeypatch):
@@ -158,7 +208,7 @@ def test_a_stop_is_answered_and_a_wait_explained(tmp_path, monkeypatch):
     signals, sink = Signals(), Watcher()
     sink.callback = lambda snapshot: snapshot.reason and setattr(signals, "asked", True)
     with pytest.raises(Interrupted):
-        all_of(FakeJobs([job(tiny(0))]), FakePool({0: "busy"}), tmp_path, signals, sink, retries=3)
+        all_of(FakeJobs([job(tiny(0))]), FakePool({0: "fault"}), tmp_path, signals, sink, retries=3)
     assert {s.reason for s in sink.snapshots} == {"", "tiny 0 is tried again in 0.5 s: said so"}
     assert sink.said == ["stopping"]
 

@@ -103,6 +103,38 @@ def test_the_live_table_says_what_is_waited_for(monkeypatch):
     assert all(f in text for f in ("starting Ray", "waiting: no node has room", "stopping: trials"))
 
 
+def test_pending_starting_running_and_waiting_are_told_apart():
+    trials = (
+        Running("a", "x", 0, 5.0, has_worker=False),
+        Running("b", "x", 1, 5.0),
+        Running("c", "x", 2, 5.0),
+        Running("d", "x", 3, 5.0, step=0, steps=100),
+    )
+    state = dataclasses.replace(snapshot(None), ended=(), running=trials, elsewhere=2)
+    counts = "0 completed, 1 running, 2 starting, 1 pending, 4 waiting, 2 run by another launch"
+    assert state.summary() == counts
+    assert [trial.describe() for trial in trials[:2]] == ["pending", "starting"]
+
+
+def test_what_another_launch_runs_is_said_where_nothing_runs_here():
+    stream = io.StringIO()
+    sink = LineProgress(stream, every=60.0)
+    idle = dataclasses.replace(snapshot(), ended=(), running=(), elsewhere=2)
+    elsewhere = Ended("b", "digits full", 1, Outcome("completed", None, 3.0, elsewhere=True))
+    for state in (
+        dataclasses.replace(idle, running=snapshot().running),
+        idle,
+        dataclasses.replace(idle, elsewhere=1, ended=(elsewhere,)),
+    ):
+        sink.update(state)
+    assert stream.getvalue().splitlines() == [
+        "started digits small, seed 2",
+        "waiting for 2 trials that another launch runs",
+        "completed digits full, seed 1, by another launch",
+        "waiting for 1 trial that another launch runs",
+    ]
+
+
 class Broken(io.StringIO):
     """A terminal that was closed."""
 

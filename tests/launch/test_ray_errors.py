@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from harness.launch.pool import Pool
-from harness.launch.ray_errors import last_words, told
+from harness.launch.ray_errors import last_words, refusal, told
 from tests.launch.test_pool import FakeRay, job, started
 
 KILLED = """The actor died unexpectedly before finishing this task.
@@ -90,6 +90,35 @@ def test_a_worker_of_which_ray_lost_hold_is_let_go_whoever_is_to_blame():
     assert pool.result(slot)[1] == "refused"
     assert pool.slots == []
     assert ray.killed == [slot.actor]
+
+
+VERSIONS = """Version mismatch: The cluster was started with:
+    Ray: 2.60.0
+    Python: 3.11.7
+This process on node address: 10.0.0.7 was started with:
+    Ray: 2.60.0
+    Python: 3.11.2
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (
+            RuntimeError(VERSIONS),
+            "at H:1 runs Ray 2.60.0 and Python 3.11.7; here are Ray 2.60.0 and Python 3.11.2",
+        ),
+        (RuntimeError("No node info found matching attributes: ''"), "`ray start --address=H:1`"),
+        (ConnectionError("one\n\n  two"), "cannot use the Ray cluster at H:1: one two"),
+        (RuntimeError(), "cannot use the Ray cluster at H:1: RuntimeError"),
+    ],
+)
+def test_a_cluster_that_cannot_be_used_is_one_line(error, says):
+    wrapped = ConnectionError("Failed to connect to Ray cluster at H:1")
+    wrapped.__cause__ = error
+    for one in (error, wrapped):
+        assert says in refusal(one, "H:1")
+        assert "\n" not in refusal(one, "H:1")
 
 
 FRAME = "/x/gcs_server(+0x14c3daa) [0x555b31635daa]"

@@ -23,6 +23,19 @@ def test_bad_store_paths_are_refused_and_nothing_is_written(tmp_path):
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize(
+    "address", ["s3://bucket/x", "gs://b", "file:///tmp/x", "S3://me:secret@host/b", "az+x://c/d"]
+)
+def test_an_address_is_no_folder(tmp_path, monkeypatch, address):
+    monkeypatch.chdir(tmp_path)
+    scheme = address.partition("://")[0]
+    with pytest.raises(ValueError, match="as a store: a store is a folder") as caught:
+        Store.open(address)
+    assert f"{scheme}:// addresses are not supported yet" in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_unwritable_store_is_refused(tmp_path, monkeypatch):
     def refuse(**_):
         raise PermissionError(13, "Permission denied")

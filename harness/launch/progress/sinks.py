@@ -37,7 +37,7 @@ class LineProgress:
 
     def __init__(self, stream: TextIO, every: float = LINES_EVERY):
         self.stream, self.every = stream, every
-        self.reason = ""
+        self.waits = ""
         self.started: set[tuple[str, int]] = set()
         self.shown = 0
         self.last = time.monotonic()
@@ -51,10 +51,9 @@ class LineProgress:
         for ended in snapshot.ended[self.shown :]:
             outcome = ended.outcome
             message = f": {outcome.message}" if outcome.message else ""
-            spent = duration(outcome.seconds)
-            self._print(
-                f"{outcome.status} {ended.label}, seed {ended.seed}, after {spent}{message}"
-            )
+            spent = f"after {duration(outcome.seconds)}"
+            took = "by another launch" if outcome.elsewhere else spent
+            self._print(f"{outcome.status} {ended.label}, seed {ended.seed}, {took}{message}")
         self.shown = len(snapshot.ended)
         for trial in snapshot.running:
             key = (trial.trial_id, trial.attempt)
@@ -62,10 +61,10 @@ class LineProgress:
                 self.started.add(key)
                 again = f" again (attempt {trial.attempt})" if trial.attempt > 1 else ""
                 self._print(f"started{again} {trial.label}, seed {trial.seed}")
-        if snapshot.reason != self.reason:
-            self.reason = snapshot.reason
-            if self.reason:
-                self._print(f"waiting: {self.reason}")
+        if snapshot.waits != self.waits:
+            self.waits = snapshot.waits
+            if self.waits:
+                self._print(self.waits)
         if time.monotonic() - self.last >= self.every:
             self.last = time.monotonic()
             self._print(f"[{duration(snapshot.elapsed)}] {snapshot.summary()}")
@@ -129,8 +128,7 @@ def _table(snapshot: Snapshot) -> RenderableType:
     for trial in snapshot.running:
         table.add_row(*map(Text, _cells(trial)))
     head = Text(f"{duration(snapshot.elapsed)}  {snapshot.summary()}")
-    waits = f"waiting: {snapshot.reason}" if snapshot.reason else ""
-    lines = [head, *(Text(line) for line in (snapshot.note, waits) if line)]
+    lines = [head, *(Text(line) for line in (snapshot.note, snapshot.waits) if line)]
     return Group(*lines, table) if snapshot.running else Group(*lines)
 
 
@@ -139,7 +137,7 @@ def _cells(trial: Running) -> list[str]:
     return [
         trial.label,
         str(trial.seed),
-        f"{trial.step}/{trial.steps}" if known else "starting",
+        f"{trial.step}/{trial.steps}" if known else trial.state,
         f"{trial.metric:.4g}" if trial.metric is not None else "",
         " ".join(map(str, trial.state_dims)),
         duration(trial.seconds),

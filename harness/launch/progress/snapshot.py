@@ -22,11 +22,19 @@ class Running:
     metric: float | None = None
     state_dims: tuple[int, ...] = ()
     left: float | None = None
+    has_worker: bool = True  # whether its process has answered
+
+    @property
+    def state(self) -> str:
+        """`pending` until its process answers, `starting` until its first step, then `running`."""
+        if not self.has_worker:
+            return "pending"
+        return "running" if self.step is not None and self.steps else "starting"
 
     def describe(self) -> str:
         """Step, metric and state dimensions as text."""
-        if self.step is None or not self.steps:
-            return "starting"
+        if self.state != "running":
+            return self.state
         parts = [f"step {self.step}/{self.steps}"]
         if self.metric is not None:
             parts.append(f"metric {self.metric:.4g}")
@@ -47,7 +55,8 @@ class Ended:
 @dataclass(frozen=True)
 class Snapshot:
     """The state of a launch. `ended` holds every ended trial, oldest first; `eta` is in seconds;
-    `note` is the jobs' line on overall progress; `reason` says why a trial that could run waits."""
+    `note` is the jobs' line on overall progress; `reason` says why a trial that could run waits;
+    `elsewhere` counts the trials that another launch runs."""
 
     ended: tuple[Ended, ...]
     running: tuple[Running, ...]
@@ -56,6 +65,7 @@ class Snapshot:
     eta: float | None
     note: str = ""
     reason: str = ""
+    elsewhere: int = 0
     counts: Counter[str] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -71,10 +81,24 @@ class Snapshot:
         """Trials that failed, and those whose machine failed."""
         return self.counts["failed"] + self.counts["faulted"]
 
+    @property
+    def waits(self) -> str:
+        """A line on what is waited for, if anything."""
+        if self.reason:
+            return f"waiting: {self.reason}"
+        if self.elsewhere and not self.running:
+            trials = "1 trial" if self.elsewhere == 1 else f"{self.elsewhere} trials"
+            return f"waiting for {trials} that another launch runs"
+        return ""
+
     def summary(self) -> str:
         """Counts by state, and the time left."""
-        states = {"completed": self.counts["completed"], "running": len(self.running)}
+        now = Counter(trial.state for trial in self.running)
+        states = {"completed": self.counts["completed"], "running": now["running"]}
+        states |= {name: now[name] for name in ("starting", "pending") if now[name]}
         states["waiting"] = self.waiting
+        if self.elsewhere:
+            states["run by another launch"] = self.elsewhere
         for name in ("diverged", "failed", "faulted"):
             if self.counts[name]:
                 states[name] = self.counts[name]

@@ -29,6 +29,7 @@ def running_trial(slot: Slot, attempt: int, now: float) -> Running:
         metric=told.get("metric"),
         state_dims=tuple(told.get("state_dims", ())),
         left=left,
+        has_worker=slot.answered,
     )
 
 

@@ -1,0 +1,58 @@
+"""Watching the head of the cluster: which nodes live, and whether the head still answers.
+
+Without its head Ray waits in C++, and ends the whole process after a minute of that. So a thread
+asks, and the launch, which never waits for the head, notices the silence.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from .cluster import Node
+
+ASK_EVERY = 5.0  # seconds between questions
+SILENCE = 20.0  # seconds without an answer after which the head is lost
+
+
+class HeadWatch:
+    """The nodes as last told by the head, and for how long it has been silent."""
+
+    def __init__(self, ask: Callable[[], list[Node]]):
+        self.ask = ask
+        self.nodes = ask()
+        self.asked_at: float | None = None  # the question that is still open
+        self.over = threading.Event()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether a question has been open for too long."""
+        asked_at = self.asked_at
+        return asked_at is not None and time.monotonic() - asked_at > SILENCE
+
+    def run(self) -> None:
+        """Ask until told to stop. The last question may stay open for ever."""
+        while not self.over.wait(ASK_EVERY):
+            if self.asked_at is None:
+                self.asked_at = time.monotonic()
+            try:
+                self.nodes = self.ask()
+            except Exception:  # whatever Ray raises without its head, the silence goes on
+                continue
+            self.asked_at = None
+
+
+@contextlib.contextmanager
+def watched(ask: Callable[[], list[Node]]) -> Iterator[HeadWatch]:
+    """Watch the head that answers `ask`, until the end of the context."""
+    watch = HeadWatch(ask)
+    threading.Thread(target=watch.run, daemon=True).start()
+    try:
+        yield watch
+    finally:
+        watch.over.set()
+
+
+__all__ = ["HeadWatch", "watched"]

@@ -1,0 +1,156 @@
+"""Losing the head of a cluster, pretended and real."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+import pytest
+
+from harness.launch import Lost, head_watch
+from harness.launch.driver import Launch
+from harness.launch.head_watch import HeadWatch, watched
+from harness.records.store import Store
+from harness.training.host.stops import Signals
+from tests.cli.test_process import HARNESS, PATHS
+from tests.launch.fakes import FakeJobs, Watcher, job, tiny
+from tests.launch.test_driver import FakePool
+from tests.launch.test_two_launches import SUITE
+
+
+def test_an_answer_ends_a_silence_and_none_is_a_loss(monkeypatch):
+    monkeypatch.setattr(head_watch, "ASK_EVERY", 0.01)
+    monkeypatch.setattr(head_watch, "SILENCE", 0.2)
+    answers, gone = [["first"]], threading.Event()
+
+    def ask():
+        if gone.is_set():
+            threading.Event().wait()
+        if len(answers) == 3:
+            answers.append(["fourth"])
+            raise ConnectionError("try again")
+        answers.append([str(len(answers))])
+        return answers[-1]
+
+    with watched(ask) as watch:
+        while len(answers) < 6:
+            assert not watch.is_lost
+            time.sleep(0.01)
+        assert watch.nodes in answers[4:]
+        gone.set()
+        deadline = time.monotonic() + 20
+        while not watch.is_lost and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert watch.is_lost
+
+
+def test_a_head_that_only_raises_is_lost(monkeypatch):
+    monkeypatch.setattr(head_watch, "ASK_EVERY", 0.0)
+    monkeypatch.setattr(head_watch, "SILENCE", 0.0)
+    asked = []
+
+    def ask():
+        asked.append(None)
+        if len(asked) > 1:
+            watch.over.set()
+            raise ConnectionError("no head")
+        return []
+
+    watch = HeadWatch(ask)
+    watch.run()
+    assert watch.is_lost
+
+
+def test_a_launch_that_lost_the_head_ends_and_keeps_what_it_has(tmp_path):
+    jobs, sink = FakeJobs([job(tiny(0)), job(tiny(1))]), Watcher()
+    lost = lambda: len(jobs.outcomes) == 1  # noqa: E731
+    with pytest.raises(Lost) as caught:
+        Launch(FakePool(), jobs, tmp_path, 0, sink, Signals(), lost).all(jobs.ready())
+    assert [outcome.status for _, outcome in caught.value.outcomes] == ["completed"]
+    assert sink.said == ["the head of the Ray cluster no longer answers", "stopping"]
+
+
+HEAD = """
+import os, sys
+import psutil
+from ray.cluster_utils import Cluster
+
+settings = {"object_store_memory": 80 * 1024**2, "include_dashboard": False}
+cluster = Cluster(initialize_head=True, head_node_args={**settings, "num_cpus": 0})
+cluster.add_node(num_cpus=1, **settings)
+(gcs,) = [p.pid for p in psutil.Process().children(recursive=True) if p.name() == "gcs_server"]
+print(cluster.address, gcs, flush=True)
+sys.stdin.read()
+os._exit(0)
+"""
+
+
+@pytest.fixture
+def head(tmp_path_factory):
+    """A cluster of a head and a worker's raylet: its address, and its gcs_server's process."""
+    from harness.launch.local.folder import private_folder
+
+    folder = private_folder()
+    variables = {
+        "RAY_TMPDIR": str(folder),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-c", HEAD],
+        env={**os.environ, **variables},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    children = []
+    try:
+        address, pid = process.stdout.readline().split()
+        children = psutil.Process(process.pid).children(recursive=True)
+        yield address, int(pid), variables
+    finally:
+        children += psutil.Process(process.pid).children(recursive=True)
+        for one in {*children, psutil.Process(process.pid)}:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        process.communicate()
+
+
+def test_a_run_whose_head_is_killed_says_how_to_go_on(tmp_path, head):
+    address, gcs, variables = head
+    (tmp_path / "shared.py").write_text(SUITE.replace("steps=300", "steps=200_000"))
+    store, log = Store(tmp_path / "store"), tmp_path / "log"
+    command = ["run", "shared.py", "--store", "store", "--address", address]
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("HARNESS_")}
+    environment = {**kept, **variables, "PYTHONPATH": PATHS, "HARNESS_CHECKPOINT_SECONDS": "0"}
+    with log.open("w") as stream:
+        run = subprocess.Popen(
+            [*HARNESS, *command], cwd=tmp_path, env=environment, stdout=stream, stderr=stream
+        )
+    try:
+        deadline = time.monotonic() + 240
+        while not list(store.root.glob("trials/*/checkpoint/*.safetensors")):
+            assert run.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        os.kill(gcs, signal.SIGKILL)
+        # It has 20 s for the silence, 5 between questions, 10 for checkpoints, and tables to write.
+        code = run.wait(timeout=120)
+    finally:
+        run.kill()
+        run.wait()
+    said = log.read_text()
+    assert code == 3, said
+    assert "the head of the Ray cluster no longer answers" in said
+    assert "ended before a trial had ended" in said
+    going_on = r"what was done is kept. Once the cluster is up again: Go on with: .*run shared\.py"
+    assert re.search(going_on, said)
+    assert not re.search(r"Traceback|\[.* [EC] \d+|0x[0-9a-f]{6}", said), said
+    assert list(store.root.glob("trials/*/checkpoint/*.safetensors"))
