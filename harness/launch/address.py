@@ -49,10 +49,10 @@ def check_address(address: str) -> None:
     if target.startswith("ray://"):
         return
     token, source = _token()
-    answer = _ask(host, port, token)
-    if answer == "stranger":
+    said = _ask(host, port, token)
+    if said == "stranger":
         raise ValueError(silent)
-    if answer == "unauthenticated":
+    if said == "unauthenticated":
         where = f"the Ray cluster at {host}:{port}"
         if token is None:
             raise ValueError(f"{where} asks for a token: {source}")
