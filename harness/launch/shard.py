@@ -41,8 +41,9 @@ def run_shard(
 ) -> list[str]:
     """Run every `of`-th trial of the suite; returns a line for each that has no usable result.
 
-    A trial whose sizes come from a trial of another part waits until that has ended. Whatever the
-    number of parts, the results are the same. Tables are made afterwards, by `harness run`.
+    What a trial of this part needs from another part is run here too, unless another process is at
+    it, which is waited for: parts need not run at the same time. Whatever their number, the results
+    are the same. Tables are made afterwards, by `harness run`.
 
     Raises:
         ValueError: bad input, before anything is written.
@@ -61,10 +62,9 @@ def run_shard(
     refused: dict[str, str] = {}
     told = False
     while (todo := _todo(plan, rows, refused)) is not None:
-        ran = _run_first(plan, todo, store, refused)
-        if not ran:
+        if not _run_first(plan, todo, store, refused):
             if not told:
-                say(f"part {part.number}/{part.of} waits for trials of other parts")
+                say(f"part {part.number}/{part.of} waits for what other processes run")
             told = True
             wait(WAIT_SECONDS)
     return [line for row in rows if (line := _unfinished(plan, row, refused)) is not None]
@@ -83,17 +83,31 @@ def _gpus() -> float:
 
 
 def _todo(plan: Plan, rows: list[Planned], refused: dict[str, str]) -> list[Planned] | None:
-    """The rows that can run now; empty if the rest waits for other parts, None if none is left."""
+    """What can run now of these rows, or else of what they need; None if nothing is left."""
     plan.resolve()
     left = [
         row
         for row in rows
         if plan.state(row) in ("missing", "waiting")
-        and (row.spec is None or row.spec.trial_id not in refused)
+        and not refused.keys() & {row.spec.trial_id if row.spec else "", *row.needs}
     ]
     if not left:
         return None
-    return [row for row in left if row.spec is not None and plan.ready(row)]
+    return _ready(plan, left) or _ready(plan, _needed(plan, left))
+
+
+def _needed(plan: Plan, rows: list[Planned]) -> list[Planned]:
+    """The rows that these need, and those that they need in turn."""
+    found: dict[int, Planned] = {}
+    while rows:
+        ids = {trial_id for row in rows for trial_id in row.needs}
+        rows = [r for r in plan.rows if r.role.trial.trial_id in ids and id(r) not in found]
+        found |= {id(row): row for row in rows}
+    return [*found.values()]
+
+
+def _ready(plan: Plan, rows: list[Planned]) -> list[Planned]:
+    return [row for row in rows if plan.state(row) == "missing" and plan.ready(row)]
 
 
 def _run_first(plan: Plan, todo: list[Planned], store: Store, refused: dict[str, str]) -> bool:
@@ -117,7 +131,9 @@ def _unfinished(plan: Plan, row: Planned, refused: dict[str, str]) -> str | None
     if state in ("completed", "diverged"):
         return None
     trial_id = row.spec.trial_id if row.spec else ""
-    reason = row.blocked or refused.get(trial_id) or (plan.result(trial_id) or {}).get("message")
+    lacking = (refused[need] for need in row.needs if need in refused)
+    reason = row.blocked or refused.get(trial_id) or next(lacking, None)
+    reason = reason or (plan.result(trial_id) or {}).get("message")
     said = f"{state} {row.name}, seed {row.role.trial.seed}"
     return f"{said}: {reason}" if reason else said
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.metadata
 import logging
 import os
 import re
@@ -18,7 +19,7 @@ from urllib.parse import urlsplit
 
 from harness import environment, plugins
 from harness.plugins.source import with_imports
-from harness.tools.inputs import LONGEST, cut, shown
+from harness.tools.inputs import LONGEST, cut, read_bounded, shown
 from harness.tools.notes import waiting
 from harness.tools.redact import redacted
 
@@ -56,18 +57,15 @@ def dashboard(address: str) -> str:
 
 def check_dashboard(url: str) -> None:
     """Raise ValueError, within seconds, unless a dashboard of our Ray's version takes our token."""
-    import ray
-    import requests
-    from ray._private.authentication.http_token_authentication import (
-        get_auth_headers_if_auth_enabled,
-    )
+    import requests  # installed with Ray, which takes seconds to import
 
+    headers = _token_header()
     try:
-        with _quiet(), requests.Session() as session:
+        with requests.Session() as session:
             session.trust_env = False  # the token is for the cluster, not for a proxy
             answer = session.get(
                 f"{url}/api/version",
-                headers=get_auth_headers_if_auth_enabled({}),
+                headers=headers,
                 timeout=ANSWER_SECONDS,
                 stream=True,
             )
@@ -77,19 +75,37 @@ def check_dashboard(url: str) -> None:
             f"no Ray dashboard answers at {url}; it listens on its head's loopback unless asked "
             f"otherwise: ssh -L {PORT}:127.0.0.1:{PORT} HEAD leads there"
         ) from None
-    except ray.exceptions.RayError as error:  # a token that cannot be read
-        raise ValueError(f"no token to show to {url}: {cut(str(error))}") from None
     if answer.status_code in (401, 403):
         raise ValueError(_token_refused(url))
     version = re.search(rb'"ray_version": *"([^"]{1,60})"', body)
     if answer.status_code != 200 or version is None:
         raise ValueError(f"what answers at {url} is no Ray dashboard")
-    theirs = version[1].decode(errors="replace")
-    if theirs != ray.__version__:
+    theirs, ours = version[1].decode(errors="replace"), importlib.metadata.version("ray")
+    if theirs != ours:
         raise ValueError(
-            f"the cluster at {url} runs Ray {theirs}, this machine has {ray.__version__}: "
+            f"the cluster at {url} runs Ray {theirs}, this machine has {ours}: "
             "install the same here"
         )
+
+
+def _token_header() -> dict[str, str]:
+    """What shows our token, where Ray's client looks for it, if it is to show one.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        return {}
+    token = os.environ.get("RAY_AUTH_TOKEN", "")
+    file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
+    if not token:
+        try:
+            token = read_bounded(file, LARGEST_NOTE).decode("ascii")
+        except (OSError, ValueError):
+            token = ""
+    if not token.strip() or not token.strip().isprintable():
+        raise ValueError(f"no token of Ray's in {cut(str(file))} (RAY_AUTH_TOKEN_PATH)")
+    return {"Authorization": f"Bearer {token.strip()}"}
 
 
 def _token_refused(url: str) -> str:

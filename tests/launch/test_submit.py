@@ -1,6 +1,7 @@
 """`harness submit`: what it ships, where it refuses, and a real job on a real cluster."""
 
 import contextlib
+import importlib.metadata
 import os
 import signal
 import socket
@@ -12,7 +13,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-import ray
 
 from harness.cli import app as cli
 from harness.launch.address import default_address
@@ -88,7 +88,7 @@ def test_a_password_in_an_address_is_refused_and_not_repeated():
     assert "hunter2" not in str(refusal.value)
 
 
-OURS = f'{{"version": "4", "ray_version": "{ray.__version__}"}}'.encode()
+OURS = f'{{"version": "4", "ray_version": "{importlib.metadata.version("ray")}"}}'.encode()
 ANSWERS = [
     (200, b'{"ray_version": "2.9.1"}', "runs Ray 2.9.1, this machine has"),
     (200, b"<html>", "is no Ray dashboard"),
@@ -116,6 +116,16 @@ def test_a_dashboard_of_our_version_passes_whatever_ray_address_says(monkeypatch
     with serving(200, OURS) as (address, asked):
         check_dashboard(dashboard(address))
     assert len(asked) == 1
+
+
+def test_the_token_is_shown_as_ray_shows_it(monkeypatch, tmp_path):
+    (tmp_path / "token").write_text("abc\n")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    with serving(200, OURS) as (address, asked):
+        check_dashboard(dashboard(address))
+    assert asked[0]["Authorization"] == "Bearer abc"
 
 
 def test_silence_is_refused_within_seconds(monkeypatch):
@@ -324,4 +334,4 @@ def test_a_wrong_token_and_none_are_one_line(here, head, tmp_path):
     gone = submitted(here, *words, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH="/nowhere")
     assert gone.returncode == 2
     assert gone.stderr.count("\n") == 1
-    assert "no token to show to http" in gone.stderr
+    assert "no token of Ray's in /nowhere" in gone.stderr
