@@ -8,16 +8,38 @@ import platform
 from collections.abc import Iterator
 
 from harness import environment
+from harness.cli.naming import open_store
+from harness.cli.options import AddressOption, StoreOption
 from harness.cli.refusals import check_folder
 
 PACKAGES = ("torch", "ray", "mlflow", "pyarrow", "pandas", "numpy", "scipy", "pydantic")
 
 
-def doctor() -> None:
-    """Show versions, devices and what works here."""
+def doctor(address: AddressOption = "local", store: StoreOption = None) -> int:
+    """Show versions, devices and what works here, or on each node of a cluster (--address), where
+    --store is also tried."""
     check_folder()
+    if address != "local":
+        return _nodes(address, store)
     for line in examine():
         print(line)
+    return 0
+
+
+def _nodes(address: str, store: str | None) -> int:
+    """Print a report of each node; 3 if one of them is unfit."""
+    from harness.launch import cluster
+    from harness.launch.address import check_address
+    from harness.launch.node_check import described, reports
+
+    root = None if store is None else open_store(store, create=True).root
+    check_address(address)
+    with cluster.connected(address, 1) as ray:
+        found = reports(ray, root)
+    for report in found:
+        for line in described(report):
+            print(line)
+    return 3 if any(report.faults for report in found) else 0
 
 
 def examine() -> Iterator[str]:

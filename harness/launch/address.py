@@ -49,10 +49,10 @@ def check_address(address: str) -> None:
     if target.startswith("ray://"):
         return
     token, source = _token()
-    said = _ask(host, port, token)
-    if said == "stranger":
+    kind = _ask(host, port, token)
+    if kind == "stranger":
         raise ValueError(silent)
-    if said == "unauthenticated":
+    if kind == "unauthenticated":
         where = f"the Ray cluster at {host}:{port}"
         if token is None:
             raise ValueError(f"{where} asks for a token: {source}")

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,11 +24,12 @@ GUEST = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_gcs_server_request_timeout_secon
 
 @dataclass(frozen=True)
 class Node:
-    """A node's resources."""
+    """A node's resources, and its name and address for people."""
 
     node_id: str
     cpus: float
     gpus: float
+    name: str = ""
 
 
 @contextlib.contextmanager
@@ -56,11 +57,13 @@ def connected(address: str, cpus: int) -> Iterator[Any]:
 
 def nodes(ray: Any) -> list[Node]:
     """The living nodes and their totals."""
-    return [
-        Node(n["NodeID"], n["Resources"].get("CPU", 0.0), n["Resources"].get("GPU", 0.0))
-        for n in ray.nodes()
-        if n["Alive"]
-    ]
+    return [_node(one) for one in ray.nodes() if one["Alive"]]
+
+
+def _node(told: Mapping[str, Any]) -> Node:
+    name = f"{told.get('NodeManagerHostname', '')} ({told.get('NodeManagerAddress', '')})"
+    has = told["Resources"]
+    return Node(told["NodeID"], has.get("CPU", 0.0), has.get("GPU", 0.0), name)
 
 
 def _connect(address: str) -> Any:

@@ -14,9 +14,11 @@ from harness.training.host.stops import Signals, stoppable
 
 from . import cluster
 from .address import check_address
+from .cadence import Cadence
 from .elsewhere import Elsewhere
 from .head_watch import watched
 from .jobs import Interrupted, Job, Jobs, Lost, Outcome
+from .node_check import check_nodes
 from .pool import Pool, Slot
 from .progress import Ended, ProgressSink, Snapshot
 from .progress.time_left import running_trial, time_left
@@ -26,7 +28,6 @@ TICK = 0.25  # seconds between checks for signals
 GRACE = 10.0  # seconds that trials get to take a checkpoint after Ctrl-C
 SHOW_EVERY = 0.5  # seconds between snapshots
 JOBS_EVERY = 0.5  # seconds between checks for jobs that have become ready
-SHARE = 0.01  # of a core, spent on such checks at most: each goes through the whole plan
 MOST_AT_A_TIME = 10_000  # trials
 ELSEWHERE_EVERY = 1.0  # seconds between looks at the trials that other launches run
 NODES_EVERY = 5.0  # seconds between checks of which nodes are alive
@@ -81,35 +82,20 @@ def launch(
             signals.watched, signals.answer = True, None
             workers = _environment(address, data_dir)
             pool = Pool(ray, concurrency, workers, lambda: head.nodes)
+            root = Path(store_root).absolute()
             for job in first:
                 pool.check(job)
+            workplaces = [node for node in head.nodes if node.cpus]
+            if address.startswith("ray://") or len(workplaces) > 1:
+                progress.say(f"asking {len(workplaces)} nodes for their versions and the store")
+                check_nodes(ray, root)
             begin()
-            root = Path(store_root).absolute()
             run = Launch(pool, jobs, root, retries, progress, signals, lambda: head.is_lost)
             return run.all(first)
     except KeyboardInterrupt:  # before anything was running
         raise Interrupted([]) from None
     finally:
         progress.close()
-
-
-class Cadence:
-    """When to repeat a task: every so many seconds, or less often if it takes long.
-
-    Going through a plan of thousands of trials takes a good part of a second.
-    """
-
-    def __init__(self, every: float):
-        self.every, self.next = every, time.monotonic()
-
-    def due(self) -> bool:
-        """Whether the task is due."""
-        return time.monotonic() >= self.next
-
-    def done(self, begun: float) -> None:
-        """The task that began at `begun` has just finished."""
-        now = time.monotonic()
-        self.next = now + max(self.every, (now - begun) / SHARE)
 
 
 class Launch:

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import psutil
 import pytest
 
 
@@ -33,3 +40,52 @@ def ray_cluster():
 def ray_address(ray_cluster):
     """The address of a running cluster, as a user would pass it."""
     return ray_cluster.address
+
+
+HEAD = """
+import os, sys
+import psutil
+from ray.cluster_utils import Cluster
+
+settings = {"object_store_memory": 80 * 1024**2, "include_dashboard": False}
+cluster = Cluster(initialize_head=True, head_node_args={**settings, "num_cpus": 0})
+cluster.add_node(num_cpus=1, **settings)
+(gcs,) = [p.pid for p in psutil.Process().children(recursive=True) if p.name() == "gcs_server"]
+print(cluster.address, gcs, flush=True)
+sys.stdin.read()
+os._exit(0)
+"""
+
+
+@pytest.fixture
+def head():
+    """A cluster of a head without CPUs and a worker's raylet: its address, the process of its
+    gcs_server, and the variables of whoever joins it."""
+    from harness.launch.local.folder import private_folder
+
+    folder = private_folder()
+    variables = {
+        "RAY_TMPDIR": str(folder),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-c", HEAD],
+        env={**os.environ, **variables},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    children = []
+    try:
+        address, pid = process.stdout.readline().split()
+        children = psutil.Process(process.pid).children(recursive=True)
+        yield SimpleNamespace(address=address, gcs=int(pid), variables=variables)
+    finally:
+        children += psutil.Process(process.pid).children(recursive=True)
+        for one in {*children, psutil.Process(process.pid)}:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        process.communicate()

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness.launch import Interrupted, driver, launch
+from harness.launch import Interrupted, cadence, driver, launch
 from harness.launch.driver import Launch
 from harness.launch.pool import Slot
 from harness.records.store import Store, TrialDir
@@ -101,7 +101,7 @@ def quick(monkeypatch):
     """Looks at the trials of other launches, and what is shown, at every turn of the loop."""
     monkeypatch.setattr(driver, "ELSEWHERE_EVERY", 0.0)
     monkeypatch.setattr(driver, "SHOW_EVERY", 0.0)
-    monkeypatch.setattr(driver, "SHARE", 1.0)
+    monkeypatch.setattr(cadence, "SHARE", 1.0)
 
 
 @pytest.mark.usefixtures("quick")
@@ -221,7 +221,7 @@ def test_a_job_for_which_there_is_no_room_says_so(tmp_path, monkeypatch):
 
 
 def test_looks_through_a_large_plan_take_a_small_share_of_the_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(driver, "SHARE", 0.001)
+    monkeypatch.setattr(cadence, "SHARE", 0.001)
     looks = []
 
     class Large(FakeJobs):

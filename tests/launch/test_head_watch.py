@@ -1,15 +1,12 @@
 """Losing the head of a cluster, pretended and real."""
 
-import contextlib
 import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 
-import psutil
 import pytest
 
 from harness.launch import Lost, head_watch
@@ -75,61 +72,12 @@ def test_a_launch_that_lost_the_head_ends_and_keeps_what_it_has(tmp_path):
     assert sink.said == ["the head of the Ray cluster no longer answers", "stopping"]
 
 
-HEAD = """
-import os, sys
-import psutil
-from ray.cluster_utils import Cluster
-
-settings = {"object_store_memory": 80 * 1024**2, "include_dashboard": False}
-cluster = Cluster(initialize_head=True, head_node_args={**settings, "num_cpus": 0})
-cluster.add_node(num_cpus=1, **settings)
-(gcs,) = [p.pid for p in psutil.Process().children(recursive=True) if p.name() == "gcs_server"]
-print(cluster.address, gcs, flush=True)
-sys.stdin.read()
-os._exit(0)
-"""
-
-
-@pytest.fixture
-def head(tmp_path_factory):
-    """A cluster of a head and a worker's raylet: its address, and its gcs_server's process."""
-    from harness.launch.local.folder import private_folder
-
-    folder = private_folder()
-    variables = {
-        "RAY_TMPDIR": str(folder),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-c", HEAD],
-        env={**os.environ, **variables},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    children = []
-    try:
-        address, pid = process.stdout.readline().split()
-        children = psutil.Process(process.pid).children(recursive=True)
-        yield address, int(pid), variables
-    finally:
-        children += psutil.Process(process.pid).children(recursive=True)
-        for one in {*children, psutil.Process(process.pid)}:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                one.kill()
-        process.communicate()
-
-
 def test_a_run_whose_head_is_killed_says_how_to_go_on(tmp_path, head):
-    address, gcs, variables = head
     (tmp_path / "shared.py").write_text(SUITE.replace("steps=300", "steps=200_000"))
     store, log = Store(tmp_path / "store"), tmp_path / "log"
-    command = ["run", "shared.py", "--store", "store", "--address", address]
+    command = ["run", "shared.py", "--store", "store", "--address", head.address]
     kept = {k: v for k, v in os.environ.items() if not k.startswith("HARNESS_")}
-    environment = {**kept, **variables, "PYTHONPATH": PATHS, "HARNESS_CHECKPOINT_SECONDS": "0"}
+    environment = {**kept, **head.variables, "PYTHONPATH": PATHS, "HARNESS_CHECKPOINT_SECONDS": "0"}
     with log.open("w") as stream:
         run = subprocess.Popen(
             [*HARNESS, *command], cwd=tmp_path, env=environment, stdout=stream, stderr=stream
@@ -140,7 +88,7 @@ def test_a_run_whose_head_is_killed_says_how_to_go_on(tmp_path, head):
             assert run.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.1)
-        os.kill(gcs, signal.SIGKILL)
+        os.kill(head.gcs, signal.SIGKILL)
         # It has 20 s for the silence, 5 between questions, 10 for checkpoints, and tables to write.
         code = run.wait(timeout=120)
     finally:

@@ -7,7 +7,6 @@ import ctypes
 import os
 import platform
 import resource
-import subprocess
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 
 from harness import environment
 from harness.tools.inputs import cut
+from harness.training.host.commit import git_commit
 from harness.training.host.process import WORKSPACE
 
 
@@ -104,27 +104,6 @@ def cpu_name() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
-
-
-@cache
-def git_commit() -> str | None:
-    """The commit of the harness, followed by `+` if files differ from it; None outside git."""
-    root = Path(__file__).resolve().parents[3]
-    if not (root / ".git").exists():
-        return None
-    try:
-        head = _git(root, "rev-parse", "--short=12", "HEAD")
-        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return head + ("+" if changed else "")
-
-
-def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, timeout=10
-    )
-    return done.stdout.strip()
 
 
 # The parts of a manifest that decide the bits of a result.
