@@ -30,17 +30,17 @@ BOTH: tuple[Any, ...] = ("white", "signal")
 SEEDS = tuple(range(8))
 
 
-def arms(small: Sequence[int] = SIZES) -> dict:
-    """Full size, small from scratch of these sizes, and every way to all, under all Gramians."""
+def arms(small: Sequence[int] = SIZES, tuned: Sequence[int] = TUNED) -> dict:
+    """Full size, small from scratch of some sizes, and the ways to all sizes under all Gramians."""
     found: dict = {"full": FullSpec()}
     found |= {f"small {r}": SmallSpec(state_dims=(r,)) for r in small}
     for gramians in GRAMIANS:
         for r in SIZES:
             compress = PostHocSpec(state_dims=(r,), gramians=gramians)
             found[f"post_hoc {gramians} {r}"] = compress
-            if r in TUNED:
-                tuned = {"finetune_share": 0.1, "finetune_lr_factor": 1.0}
-                found[f"tuned {gramians} {r}"] = compress.model_copy(update=tuned)
+            if r in tuned:
+                steps = {"finetune_share": 0.1, "finetune_lr_factor": 1.0}
+                found[f"tuned {gramians} {r}"] = compress.model_copy(update=steps)
         if gramians != "horizon":
             found[f"in_training {gramians} {TRAINED}"] = InTrainingSpec(
                 rule="fixed", final=TRAINED, end=0.4, gramians=gramians
@@ -118,7 +118,7 @@ fashion = Suite(
             task=TaskSpec(name="fashion", validation=1000, test=2000),
             model=LRUSpec(blocks=2, width=16, state_dim=64),
             training=TrainingSpec(steps=900, batch_size=32, lr=0.01, evaluate_every=300),
-            arms=arms(small=(6, 12, 32)),
+            arms=arms(small=(6, 12), tuned=()),
             seeds=SEEDS,
         ),
     ),

@@ -15,11 +15,11 @@ from harness.cli.refusals import check_folder
 PACKAGES = ("torch", "ray", "mlflow", "pyarrow", "pandas", "numpy", "scipy", "pydantic")
 
 
-def doctor(address: AddressOption = "local", store: StoreOption = None) -> int:
+def doctor(address: AddressOption = None, store: StoreOption = None) -> int:
     """Show versions, devices and what works here, or on each node of a cluster (--address), where
     --store is also tried."""
     check_folder()
-    if address != "local":
+    if address not in (None, "local"):
         return _nodes(address, store)
     for line in examine():
         print(line)
