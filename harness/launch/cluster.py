@@ -30,6 +30,7 @@ class Node:
     cpus: float
     gpus: float
     name: str = ""
+    address: str = ""
 
 
 @contextlib.contextmanager
@@ -63,20 +64,45 @@ def nodes(ray: Any) -> list[Node]:
 def _node(told: Mapping[str, Any]) -> Node:
     name = f"{told.get('NodeManagerHostname', '')} ({told.get('NodeManagerAddress', '')})"
     has = told["Resources"]
-    return Node(told["NodeID"], has.get("CPU", 0.0), has.get("GPU", 0.0), name)
+    return Node(
+        told["NodeID"],
+        has.get("CPU", 0.0),
+        has.get("GPU", 0.0),
+        name,
+        told.get("NodeManagerAddress", ""),
+    )
 
 
 def _connect(address: str) -> Any:
     import ray
 
     try:
-        ray.init(
-            address=address,
-            namespace=f"harness-{uuid.uuid4().hex}",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        with _mute():
+            ray.init(
+                address=address,
+                namespace=f"harness-{uuid.uuid4().hex}",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         ray.shutdown()
         raise ValueError(refusal(error, address)) from None
     return ray
+
+
+@contextlib.contextmanager
+def _mute() -> Iterator[None]:
+    """Nothing reaches standard error: Ray's C++ writes a line about its log level there."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -22,6 +22,7 @@ from .node_check import check_nodes
 from .pool import Pool, Slot
 from .progress import Ended, ProgressSink, Snapshot
 from .progress.time_left import running_trial, time_left
+from .quarantine import Quarantine
 from .worker import usable_cores
 
 TICK = 0.25  # seconds between checks for signals
@@ -113,7 +114,7 @@ class Launch:
     ):
         self.pool, self.jobs, self.root = pool, jobs, store_root
         self.retries, self.progress, self.signals = retries, progress, signals
-        self.head_is_lost = head_is_lost
+        self.head_is_lost, self.quarantine = head_is_lost, Quarantine(pool)
         self.queue: list[Job] = []
         self.elsewhere = Elsewhere(store_root)
         self.not_before: dict[str, float] = {}
@@ -195,18 +196,29 @@ class Launch:
     def _collect(self, finished: list[Slot]) -> None:
         for slot in finished:
             job, status, message = self.pool.result(slot)
-            if status == "busy":
-                self._leave_elsewhere(job)
+            if self._is_of_its_node(slot, job, status, message or ""):
+                self._forget_attempt(job)
+                self.queue.insert(0, job)
+            elif status == "busy":
+                self._forget_attempt(job)
+                self.elsewhere.add(job)
             elif status == "fault":
                 self._retry(job, message or "no message")
             elif status != "interrupted":
                 self._end(job, "failed" if status == "refused" else status, message)
 
-    def _leave_elsewhere(self, job: Job) -> None:
-        """Another launch runs the trial: this was no attempt of ours."""
+    def _is_of_its_node(self, slot: Slot, job: Job, status: str, message: str) -> bool:
+        """Whether the trial had no worker because of a node that gets no more trials."""
+        excused = self.quarantine.excuses(slot, job, status, message)
+        said = self.quarantine.judge(slot, job, status, message, time.monotonic() - slot.since)
+        if said:
+            self.progress.say(said)
+        return excused
+
+    def _forget_attempt(self, job: Job) -> None:
+        """It never ran: another launch runs it, or its node had no worker for it."""
         self.attempts[job.trial_id] -= 1
         self.begun.pop(job.trial_id, None)
-        self.elsewhere.add(job)
 
     def _look_elsewhere(self) -> None:
         look = self.elsewhere.look()

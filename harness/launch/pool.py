@@ -12,10 +12,12 @@ from harness.environment import DEVICE, THREADS
 
 from . import cluster
 from .jobs import Job
-from .ray_errors import told
+from .ray_errors import told, where
 from .worker import TrialWorker
 
 POLL_EVERY = 1.0  # seconds
+ANSWER = 5.0  # seconds that a living worker may take to tell its node
+NODE_LABEL = "ray.io/node-id"  # every node has it
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -31,6 +33,8 @@ class Slot:
     run_ref: Any = None
     poll_ref: Any = None
     polled: float = 0.0
+    node_id: str | None = None  # as far as known
+    where_ref: Any = None
     answered: bool = False  # whether the worker has ever answered: until then Ray is making it
     told: dict[str, Any] = field(default_factory=dict)
 
@@ -47,6 +51,7 @@ class Pool:
     ) -> None:
         self.ray, self.limit, self.environment = ray, limit, environment or {}
         self.living = living or (lambda: cluster.nodes(ray))
+        self.banned: set[str] = set()  # ids of the nodes that get no more trials
         self.nodes = self.living()
         self.slots: list[Slot] = []
         self.actor_class = ray.remote(TrialWorker)
@@ -71,7 +76,7 @@ class Pool:
         Workers of a lost node are started again elsewhere, and idle workers must not hold the
         resources that they need.
         """
-        self.nodes = self.living()
+        self.nodes = [node for node in self.living() if node.node_id not in self.banned]
         idle = [slot for slot in self.slots if slot.job is None]
         while idle and min(self._free()) < -1e-6:
             self.discard(idle.pop())
@@ -126,13 +131,30 @@ class Pool:
             status, message = self.ray.get(slot.run_ref)
             slot.answered = True
             lost = status == "fault"
+            self._locate(slot, patience=ANSWER)
         except self.ray.exceptions.RayError as error:
             status, message = told(error)
             lost = True
+            self._locate(slot, address=where(error))
+        lost = lost or slot.node_id in self.banned
         slot.job, slot.run_ref, slot.poll_ref = None, None, None
         if lost:
             self.discard(slot)
         return job, status, message
+
+    def can_spare(self, node_id: str, job: Job) -> bool:
+        """Whether another node can hold the job."""
+        others = [node for node in self.nodes if node.node_id != node_id]
+        return any(_times(node.cpus, node.gpus, job.cpus, job.gpus) for node in others)
+
+    def ban(self, node_id: str) -> str:
+        """Start nothing more on a node, and return its name. What runs there goes on."""
+        name = next((node.name for node in self.nodes if node.node_id == node_id), node_id)
+        self.banned.add(node_id)
+        self.nodes = [node for node in self.nodes if node.node_id != node_id]
+        for slot in [one for one in self.slots if one.job is None and one.node_id == node_id]:
+            self.discard(slot)
+        return name
 
     def ask_to_stop(self) -> None:
         """Set the flag that trials check."""
@@ -153,14 +175,16 @@ class Pool:
         if self.limit is not None and len(self.slots) >= self.limit:
             return False
         same = sum((slot.cpus, slot.gpus) == (job.cpus, job.gpus) for slot in self.slots)
+        same -= sum(slot.node_id in self.banned for slot in self.slots)
         return _times(*self._free(), job.cpus, job.gpus) > 0 and same < self._fitting(
             job.cpus, job.gpus
         )
 
     def _free(self) -> tuple[float, float]:
         """The cluster's CPUs and GPUs that our workers do not use."""
-        cpus = sum(n.cpus for n in self.nodes) - sum(s.cpus for s in self.slots)
-        gpus = sum(n.gpus for n in self.nodes) - sum(s.gpus for s in self.slots)
+        slots = [slot for slot in self.slots if slot.node_id not in self.banned]
+        cpus = sum(n.cpus for n in self.nodes) - sum(s.cpus for s in slots)
+        gpus = sum(n.gpus for n in self.nodes) - sum(s.gpus for s in slots)
         return cpus, gpus
 
     def _make(self, job: Job) -> Slot:
@@ -170,22 +194,36 @@ class Pool:
         if not job.gpus:  # on a GPU, threads keep the trial's own default, whatever its CPUs
             environment[THREADS.name] = threads
         environment |= self.environment
+        away = {NODE_LABEL: f"!in({','.join(sorted(self.banned))})"}
         actor = self.actor_class.options(
             num_cpus=job.cpus,
             num_gpus=job.gpus,
             max_concurrency=2,
             max_restarts=0,
             runtime_env={"env_vars": environment},
+            **({"label_selector": away} if self.banned else {}),
         ).remote()
-        slot = Slot(actor, job.cpus, job.gpus)
+        slot = Slot(actor, job.cpus, job.gpus, where_ref=actor.where.remote())
         self.slots.append(slot)
         return slot
+
+    def _locate(self, slot: Slot, address: str | None = None, patience: float = 0.0) -> None:
+        """Note the node of a worker that has answered, or died at a known address."""
+        if slot.node_id is not None:
+            return
+        with contextlib.suppress(self.ray.exceptions.RayError):  # nor did it answer this
+            if self.ray.wait([slot.where_ref], timeout=patience)[0]:
+                slot.node_id = self.ray.get(slot.where_ref)
+                return
+        there = [node.node_id for node in self.nodes if address and node.address == address]
+        slot.node_id = there[0] if len(there) == 1 else None
 
     def _polled(self, slot: Slot) -> None:
         # If the worker is dead, the run's own reference says why.
         with contextlib.suppress(self.ray.exceptions.RayError):
             slot.told = self.ray.get(slot.poll_ref)
             slot.answered = True
+            self._locate(slot)
         slot.poll_ref, slot.polled = None, time.monotonic()
 
 

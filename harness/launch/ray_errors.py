@@ -8,12 +8,15 @@ from typing import Literal
 from harness.tools.inputs import cut
 
 LONGEST = 500
+UNFIT = "no worker can start"  # so begins the message if a node has no worker for the trial
+LOST, MEMORY = "the node was lost", "whose memory was used up"
 FEWER = "fewer trials at a time (--concurrency) need less memory"
 # Errors that would recur on every attempt of a worker that does not start.
 LASTING = re.compile(
     r"(ModuleNotFound|Import|Value|Type|Attribute|Name|Syntax|Key|NotImplemented)Error\b"
 )
 RAISED = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b.*")
+ADDRESS = re.compile(r"\b(?:ip|IP)[:=] ?([\w.:]+\w)")
 STACK = re.compile(r"@ +0x|\*\*\* SIG|Stack trace")
 
 
@@ -25,19 +28,19 @@ def told(error: BaseException) -> tuple[Literal["fault", "refused"], str]:
     """
     name, text = type(error).__name__, str(error)
     lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no message"]
-    found = re.search(r"\b(?:ip|IP)[:=] ?([\w.:]+\w)", text)
+    found = ADDRESS.search(text)
     where = f" on node {found[1]}" if found else ""
     status: Literal["fault", "refused"] = "fault"
     if name == "OutOfMemoryError":
         used = re.search(r"was ([\d.]+ ?[kMGT]i?B / [\d.]+ ?[kMGT]i?B)", text)
         amount = f", {used[1]}" if used else ""
-        said = f"Ray ended the worker{where}, whose memory was used up{amount}; {FEWER}"
+        said = f"Ray ended the worker{where}, {MEMORY}{amount}; {FEWER}"
     elif getattr(error, "actor_init_failed", False) or name == "RuntimeEnvSetupError":
         reason = _raised(lines)
-        said = f"no worker can start{where}: {reason}"
+        said = f"{UNFIT}{where}: {reason}"
         status = "refused" if LASTING.search(reason) else "fault"
     elif name == "NodeDiedError" or "node has died" in text or "node was terminated" in text:
-        said = f"the node was lost{(found and f' ({found[1]})') or ''}"
+        said = f"{LOST}{(found and f' ({found[1]})') or ''}"
     elif name in ("ActorDiedError", "WorkerCrashedError"):
         detail = re.search(r"exit detail: (.*?)(?: There are some potential|$)", text, re.M)
         how = f" ({detail[1].strip()})" if detail else ""
@@ -48,6 +51,22 @@ def told(error: BaseException) -> tuple[Literal["fault", "refused"], str]:
     else:
         said = f"{name}{where}: {lines[0]}"
     return status, cut(said, LONGEST)
+
+
+def is_lack_of_memory(message: str) -> bool:
+    """Whether a message of `told` says that memory was used up."""
+    return MEMORY in message or "MemoryError" in message
+
+
+def is_lost_node(message: str) -> bool:
+    """Whether a message of `told` says that the node was lost."""
+    return message.startswith(LOST)
+
+
+def where(error: BaseException) -> str | None:
+    """The address of the node that one of Ray's errors names."""
+    found = ADDRESS.search(str(error))
+    return found[1] if found else None
 
 
 def refusal(error: BaseException, address: str) -> str:
@@ -87,4 +106,12 @@ def last_words(log: str) -> str:
     return cut(re.sub(r"(\[\w+:\d+\] )?/\S+\(\+0x.*", "", said))
 
 
-__all__ = ["last_words", "refusal", "told"]
+__all__ = [
+    "UNFIT",
+    "is_lack_of_memory",
+    "is_lost_node",
+    "last_words",
+    "refusal",
+    "told",
+    "where",
+]

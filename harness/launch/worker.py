@@ -14,6 +14,8 @@ from typing import Any
 from harness.plugins import Source
 from harness.tools.inputs import cut
 
+from .ray_errors import UNFIT
+
 
 def usable_cores() -> int:
     """Cores this process may use: those it is bound to, up to the quota of its control group."""
@@ -104,6 +106,12 @@ class TrialWorker:
         """The trial's last report; empty before the first."""
         return self.told
 
+    def where(self) -> str:
+        """The id of this worker's node."""
+        import ray
+
+        return ray.get_runtime_context().get_node_id()
+
     def stop(self) -> None:
         """Let the trial take a checkpoint and stop."""
         self.halt.set()
@@ -120,7 +128,7 @@ def _unfit(error: Exception) -> tuple[str, str]:
 
         status = "fault" if is_passing(error) else "refused"
     said = cut(f"{type(error).__name__}: {error}")
-    return status, f"no worker can start on node {os.uname().nodename}: {said}"
+    return status, f"{UNFIT} on node {os.uname().nodename}: {said}"
 
 
 def _reserved(node_cpus: dict[str, float]) -> float:

@@ -1,13 +1,9 @@
 """Nodes that do not fit together are named before anything runs."""
 
-import os
 import shutil
 import subprocess
-import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from harness.launch import node_check
@@ -15,7 +11,8 @@ from harness.launch.cluster import Node
 from harness.launch.node_check import _report, described, examine, facts
 from harness.records import meeting
 from harness.records.meeting import meeting_place
-from tests.cli.test_process import HARNESS, PATHS, refused
+from tests.cli.test_process import HARNESS, refused
+from tests.launch.raylets import environment_of, raylet
 
 NODE = Node("a1", 2.0, 0.0, "far (10.0.0.7)")
 
@@ -91,12 +88,6 @@ def test_a_node_that_failed_or_was_silent_is_unfit():
     assert "no answer within 60 s" in _report(None, NODE, None, facts(), None).faults
 
 
-JOIN = (
-    "mount -t tmpfs none {store} && exec {python} -m ray.scripts.scripts start --address={address} "
-    "--node-ip-address=127.0.0.2 --num-cpus=1 --object-store-memory=80000000 --block"
-)
-
-
 def has_namespaces():
     try:
         return not subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode
@@ -112,20 +103,9 @@ def apart(tmp_path, head):
         pytest.skip("needs root and mount namespaces")
     store = tmp_path / "store"
     store.mkdir()
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("HARNESS_")}
-    environment = {**kept, **head.variables, "PYTHONPATH": PATHS}
-    join = JOIN.format(store=store, python=sys.executable, address=head.address)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    log = tmp_path / "raylet.log"
-    with log.open("w") as stream:
-        raylet = subprocess.Popen(
-            ["unshare", "-m", "sh", "-c", join],
-            cwd=elsewhere,
-            env=environment,
-            stdout=stream,
-            stderr=stream,
-        )
+    environment = environment_of(head)
 
     def call(*arguments):
         return subprocess.run(
@@ -137,17 +117,9 @@ def apart(tmp_path, head):
             timeout=200,
         )
 
-    try:
-        deadline = time.monotonic() + 120
-        while "Ray runtime started" not in log.read_text():
-            assert raylet.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.2)
+    before = ["unshare", "-m", "sh", "-c", f'mount -t tmpfs none {store} && exec "$@"', "sh"]
+    with raylet(head, elsewhere, before):
         yield store, call
-    finally:
-        for one in [*psutil.Process(raylet.pid).children(recursive=True), raylet]:
-            one.kill()
-        raylet.wait()
 
 
 def test_a_path_that_two_nodes_have_and_do_not_share(apart):

@@ -19,12 +19,15 @@ class FakeRay:
     def nodes(self):
         return self.all
 
+    def wait(self, refs, **_):
+        return [], refs
+
     def remote(self, _):
         return self
 
     def options(self, **asked):
         run = SimpleNamespace(remote=lambda *_: object())
-        actor = SimpleNamespace(run=run, asked=asked)
+        actor = SimpleNamespace(run=run, where=run, asked=asked)
         return SimpleNamespace(remote=lambda: actor)
 
     def kill(self, actor, no_restart):
