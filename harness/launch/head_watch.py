@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from .cluster import Node
 
 ASK_EVERY = 5.0  # seconds between questions
+PAUSE = 10.0  # seconds between two looks, after which this process must have been stopped
 SILENCE = 20.0  # seconds without an answer after which the head is lost
 
 
@@ -24,13 +25,21 @@ class HeadWatch:
         self.ask = ask
         self.nodes = ask()
         self.asked_at: float | None = None  # the question that is still open
+        self.looked_at = time.monotonic()
         self.over = threading.Event()
 
     @property
     def is_lost(self) -> bool:
-        """Whether a question has been open for too long."""
-        asked_at = self.asked_at
-        return asked_at is not None and time.monotonic() - asked_at > SILENCE
+        """Whether a question has been open for too long. Called again and again: after a pause of
+        this process (Ctrl-Z), in which it could hear no answer, the silence is counted anew."""
+        now, asked_at = time.monotonic(), self.asked_at
+        paused, self.looked_at = now - self.looked_at > PAUSE, now
+        if asked_at is None:
+            return False
+        if paused:
+            self.asked_at = now
+            return False
+        return now - asked_at > SILENCE
 
     def run(self) -> None:
         """Ask until told to stop. The last question may stay open for ever."""

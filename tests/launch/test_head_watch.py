@@ -63,6 +63,17 @@ def test_a_head_that_only_raises_is_lost(monkeypatch):
     assert watch.is_lost
 
 
+def test_a_pause_of_the_driver_is_no_silence_of_the_head(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(head_watch.time, "monotonic", lambda: now[0])
+    watch = HeadWatch(list)
+    watch.asked_at, lost = 0.0, []
+    for seconds in (1, 100, 5, 5, 5, 6):  # it was stopped for 100 s
+        now[0] += seconds
+        lost.append(watch.is_lost)
+    assert lost == [False] * 5 + [True]
+
+
 def test_a_launch_that_lost_the_head_ends_and_keeps_what_it_has(tmp_path):
     jobs, sink = FakeJobs([job(tiny(0)), job(tiny(1))]), Watcher()
     lost = lambda: len(jobs.outcomes) == 1  # noqa: E731

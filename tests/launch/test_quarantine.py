@@ -120,6 +120,7 @@ def test_a_trial_without_a_worker_is_run_elsewhere_and_that_is_no_attempt(tmp_pa
     assert sink.said == [f"node bad gets no more trials: {UNFIT}"]
 
 
+@pytest.mark.slow
 def test_a_node_whose_torch_is_broken(tmp_path, head):
     """It passes the check of versions, and fails to make a worker."""
     (tmp_path / "shared.py").write_text(SUITE)
