@@ -132,7 +132,9 @@ def _unfit(error: Exception) -> tuple[str, str]:
 
 
 def _reserved(node_cpus: dict[str, float]) -> float:
-    """CPUs that Ray may assign on this node."""
+    """CPUs that Ray may assign on this node; infinite where nothing is said of nodes."""
+    if not node_cpus:
+        return float("inf")  # and Ray, which might start a cluster of its own, is not asked
     import ray
 
     return node_cpus.get(ray.get_runtime_context().get_node_id(), float("inf"))

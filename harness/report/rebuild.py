@@ -78,7 +78,7 @@ def differences_of(name: str, store: Store, baseline: str) -> pd.DataFrame:
 
 
 def _trials(name: str, store: Store) -> pd.DataFrame:
-    """The suite's collected trials. Raises ValueError if the store has none."""
+    """The suite's collected trials. Raises ValueError if the store has none, or a damaged table."""
     planned(name, store)
     records = store.suite(name)
     if not records.has_table("trials"):
@@ -86,7 +86,10 @@ def _trials(name: str, store: Store) -> pd.DataFrame:
             f"suite {name} in {store.root} has no table of finished trials: "
             f"harness report {name} makes one if any trial has finished"
         )
-    return records.table("trials").to_pandas()
+    try:
+        return records.table("trials").to_pandas()
+    except ValueError as error:
+        raise ValueError(f"{error}; harness report {name} rebuilds the tables") from None
 
 
 def planned(name: str, store: Store) -> dict[str, Any]:
