@@ -26,7 +26,7 @@ RELEASED_SPLITS = {"aan", "sc10", "speech_commands"}  # split as released, whate
 
 def test_names_and_specs_agree():
     assert tasks.names() == sorted(spec.task_name() for spec in tasks.TASK_SPECS)
-    assert len(tasks.names()) == 17 + len(OWN)
+    assert len(tasks.names()) == 18 + len(OWN)
     for spec in tasks.TASK_SPECS:
         required = [k for k, field in spec.model_fields.items() if field.is_required()]
         assert required == (["path", "name"] if spec in OWN else ["name"])
