@@ -28,6 +28,7 @@ ORDER = (
 NO_ARMS = {
     "__init__",
     "base",
+    "given",
     "kinds",
     "rank_rules",
     "sized",

@@ -1,8 +1,9 @@
 """The arms: one small file each. `ARMS` is the only place that lists ours."""
 
-from .base import Arm, Boundary, Event, SizesOf, StepWork, Style
+from .base import Arm, SizesOf, Style
 from .distill import DistillSpec
 from .full import FullSpec
+from .given import Boundary, Event, StepWork
 from .hankel_regularized import HankelRegularizedSpec
 from .in_training import InTrainingSpec
 from .kinds import ARM_UNION, of_kind

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from .base import StepWork, Style, Trial
+from .base import Style
+from .given import StepWork, Trial
 from .sized import SizedArm
 
 if TYPE_CHECKING:

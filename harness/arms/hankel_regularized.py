@@ -9,7 +9,8 @@ from pydantic import Field
 
 from harness.models.layers.capabilities import Capability
 
-from .base import Event, EventKeys, StepWork, Style, Training
+from .base import EventKeys, Style
+from .given import Event, StepWork, Training
 from .sized import SizedArm
 from .weighted import WeightedArm
 

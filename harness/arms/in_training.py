@@ -11,7 +11,8 @@ from harness.models.layers.capabilities import Capability
 from harness.protocols import PROTOCOLS
 from harness.spec import StateDim, load_installed
 
-from .base import Boundary, Event, EventKeys, Style, Training, Trial
+from .base import EventKeys, Style
+from .given import Boundary, Event, Training, Trial
 from .rank_rules import RULES, RankRule
 from .weighted import WeightedArm
 

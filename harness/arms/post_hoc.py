@@ -10,7 +10,8 @@ from pydantic import Field, model_validator
 from harness.models.layers.capabilities import Capability
 from harness.spec import MOST_STATES, MOST_STEPS
 
-from .base import Event, Style, Trial
+from .base import Style
+from .given import Event, Trial
 from .sized import SizedArm
 from .weighted import WeightedArm
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from harness.tools.inputs import shown
 
-from .base import Boundary, Event
+from .given import Boundary, Event
 
 Ranks = Callable[[Any, Sequence[Any], Event], list[Any]]
 

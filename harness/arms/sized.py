@@ -10,7 +10,8 @@ from pydantic import field_validator, model_validator
 
 from harness.spec import StateDims
 
-from .base import Arm, SizesOf, Trial
+from .base import Arm, SizesOf
+from .given import Trial
 from .kinds import ARM_UNION
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 
 from harness.models.layers.capabilities import Capability
 
-from .base import Arm, Trial
+from .base import Arm
+from .given import Trial
 
 if TYPE_CHECKING:
     from harness.reduction import Refit, Weighting

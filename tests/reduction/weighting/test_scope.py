@@ -3,7 +3,7 @@
 import pytest
 from torch.nn.functional import cross_entropy
 
-from harness.arms.base import Event
+from harness.arms import Event
 from harness.arms.post_hoc import PostHocSpec
 from harness.reduction import (
     Calibration,
