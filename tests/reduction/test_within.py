@@ -91,6 +91,7 @@ def test_a_prediction_that_is_right_saves_candidates(monkeypatch):
         plain, more = bisected(Sized(), given, bound, calibration, cut)
         monkeypatch.setattr(module, "predicts", predicts)
         assert orders == plain
+        assert rise(orders) <= bound
         saved += len(more) - len(measured)
     assert saved > 0
 

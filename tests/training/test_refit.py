@@ -5,6 +5,8 @@ import json
 import pytest
 
 from harness.suite import TrialSpec
+from harness.training import calibration
+from harness.training.costs.flops import forward_flops, orders_flops
 from harness.training.trial import run_trial
 
 from .trials import table_of, trial_spec
@@ -81,6 +83,54 @@ def test_it_costs_its_passes_and_products(store):
     assert costs["BC", "uniform"] - plain > moments * 8**2
     passes = costs["C", "task"] - c  # a backward pass is twice a forward pass
     assert passes == pytest.approx(2 * 40 * FULL.model.layer_flops(14) * 64 * 2, rel=0.3)
+
+
+EXAMPLES, HELD_OUT, STEPS, WIDTH, SIZES = 40, 10, 64, 8, (16, 12)
+
+
+def fitting_c(orders):
+    """FLOPs of refitting C, by hand: states of both systems and the regressors, which are the
+    reduced states once more, both outputs, the moments, and a solution."""
+    found = 0.0
+    for n, r in zip(SIZES, orders, strict=True):
+        run = 4 * (n + 2 * r) * WIDTH + 8 * (n + 2 * r) + 4 * (n + r) * WIDTH
+        moments = 8 * r * r + 4 * WIDTH * r
+        found += EXAMPLES * STEPS * (run + moments) + (2 * r) ** 3 / 3 if r != n else 0.0
+    return found
+
+
+def test_what_a_refit_of_c_costs_is_the_sum_of_its_parts(store):
+    costs = [ran({**CUT, **more}, store)[1]["flops_method"] for more in ({}, {"refit": "C"})]
+    forward = forward_flops(FULL.model, FULL.task.info, SIZES)
+    outputs = sum(4 * (n + 5) * (WIDTH + WIDTH) + 8 * (n + 5) for n in SIZES)
+    wanted = (EXAMPLES + HELD_OUT) * forward + fitting_c((5, 5)) + HELD_OUT * STEPS * outputs
+    assert costs[1] - costs[0] == pytest.approx(wanted, rel=1e-9)
+
+
+def test_candidates_of_a_bound_are_refitted_and_paid_for(store, monkeypatch):
+    seen, within = [], calibration.orders_within
+
+    def watched(*given):
+        orders, measured = within(*given)
+        seen.append((given[1], measured))
+        return orders, measured
+
+    monkeypatch.setattr(calibration, "orders_within", watched)
+    bound = {**CUT, "state_dims": None, "max_loss": 0.05, "refit": "C"}
+    rows, record = ran(bound, store)
+    sizes = [row["dim_after"] for row in rows]
+    ((decomposed, measured),) = seen
+    assert len(measured) > 2
+    model, info = FULL.model, FULL.task.info
+    candidates = sum(
+        HELD_OUT * forward_flops(model, info, one)
+        + orders_flops(decomposed, one)
+        + EXAMPLES * forward_flops(model, info, SIZES)
+        + fitting_c(one)
+        for one in measured
+    )
+    given = ran({**bound, "max_loss": None, "state_dims": sizes}, store)[1]
+    assert record["flops_method"] - given["flops_method"] == pytest.approx(candidates, rel=1e-9)
 
 
 def test_ids_of_trials_without_it_are_those_of_trials_that_say_nothing():

@@ -115,6 +115,23 @@ def test_it_is_the_least_squares_solution(fits, weight):
     assert torch.equal(done.eigenvalues, plain.eigenvalues)
 
 
+def test_normalised_every_sequence_counts_alike():
+    given = batches()
+    given[0] = (50.0 * given[0][0], given[0][1])  # whose gradients are others in size
+    plain = cut(Model(), given, "none")
+    weighs = weights(Model(), given).sum(-1).view(-1, LENGTH)
+    assert float(weighs.sum(1).max() / weighs.sum(1).min()) > 3.0
+    y, x, root = wanted(
+        Model().ssm.system(), plain, given, (weighs / weighs.sum(1, keepdim=True)).flatten()
+    )
+    found = torch.linalg.lstsq(root * real(x), root * y).solution.mT
+    done = cut(Model(), given, Refit("C", "task", normalise=True))
+    C = torch.complex(found[:, :RANK], found[:, RANK:])
+    torch.testing.assert_close(done.C, C, rtol=1e-4, atol=1e-6)
+    other = cut(Model(), given, Refit("C", "task"))
+    assert float((other.C - C).abs().max()) > 1e-3 * float(C.abs().max())
+
+
 def test_c_does_not_depend_on_how_outputs_are_weighed():
     """tr(G E e e^T) has the gradient 2 G (...): where G is definite its zero is the same."""
     given = batches()

@@ -243,3 +243,16 @@ def test_where_nothing_is_measured_there_is_no_order(gramians):
         truncate(Classifier(), state_dims=4, gramians=gramians, sweep="in_order", length=30)
     with pytest.raises(ValueError, match="sweep must be one of together, in_order, not 'twice'"):
         truncate(Classifier(), state_dims=4, gramians="task", sweep="twice", **ASKED)
+
+
+@pytest.mark.parametrize("method", ["last", "aire"])
+def test_the_rivals_keep_their_own_modes_in_order_too(method):
+    found = []
+    for sweep in ("together", "in_order"):
+        model = Alone()
+        truncate(model, state_dims=4, method=method, gramians="task", sweep=sweep, **ASKED)
+        found.append(bits(model))
+    assert found[0] == found[1]
+    balanced = Alone()
+    truncate(balanced, state_dims=4, gramians="task", sweep="in_order", **ASKED)
+    assert bits(balanced) != found[1]
