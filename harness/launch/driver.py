@@ -86,10 +86,7 @@ def launch(
             root = Path(store_root).absolute()
             for job in first:
                 pool.check(job)
-            workplaces = [node for node in head.nodes if node.cpus]
-            if address.startswith("ray://") or len(workplaces) > 1:
-                progress.say(f"asking {len(workplaces)} nodes for their versions and the store")
-                check_nodes(ray, root)
+            _check_places(ray, head.nodes, address, root, progress)
             begin()
             run = Launch(pool, jobs, root, retries, progress, signals, lambda: head.is_lost)
             return run.all(first)
@@ -97,6 +94,16 @@ def launch(
         raise Interrupted([]) from None
     finally:
         progress.close()
+
+
+def _check_places(
+    ray: Any, nodes: list[cluster.Node], address: str, root: Path, progress: ProgressSink
+) -> None:
+    """`check_nodes`, where trials may run elsewhere than on this process's own node."""
+    places = [node for node in nodes if node.cpus]
+    if address.startswith("ray://") or len(places) > 1:
+        progress.say(f"asking {len(places)} nodes for their versions and the store")
+        check_nodes(ray, root)
 
 
 class Launch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -134,18 +134,9 @@ def truncate(
     def rank(i: int, block: BlockDecomposition) -> Order:
         return _rank(i, block, wanted[i], tau, method)
 
-    if weighting.sweep == "in_order":
-        given = None
-        if decomposed is not None:
-            given = _systems(model, found, moving, decomposed, weighting, heard)
-        systems, done = swept(model, moving, rank, how, weighting, heard, given)
-    else:
-        systems = _systems(model, found, moving, decomposed, weighting, heard)
-        orders = {i: rank(i, systems[i]) for i in moving}
-        orders = {i: order for i, order in orders.items() if order != order_of(found[i])}
-        if how == "singular_perturbation":
-            _check_gains({i: found[i] for i in orders}, "method 'singular_perturbation'")
-        done = dict(zip(orders, all_reduced(systems, orders, how, generator), strict=True))
+    systems, done = _reduced(
+        model, found, moving, rank, how, weighting, heard, decomposed, generator
+    )
     if fit.fits_gain:
         _check_gains({i: found[i] for i in done}, f"refit {fit.fits!r}")
     done = refitted(model, dict(enumerate(found)), systems, done, fit, heard)
@@ -153,6 +144,31 @@ def truncate(
         done = _measured(model, found, systems, done, heard.held_out)
     change(model, found, done, optimizer, moments)
     return list(done.values())
+
+
+def _reduced(
+    model: nn.Module,
+    found: list,
+    moving: dict[int, Any],
+    rank: Callable[[int, BlockDecomposition], Order],
+    how: str,
+    weighting: Weighting,
+    heard: Calibration,
+    given: Sequence[BlockDecomposition] | None,
+    generator: np.random.Generator | None,
+) -> tuple[dict[int, BlockDecomposition], dict[int, Any]]:
+    """The decompositions of the moving blocks, and the truncations of those whose order changes."""
+    if weighting.sweep == "in_order":
+        known = None
+        if given is not None:
+            known = _systems(model, found, moving, given, weighting, heard)
+        return swept(model, moving, rank, how, weighting, heard, known)
+    systems = _systems(model, found, moving, given, weighting, heard)
+    orders = {i: rank(i, systems[i]) for i in moving}
+    orders = {i: order for i, order in orders.items() if order != order_of(found[i])}
+    if how == "singular_perturbation":
+        _check_gains({i: found[i] for i in orders}, "method 'singular_perturbation'")
+    return systems, dict(zip(orders, all_reduced(systems, orders, how, generator), strict=True))
 
 
 def _systems(

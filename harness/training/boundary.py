@@ -22,18 +22,10 @@ from harness.reduction import (
     truncate,
 )
 
-from .calibration import (
-    calibration_flops,
-    error_flops,
-    forward_now,
-    refitting_flops,
-    sweep_flops,
-    weighted_of,
-    weighted_options,
-    within,
-)
+from .calibration import weighted_of, weighted_options, within
 from .context import TrialContext
 from .costs.flops import all_spectra_flops, block_truncation_flops
+from .costs.looking import calibration_flops, cut_flops, error_flops
 from .evaluate import evaluate
 from .host.faults import Diverged
 from .rows import record_point, record_truncations, sizes_row, truncation_row
@@ -219,7 +211,7 @@ def truncation_event(
     `begun` is the reading of its clock before this event.
     """
     model, arm, before = state.model, context.arm, state.orders
-    forward = forward_now(context, state)
+    state.truncation_flops += cut_flops(context, state, decomposed, ranks)
     with context.clocks("truncate"):
         done = truncate(
             model,
@@ -231,10 +223,6 @@ def truncation_event(
             **arm.truncation_options,
         )
     seconds = context.clocks.seconds["truncate"] - begun
-    state.truncation_flops += sweep_flops(context, state, decomposed, ranks)
-    state.truncation_flops += refitting_flops(context, forward, decomposed, ranks)
-    if arm.weighting is None and arm.refitting is not None:  # else the look itself has counted it
-        state.truncation_flops += arm.held_out_size * forward
     record_spectra(context, state)
     val_after = record_evaluation(context, state, validate(context, state), event=val_before)
     changed = iter(done)

@@ -134,8 +134,8 @@ def _moments(
         listen(model, layers, calibration.batches, inputs)
     P = {i: one.mean for i, one in states.items()} if by_signal else {}
     Q = {i: one.mean for i, one in adjoint.items()} if weighting.observability == "task" else {}
-    _check(P, "states", UNDRIVEN)
-    _check(Q, "gradients", silent(weighting.target))
+    check_measured(P, "states", UNDRIVEN)
+    check_measured(Q, "gradients", silent(weighting.target))
     return P, Q
 
 
@@ -147,10 +147,10 @@ def silent(target: str) -> str:
     )
 
 
-def _check(moments: Mapping[int, torch.Tensor], what: str, empty: str) -> None:
-    """Raise `ValueError` for second moments, (S, N, N), that are not finite, or all zero."""
+def check_measured(moments: Mapping[int, torch.Tensor], what: str, empty: str) -> None:
+    """Raise `ValueError` for second moments by block that are not finite, or all zero."""
     for i, moment in moments.items():
-        if not bool(torch.isfinite(torch.view_as_real(moment)).all()):
+        if not bool(torch.isfinite(moment).all()):
             raise ValueError(
                 f"block {i}: the calibration sequences give {what} that are no numbers"
             )

@@ -16,7 +16,7 @@ from ..stacks import StackTruncation
 from .calibration import Calibration, listen, listen_both_ways
 from .choice import PROJECTIONS, Target
 from .least_squares import ENOUGH, SWEEPS, Moments, Sums, filters, side_by_side, static
-from .measured import UNDRIVEN, check_channels, silent, stacked
+from .measured import UNDRIVEN, check_channels, check_measured, silent, stacked
 
 Fits = Literal["none", "gain", "C", "C+gain", "BC", "BC+gain"]
 Weight = Literal["uniform", "task"]
@@ -169,13 +169,8 @@ def _measure(
         listen(model, layers, calibration.batches, inputs)
     else:
         listen_both_ways(model, layers, calibration, inputs, gradients, refit.target)
-    for i, one in moments.items():
-        if not bool(torch.isfinite(one.states).all()):
-            raise ValueError(
-                f"block {i}: the calibration sequences give states that are no numbers"
-            )
-        if not bool(one.states.any()):
-            raise ValueError(f"block {i}: {UNDRIVEN if uniform else silent(refit.target)}")
+    found = {i: one.states for i, one in moments.items()}
+    check_measured(found, "states", UNDRIVEN if uniform else silent(refit.target))
 
 
 def _block(before: BlockDecomposition, done: Any, moments: Moments, refit: Refit) -> Any:
