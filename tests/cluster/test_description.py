@@ -48,7 +48,7 @@ WRONG = [  # changes, and what the line says
     ({"store": "s3://bucket/x"}, "store: String should match pattern"),
     ({"workers": []}, "workers: Tuple should have at least 1 item"),
     ({"workers": [workers(gpus=-1)]}, "workers.0.gpus: Input should be greater than or equal to 0"),
-    ({"workers": [workers(min=9)]}, "workers.0: min 9 exceeds max 4"),
+    ({"workers": [workers(min=5)]}, "workers.0: min 5 exceeds max 4"),
     ({"workers": [workers(gpus=0)]}, "workers.0: accelerator L4 needs gpus >= 1"),
     ({"workers": [workers(accelerator="A1000")]}, "workers.0.accelerator: Input should be 'V100'"),
     ({"workers": [workers(name="head")]}, "workers need distinct names other than head"),

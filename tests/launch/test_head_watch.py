@@ -46,6 +46,25 @@ def test_an_answer_ends_a_silence_and_none_is_a_loss(monkeypatch):
         assert watch.is_lost
 
 
+def test_an_answered_question_is_closed_also_after_one_that_failed(monkeypatch):
+    monkeypatch.setattr(head_watch, "ASK_EVERY", 0.0)
+    asked = []
+
+    def ask():
+        asked.append(None)
+        if len(asked) == 3:
+            assert watch.asked_at is not None
+            raise ConnectionError("try again")
+        if len(asked) == 5:
+            watch.over.set()
+        return [len(asked)]
+
+    watch = HeadWatch(ask)
+    watch.run()
+    assert watch.nodes == [5]
+    assert watch.asked_at is None
+
+
 def test_a_head_that_only_raises_is_lost(monkeypatch):
     monkeypatch.setattr(head_watch, "ASK_EVERY", 0.0)
     monkeypatch.setattr(head_watch, "SILENCE", 0.0)

@@ -38,6 +38,7 @@ def events(monkeypatch):
         )
         seen.append(
             {
+                "max_loss": max_loss,
                 "orders": orders,
                 "measured": measured,
                 "decomposed": decomposed,
@@ -58,6 +59,7 @@ def test_every_event_stays_under_the_bound_and_is_what_the_trial_does(gramians, 
     assert len(events) == 2
     rows = table_of(store, spec.trial_id, "truncations")
     for event, step in zip(events, spec.arm.events(120), strict=True):
+        assert event["max_loss"] == spec.arm.max_loss == 0.05
         assert event["rise"] <= 0.05
         assert event["weighting"] == (spec.arm.weighting or Weighting())
         now = [one.order for one in event["decomposed"]]
