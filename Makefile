@@ -4,6 +4,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 KERNELS := .venv/.kernels
+# The tests of a file stay in one process, which makes their stores and servers once.
+PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: help demo test test-slow check clean
@@ -32,10 +34,10 @@ demo: $(READY)
 	$(BIN)/harness run demo
 
 test: $(KERNELS)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-slow: $(KERNELS)
-	$(BIN)/python -m pytest -m 'slow or not slow'
+	$(BIN)/python -m pytest -m 'not soak'
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -10,7 +10,13 @@ from typing import Any
 LONGEST = 200  # characters of a user's value that a message quotes
 LARGEST_JSON = 64 * 2**20  # bytes; our largest plan or study is a hundredth of it
 
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
+
+
+def is_address(given: object) -> bool:
+    """Whether this names a place by scheme, as in `s3://BUCKET`, and is no path."""
+    return isinstance(given, str) and _ADDRESS.match(given) is not None
 
 
 def is_plain_name(name: str) -> bool:

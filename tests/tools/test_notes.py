@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.records.locks import exclusive
+from harness.records.store import Store
 from harness.tools.notes import waiting
 
 ROOT = Path(__file__).parents[2]
@@ -39,18 +39,18 @@ def test_a_wait_that_is_over_soon_says_nothing(capsys):
 
 def test_who_waits_for_a_lock_says_who_holds_it(tmp_path, monkeypatch):
     held, told, said = threading.Event(), threading.Event(), []
-    monkeypatch.setattr("harness.records.locks.waiting", lambda what: waiting(what, soon=0.0))
+    monkeypatch.setattr("harness.records.lease.waiting", lambda what: waiting(what, soon=0.0))
     monkeypatch.setattr("harness.tools.notes.say", lambda text: (said.append(text), told.set()))
 
     def hold():
-        with exclusive(tmp_path / "lock", "the mirror"):
+        with Store(tmp_path).lock("mlflow", "the mirror"):
             held.set()
             told.wait(30)
 
     holder = threading.Thread(target=hold)
     holder.start()
     held.wait(30)
-    with exclusive(tmp_path / "lock", "the mirror", wait=True):
+    with Store(tmp_path).lock("mlflow", "the mirror", wait=True):
         pass
     holder.join()
     assert len(said) == 1
