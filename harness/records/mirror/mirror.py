@@ -7,26 +7,21 @@ from MLflow is which runs it has.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import sqlite3
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.records import schemas
-from harness.records.mirror import mlflow_file, mlflow_io
-from harness.records.mirror.mirror_content import NAME, Content, MirroredTrial, texts
+from harness import environment
+from harness.records.mirror import mlflow_file, mlflow_io, mlflow_server
+from harness.records.mirror.mirror_content import Content
+from harness.records.mirror.view import View
 from harness.records.store import Store
-from harness.tools.inputs import cut, os_reason
+from harness.tools.inputs import cut, is_plain_name, os_reason
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-_TRIAL, _CONTENT, _LAUNCH = "harness.trial_id", "harness.content", "harness.launch"
-_PARENT = "mlflow.parentRunId"
-_REPORT = ("*.parquet", "*.json", "comparison.*", "index.html", "figures/*")
 
 
 def update(store: Store, suite_name: str, launch: Mapping[str, Any] | None = None) -> None:
@@ -51,27 +46,38 @@ def mirror(store: Store, suite_name: str, launch: Mapping[str, Any] | None = Non
     kept in the suite's `launches.json` for when the view is rebuilt. Trials without a launch get a
     parent run called `records`. Calling `mirror` again adds nothing. A missing database is created
     with all suites of the store. So is a replacement for one that MLflow cannot open; the old file
-    is kept beside it, and the line returned says so.
+    is kept beside it, and the line returned says so. With `HARNESS_MLFLOW` the mirror is on that
+    server instead; without it, a store in a bucket has none.
 
     Raises:
         ValueError: the suite has no collected tables.
         OSError, sqlite3.Error, MlflowException, ...: see `mlflow_io.failures`.
     """
     if not store.suite(suite_name).has_table("trials"):
-        raise ValueError(f"the store {store.root} has no record of the suite {suite_name}")
-    # Without a lock, two drivers on one store would both add what is missing.
+        raise ValueError(f"the store {store.address} has no record of the suite {suite_name}")
+    server = environment.MLFLOW.get()
+    if server is not None:
+        with store.lock("mlflow", "the MLflow mirror", wait=True):
+            content = Content.of(store, suite_name, launch)
+            with mlflow_server.connected(server) as client:
+                experiment = mlflow_server.experiment(client, store, content.name)
+                _show(content, View(client, experiment, at_a_time=mlflow_server.AT_A_TIME))
+        return None
+    if not store.is_folder:  # it has no place for a database
+        return None
+    # Without a claim, two drivers on one store would both add what is missing.
     with store.lock("mlflow", "the MLflow mirror", wait=True):
         file = mlflow_io.database(store)
         fault = mlflow_io.fault(file) if os.path.lexists(file) else "it is missing"
         content = Content.of(store, suite_name, launch)
         if fault is None:
             with mlflow_io.connected(file) as client:
-                _show(content, client, store)
+                _show_here(content, client, store)
             return None
         with mlflow_file.aside(file.parent) as new:
             with mlflow_io.connected(new) as client:
                 for one in (*_others(store, suite_name), content):
-                    _show(one, client, store)
+                    _show_here(one, client, store)
             kept = mlflow_file.put(new, file)
     return (
         f"{file} could not be opened ({fault}): kept as {kept.name} and rebuilt" if kept else None
@@ -80,84 +86,22 @@ def mirror(store: Store, suite_name: str, launch: Mapping[str, Any] | None = Non
 
 def _others(store: Store, suite_name: str) -> Iterator[Content]:
     """The other suites with readable tables; their own `harness report` tells of the rest."""
-    for path in sorted(store.root.glob("suites/*/trials.parquet")):
-        if path.parent.name != suite_name:
+    for name in filter(is_plain_name, store.storage.children("suites/")):
+        if name != suite_name and store.suite(name).has_table("trials"):
             with contextlib.suppress(ValueError, OSError):
-                yield Content.of(store, path.parent.name)
+                yield Content.of(store, name)
 
 
-def _show(content: Content, client: MlflowClient, store: Store) -> None:
-    view = _View(client, mlflow_io.experiment(client, store, content.name))
-    parent_of = {one: entry for entry in content.launches for one in entry["trials"]}
+def _show_here(content: Content, client: MlflowClient, store: Store) -> None:
+    _show(content, View(client, mlflow_io.experiment(client, store, content.name)))
+
+
+def _show(content: Content, view: View) -> None:
     for entry in content.launches:
         view.add_parent(entry)
-    for trial in content.trials.values():
-        view.add_child(trial, parent_of[trial.trial_id]["id"])
-    view.add_artifacts(content.launches[-1]["id"], content.folder)
-
-
-class _View:
-    """The runs of one experiment that the harness created."""
-
-    def __init__(self, client: MlflowClient, experiment_id: str) -> None:
-        self.client = client
-        self.experiment_id = experiment_id
-        self.parents: dict[str, Any] = {}
-        self.children: dict[str, Any] = {}
-        for run in mlflow_io.all_runs(client, experiment_id):
-            if _LAUNCH in run.data.tags:
-                self.parents[run.data.tags[_LAUNCH]] = run
-            elif _TRIAL in run.data.tags:
-                self.children[run.data.tags[_TRIAL]] = run
-
-    def add_parent(self, launch: Mapping[str, Any]) -> None:
-        name = launch["id"]
-        if name in self.parents:
-            return
-        facts = schemas.flatten({k: v for k, v in launch.items() if k not in ("id", "trials")})
-        run = self.client.create_run(
-            self.experiment_id, tags={_LAUNCH: name, NAME: name}, run_name=name
-        )
-        mlflow_io.log(self.client, run.info.run_id, texts(facts), [], {})
-        self.client.set_terminated(run.info.run_id)
-        self.parents[name] = run
-
-    def add_child(self, trial: MirroredTrial, launch: str) -> None:
-        run = self.children.get(trial.trial_id)
-        # The last batch sets the content's tag: a run without it is incomplete.
-        if run is not None and run.data.tags.get(_CONTENT) != trial.content:
-            self.client.delete_run(run.info.run_id)
-            run = None
-        if run is not None:
-            changed = {k: v for k, v in trial.tags.items() if run.data.tags.get(k) != v}
-            if changed:  # the suite has renamed it
-                mlflow_io.log(self.client, run.info.run_id, {}, [], changed)
-            return
-        parent = self.parents[launch].info.run_id
-        run = self.client.create_run(
-            self.experiment_id,
-            start_time=trial.started,
-            tags={_TRIAL: trial.trial_id, _PARENT: parent},
-            run_name=trial.tags[NAME],
-        )
-        metrics = [(name, value, trial.ended, step) for name, value, step in trial.metrics]
-        tags = {**trial.tags, _CONTENT: trial.content}
-        mlflow_io.log(self.client, run.info.run_id, trial.params, metrics, tags)
-        self.client.set_terminated(run.info.run_id, trial.status, trial.ended)
-
-    def add_artifacts(self, launch: str, folder: Path) -> None:
-        """Copy the tables and the report to the launch's run if they have changed."""
-        files = sorted({path for glob in _REPORT for path in folder.glob(glob) if path.is_file()})
-        digest = hashlib.sha256()
-        for path in files:
-            digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
-        run = self.parents[launch]
-        if run.data.tags.get(_CONTENT) == digest.hexdigest():
-            return
-        for path in files:
-            inside = path.parent.relative_to(folder).as_posix()
-            self.client.log_artifact(run.info.run_id, str(path), None if inside == "." else inside)
-        self.client.set_tag(run.info.run_id, _CONTENT, digest.hexdigest())
+    parent_of = {one: entry["id"] for entry in content.launches for one in entry["trials"]}
+    view.add_children(content.trials.values(), parent_of)
+    view.add_artifacts(content.launches[-1]["id"], content.records)
 
 
 def _reason(error: BaseException) -> str:

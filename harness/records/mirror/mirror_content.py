@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from harness.records import schemas
-from harness.records.files import read_json, unreadable_name, write_json
-from harness.records.store import Store
-from harness.tools.inputs import cut, os_reason
+from harness.records.files import json_bytes
+from harness.records.store import Store, SuiteRecords
+from harness.tools.inputs import LARGEST_JSON, cut, os_reason, parse_json
 from harness.tools.notes import say
 
 POINTS = 200  # per curve; the parquet table has all
 _LONGEST = 6000  # characters of a parameter, MLflow's limit
 NAME = "mlflow.runName"
+_LAUNCHES = "launches.json"
 
 
 @dataclass(frozen=True)
@@ -42,22 +41,22 @@ class Content:
     """The content of a suite's view."""
 
     name: str
-    folder: Path
+    records: SuiteRecords
     trials: dict[str, MirroredTrial]
     launches: list[dict[str, Any]]
 
     @classmethod
     def of(cls, store: Store, name: str, launch: Mapping[str, Any] | None = None) -> Content:
         """The suite's content, with `launch` added to its launches."""
-        folder = store.suite(name).folder
-        trials = _trials(store, folder)
-        return cls(name, folder, trials, _launches(folder, launch, list(trials)))
+        records = store.suite(name)
+        trials = _trials(store, records)
+        return cls(name, records, trials, _launches(records, launch, list(trials)))
 
 
-def _trials(store: Store, folder: Path) -> dict[str, MirroredTrial]:
+def _trials(store: Store, records: SuiteRecords) -> dict[str, MirroredTrial]:
     """The suite's trials by id, in the order of its table."""
-    table = schemas.read_table(folder / "trials.parquet", "trials")
-    curves = _thinned(folder)
+    table = records.table("trials")
+    curves = _thinned(records)
     rows: dict[str, list[dict[str, Any]]] = {}
     for row in table.to_pylist():
         if row["status"] != "damaged":  # nothing is known about it
@@ -92,22 +91,22 @@ def _trial(
     }
     params["state_dims"] = record["state_dims"]
     content = hashlib.sha256(f"{fixed!r}{record['spec_json']}{curves!r}".encode()).hexdigest()
-    folder = store.trial(record["trial_id"]).path
+    trial = store.trial(record["trial_id"])
     return MirroredTrial(
         trial_id=record["trial_id"],
         content=content,
         tags=tags,
         params=texts(params),
         metrics=summary + curves,
-        started=_milliseconds(folder / "manifest.json"),
-        ended=_milliseconds(folder / "result.json"),
+        started=_milliseconds(trial.written_at("manifest.json")),
+        ended=_milliseconds(trial.written_at("result.json")),
         status="FAILED" if record["status"] == "failed" else "FINISHED",
     )
 
 
-def _thinned(folder: Path) -> dict[str, list[tuple[str, float, int]]]:
+def _thinned(records: SuiteRecords) -> dict[str, list[tuple[str, float, int]]]:
     """Curves by trial as (split/metric, value, step), at most POINTS each, including both ends."""
-    table = schemas.read_table(folder / "curves.parquet", "curves")
+    table = records.table("curves")
     names = ("trial_id", "split", "metric", "value", "step")
     curves: dict[tuple[str, str], list[tuple[str, float, int]]] = {}
     for trial_id, split, metric, value, step in zip(
@@ -124,11 +123,10 @@ def _thinned(folder: Path) -> dict[str, list[tuple[str, float, int]]]:
 
 
 def _launches(
-    folder: Path, launch: Mapping[str, Any] | None, trials: Sequence[str]
+    records: SuiteRecords, launch: Mapping[str, Any] | None, trials: Sequence[str]
 ) -> list[dict[str, Any]]:
     """The suite's launches, oldest first, each with the trials that it added."""
-    path = folder / "launches.json"
-    launches = _stored_launches(path)
+    launches = _stored_launches(records)
     name = str(launch["id"]) if launch else "records"
     assigned = {one for entry in launches for one in entry["trials"]}
     fresh = [one for one in trials if one not in assigned]
@@ -140,7 +138,7 @@ def _launches(
         return launches
     if fresh or not known["trials"]:
         known["trials"] = known["trials"] + fresh
-        write_json(path, launches)
+        records.write(_LAUNCHES, json_bytes(launches))
     return launches
 
 
@@ -151,15 +149,15 @@ def texts(values: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _milliseconds(path: Path) -> int:
-    return int(path.stat().st_mtime * 1000) if path.exists() else 0
+def _milliseconds(seconds: float | None) -> int:
+    return int((seconds or 0) * 1000)
 
 
-def _stored_launches(path: Path) -> list[dict[str, Any]]:
+def _stored_launches(records: SuiteRecords) -> list[dict[str, Any]]:
     """The launches so far. An unreadable file is kept under another name, with a message; launches
     matter only to the view, so no trial is lost."""
     try:
-        launches = read_json(path)
+        launches = parse_json(records.read(_LAUNCHES, LARGEST_JSON), records.place(_LAUNCHES))
         noted = isinstance(launches, list) and all(
             isinstance(one["id"], str) and isinstance(one["trials"], list) for one in launches
         )
@@ -172,7 +170,7 @@ def _stored_launches(path: Path) -> list[dict[str, Any]]:
         said = os_reason(error)
     except (ValueError, TypeError, KeyError) as error:
         said = str(error)
-    kept = unreadable_name(path)
-    os.rename(path, kept)
-    say(f"the launches in {path} cannot be read ({cut(said)}); they are kept as {kept.name}")
+    kept = records.set_aside(_LAUNCHES)
+    place = records.place(_LAUNCHES)
+    say(f"the launches in {place} cannot be read ({cut(said)}); they are kept as {kept}")
     return []

@@ -18,7 +18,7 @@ from pathlib import Path
 from harness.records.files import (
     TEMPORARY_PREFIX,
     make_shared,
-    sync_folder,
+    sync,
     unreadable_name,
     unused,
 )
@@ -80,11 +80,7 @@ def aside(root: Path) -> Iterator[Path]:
 
 def put(new: Path, database: Path) -> Path | None:
     """Rename a new database into place; return where the previous one is kept, if there was one."""
-    descriptor = os.open(new, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(new)
     kept = None
     if os.path.lexists(database):
         kept = unreadable_name(database)
@@ -95,5 +91,5 @@ def put(new: Path, database: Path) -> Path | None:
             target = kept or database.with_name(f"{NAME}.unreadable")
             os.rename(beside, unused(target.with_name(target.name + ending)))
     os.replace(new, database)
-    sync_folder(database.parent)
+    sync(database.parent)
     return kept

@@ -11,10 +11,12 @@ import logging
 import os
 import re
 import shutil
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.records.files import sync
 from harness.records.mirror import mlflow_file
 from harness.records.store import Store
 
@@ -45,19 +47,51 @@ def server_arguments() -> list[str]:
 @contextlib.contextmanager
 def connected(file: Path) -> Iterator[MlflowClient]:
     """A client of this database, which is created if it is missing. Telemetry is off."""
-    _quiet()
+    quiet()
     from mlflow import MlflowClient
 
-    with _plain(file.parent) as folder:
+    with _plain(file.parent) as folder, _written_at_once(file):
         # MLflow caches state by a database's URL for the life of the process, so each connection
         # spells the URL differently.
         spelling = "./" * next(_opened)
         yield MlflowClient(tracking_uri=f"sqlite:///{folder}/{spelling}{file.name}")
 
 
+@contextlib.contextmanager
+def _written_at_once(file: Path) -> Iterator[None]:
+    """Each call of MLflow's is several transactions, and a disk takes longer for one than MLflow
+    itself. So the file is brought to the disk once, at the end: after a loss of power before that
+    the mirror may have to be built anew, and nothing depends on it.
+
+    Nor is a connection opened for each; those of MLflow's pool are closed before the file is, since
+    no later client takes them up."""
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    opened: list[sqlite3.Connection] = []
+
+    def hasten(connection: Any, _: object) -> None:
+        if not isinstance(connection, sqlite3.Connection):
+            return
+        place = connection.execute("PRAGMA database_list").fetchone()[2]
+        if place and os.path.exists(place) and os.path.samefile(place, file):  # and no study's
+            connection.execute("PRAGMA synchronous = OFF")
+            opened.append(connection)
+
+    event.listen(Engine, "connect", hasten)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", hasten)
+        for connection in opened:
+            connection.close()
+        with contextlib.suppress(FileNotFoundError):
+            sync(file)
+
+
 def fault(file: Path) -> str | None:
     """Why this MLflow cannot use an existing database; see `mlflow_file.fault`."""
-    _quiet()
+    quiet()
     from mlflow.store.db.base_sql_model import Base
     from mlflow.store.db.utils import _get_latest_schema_revision
     from mlflow.store.tracking import sqlalchemy_store  # noqa: F401, it declares the tables
@@ -67,8 +101,6 @@ def fault(file: Path) -> str | None:
 
 def failures() -> tuple[type[Exception], ...]:
     """What we, MLflow and its libraries raise for a database or record that cannot be used."""
-    import sqlite3
-
     from alembic.util.exc import CommandError
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -76,12 +108,11 @@ def failures() -> tuple[type[Exception], ...]:
     return ValueError, OSError, sqlite3.Error, SQLAlchemyError, MlflowException, CommandError
 
 
-def _quiet() -> None:
+def quiet() -> None:
+    """Nothing of MLflow's own reaches the terminal, nor anybody else."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
-    # No connection outlives its transaction or its file.
-    os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
     import mlflow  # noqa: F401, it sets its loggers up
 
     for name in ("mlflow", "alembic"):  # creating tables is no news, and errors are raised
