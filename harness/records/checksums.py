@@ -13,6 +13,7 @@ from typing import Any
 
 KEY = "checksums"
 RESULT = "result.json"
+PLACE = "epoch"  # of a result whose files lie in `epochs/N`; others lie beside it
 STATUSES = ("completed", "diverged", "failed")
 _BEFORE = {"status", "message", "record"}  # all keys of results written before checksums
 
@@ -62,4 +63,4 @@ def _own(result: Mapping[str, Any], files: Mapping[str, str]) -> str:
     return digest(text.encode())
 
 
-__all__ = ["KEY", "RESULT", "check", "digest", "seal"]
+__all__ = ["KEY", "PLACE", "RESULT", "check", "digest", "seal"]

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import pyarrow as pa
 
 from harness.records import schemas
-from harness.records.checksums import KEY, RESULT
+from harness.records.collected import Collected, note_collected
+from harness.records.ended import Ended, Reader
+from harness.records.index import add_to_index, tidy_index
+from harness.records.listing import Files, fingerprint, has_leftovers, trial_files
 from harness.records.states import Damaged
-from harness.records.store import Store, TrialDir
-
-
-@dataclass(frozen=True)
-class _Ended:
-    """What a suite takes from one ended trial."""
-
-    record: dict[str, Any]
-    spec: dict[str, Any]
-    tables: dict[str, pa.Table]
+from harness.records.store import Store
 
 
 @dataclass(frozen=True)
@@ -34,17 +29,30 @@ class Gathered:
 def collect(store: Store, suite_name: str, plan: Mapping[str, Any]) -> list[str]:
     """Write a suite's tables, `trials`, `curves`, `truncations` and `spectra`, from ended trials.
 
+    Only trials that are new, or have changed since the tables were written, are read; the rows of
+    all others are taken from there. Results that were read are added to the index.
+
     Returns one line for each trial whose record is damaged: which file, why, and what to do.
     Raises ValueError as `gather` does.
     """
-    gathered = gather(store, plan)
-    for entry in plan["trials"]:
-        store.trial(entry["trial_id"]).tidy()
     records = store.suite(suite_name)
+    trials = dict.fromkeys(entry["trial_id"] for entry in plan["trials"])
+    files = trial_files(store, trials)
+    known = Collected.of(records)
+    source = Reader(store, files, schemas.TRIAL_TABLES)
+    ended, lost = _read_all(source, trials, known)
+    gathered = _gathered(plan["trials"], ended, lost, schemas.TRIAL_TABLES, known)
+    for trial_id in trials:
+        if has_leftovers(files[trial_id]):
+            store.trial(trial_id).tidy()
     records.sweep()
+    data = {name: schemas.table_bytes(table) for name, table in gathered.tables.items()}
     # `trials` last: whoever finds it finds the others at least as new.
-    for name, table in gathered.tables.items():
-        records.write_table(name, table)
+    for name, content in data.items():
+        records.write(f"{name}.parquet", content)
+    note_collected(records, data, _entries(ended, files, known))
+    add_to_index(store, source.fresh)
+    tidy_index(store)
     return gathered.damaged
 
 
@@ -60,44 +68,74 @@ def gather(
 
     Raises a one-line ValueError if trials of one row saw different data.
     """
-    entries = list(plan["trials"])
-    ended, lost = _read_all(store, entries, names)
-    _refuse_mixed_data([entry for entry in entries if entry["trial_id"] in ended], ended)
-    return _tables(entries, ended, lost, names)
+    return _gathered(plan["trials"], *_from_folders(store, plan["trials"], names), names)
 
 
 def gather_all(store: Store, names: Sequence[str] = schemas.TRIAL_TABLES) -> Gathered:
     """Like `gather`, for all ended trials of the store, each once, without labels."""
     entries = [{"trial_id": trial_id} for trial_id in store.ended_trials()]
-    return _tables(entries, *_read_all(store, entries, names), names)
+    return _tables(entries, *_from_folders(store, entries, names), names)
+
+
+def _gathered(
+    entries: Sequence[Mapping[str, Any]],
+    ended: Mapping[str, Ended],
+    lost: Mapping[str, str],
+    names: Sequence[str],
+    known: Collected | None = None,
+) -> Gathered:
+    _refuse_mixed_data([entry for entry in entries if entry["trial_id"] in ended], ended)
+    return _tables(entries, ended, lost, names, known)
+
+
+def _from_folders(
+    store: Store, entries: Sequence[Mapping[str, Any]], names: Sequence[str]
+) -> tuple[dict[str, Ended], dict[str, str]]:
+    trials = dict.fromkeys(entry["trial_id"] for entry in entries)
+    return _read_all(Reader(store, trial_files(store, trials), names), trials, None)
 
 
 def _read_all(
-    store: Store, entries: Sequence[Mapping[str, Any]], names: Sequence[str]
-) -> tuple[dict[str, _Ended], dict[str, str]]:
+    source: Reader, trials: Iterable[str], known: Collected | None
+) -> tuple[dict[str, Ended], dict[str, str]]:
     """The ended trials by id, and for damaged ones the reason and what to do."""
-    ended: dict[str, _Ended] = {}
-    lost: dict[str, str] = {}
-    for trial_id in dict.fromkeys(entry["trial_id"] for entry in entries):
-        try:
-            found = _read(store, trial_id, names)
-        except Damaged as error:
-            lost[trial_id] = str(error)
-            continue
-        if found is not None:
-            ended[trial_id] = found
-    return ended, lost
+    reused = {
+        trial_id: one
+        for trial_id in (trials if known else ())
+        if known and (one := known.get(trial_id, source.files[trial_id])) is not None
+    }
+    read = source.read(one for one in trials if one not in reused)
+    found = {one: reused.get(one) or read.get(one) for one in trials}
+    ended = {key: one for key, one in found.items() if isinstance(one, Ended)}
+    return ended, {key: str(one) for key, one in found.items() if isinstance(one, Damaged)}
+
+
+def _entries(
+    ended: Mapping[str, Ended], files: Mapping[str, Files], known: Collected | None
+) -> list[list[Any]]:
+    """What `note_collected` takes."""
+
+    def count(one: Ended, name: str) -> int:
+        if known is None or one.place is None:
+            return one.tables[name].num_rows
+        return known.count(name, one.place)
+
+    return [
+        [key, fingerprint(files[key]), *(count(one, name) for name in schemas.TRIAL_TABLES)]
+        for key, one in ended.items()
+    ]
 
 
 def _tables(
     entries: Sequence[Mapping[str, Any]],
-    ended: Mapping[str, _Ended],
+    ended: Mapping[str, Ended],
     lost: Mapping[str, str],
     names: Sequence[str],
+    known: Collected | None = None,
 ) -> Gathered:
     whole = [entry for entry in entries if entry["trial_id"] in ended]
     specs = {schemas.SPECS_KEY: schemas.canonical({key: one.spec for key, one in ended.items()})}
-    tables = {name: _concat(name, [one.tables[name] for one in ended.values()]) for name in names}
+    tables = {name: _concat(name, _parts(name, ended.values(), known)) for name in names}
     rows = [
         (ended[e["trial_id"]].record, ended[e["trial_id"]].spec, _roles(e))
         if e["trial_id"] in ended
@@ -110,44 +148,8 @@ def _tables(
     return Gathered(stamped, list(lost.values()))
 
 
-def _read(store: Store, trial_id: str, names: Sequence[str]) -> _Ended | None:
-    """The record, spec and tables of an ended trial; None before its end. Raises Damaged."""
-    trial = store.trial(trial_id)
-    result = trial.result()
-    if result is None:
-        if (lost := trial.lost_end()) is not None:
-            raise lost
-        return None
-    spec = trial.spec()
-    if spec is None:
-        raise trial.damaged("spec.json is missing")
-    try:
-        schemas.make_table("trials", [result["record"]])
-    except ValueError as error:
-        raise trial.damaged(f"{RESULT}: {error}") from None
-    if "spec.json" not in result.get(KEY, {}):
-        _refuse_other_spec(trial, spec)
-    return _Ended(result["record"], spec, {name: trial.table(name) for name in names})
-
-
-def _refuse_other_spec(trial: TrialDir, spec: Mapping[str, Any]) -> None:
-    """Raise Damaged unless a spec without a checksum hashes to the trial's id.
-
-    Specs of newer harnesses may have unknown fields, so their id cannot be computed; those have
-    checksums.
-    """
-    from harness.suite.specs import TrialSpec
-
-    try:
-        identity = TrialSpec.model_validate_json(schemas.canonical(spec)).trial_id
-    except ValueError:  # pydantic's own is one
-        raise trial.damaged("spec.json is no spec of this version, and has no checksum") from None
-    if identity != trial.trial_id:
-        raise trial.damaged(f"spec.json is that of trial {identity}")
-
-
 def _stand_in(
-    entry: Mapping[str, Any], whole: Iterable[Mapping[str, Any]], ended: Mapping[str, _Ended]
+    entry: Mapping[str, Any], whole: Iterable[Mapping[str, Any]], ended: Mapping[str, Ended]
 ) -> dict[str, Any]:
     """A record for a damaged trial, from its plan, so that its row shows it."""
     place = entry.get("comparison"), entry.get("task")
@@ -168,14 +170,31 @@ def _roles(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {name: entry.get(name) for name in schemas.ROLE_SCHEMA.names}
 
 
-def _concat(name: str, tables: Sequence[pa.Table]) -> pa.Table:
+def _parts(name: str, ended: Iterable[Ended], known: Collected | None) -> Iterator[pa.Table]:
+    """A table's rows, in few parts: trials that follow each other in what was collected are one."""
+    for place, run in groupby(enumerate(ended), lambda one: _run(*one)):
+        trials = [one for _, one in run]
+        if place is None or known is None:
+            yield from (one.tables[name] for one in trials)
+        else:
+            first = trials[0].place or 0
+            yield known.rows(name, first, first + len(trials))
+
+
+def _run(number: int, one: Ended) -> int | None:
+    """The same for reused trials that follow each other here and there."""
+    return None if one.place is None else one.place - number
+
+
+def _concat(name: str, tables: Iterable[pa.Table]) -> pa.Table:
     schema = schemas.SCHEMAS[name]
     # Only the schema's columns: trials of a newer harness may have more.
     plain = [table.select(schema.names).replace_schema_metadata(None) for table in tables]
-    return pa.concat_tables(plain) if plain else schema.empty_table()
+    # In one piece, whatever the pieces were: then the same rows are the same bytes.
+    return pa.concat_tables(plain).combine_chunks() if plain else schema.empty_table()
 
 
-def _refuse_mixed_data(entries: Iterable[Mapping[str, Any]], ended: Mapping[str, _Ended]) -> None:
+def _refuse_mixed_data(entries: Iterable[Mapping[str, Any]], ended: Mapping[str, Ended]) -> None:
     """Raise ValueError if a row, or trials with the same task spec, mix data fingerprints."""
     seen: dict[tuple[str, ...], tuple[str, str]] = {}
     for entry in entries:

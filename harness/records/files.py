@@ -11,9 +11,30 @@ from pathlib import Path
 from typing import Any
 
 from harness.tools.inputs import is_plain_name, parse_json, read_bounded, shown
+from harness.tools.processes import Process, this_process
 
 TEMPORARY_PREFIX = ".tmp-"  # no record's name begins like this
 STALE_SECONDS = 3600.0
+
+
+def temporary_beside(path: Path) -> Path:
+    """A new name in the file's folder, to write to before a rename or a link.
+
+    It starts with a dot and has no record's ending, so what a killed process leaves is never
+    mistaken for a record; it is unique among processes of all machines, and says whose it is.
+    """
+    me = this_process()
+    name = f"{TEMPORARY_PREFIX}{me.machine}-{me.pid}-{me.started}-{secrets.token_hex(4)}"
+    return path.parent / name
+
+
+def write_new(path: Path, data: bytes, durable: bool = True) -> None:
+    """Write a file that does not exist; with `durable`, wait for the disk. Raises OSError."""
+    with open(path, "xb") as handle:
+        handle.write(data)
+        if durable:
+            handle.flush()
+            os.fsync(handle.fileno())
 
 
 def write_atomic(path: Path, data: bytes, durable: bool = True) -> None:
@@ -24,15 +45,9 @@ def write_atomic(path: Path, data: bytes, durable: bool = True) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The name starts with a dot and has no record's ending, so what a killed process leaves is
-    # never mistaken for a record; it is unique, so two writers never share a temporary file.
-    temporary = path.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = temporary_beside(path)
     try:
-        with open(temporary, "xb") as handle:
-            handle.write(data)
-            if durable:
-                handle.flush()
-                os.fsync(handle.fileno())
+        write_new(temporary, data, durable)
         os.replace(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -41,18 +56,27 @@ def write_atomic(path: Path, data: bytes, durable: bool = True) -> None:
             error.filename = str(path)
         raise
     if durable:
-        sync_folder(path.parent)
+        sync(path.parent)
 
 
 def sweep(folder: Path) -> None:
     """Remove temporary files left by killed processes from a folder with several writers.
 
-    A write takes seconds, so files that are an hour old have no owner.
+    They are those of this machine's dead processes and, since a write takes seconds, all that are
+    an hour old.
     """
     for leftover in folder.glob(f"**/{TEMPORARY_PREFIX}*"):
         with contextlib.suppress(OSError):  # another process was faster
-            if leftover.stat().st_mtime < time.time() - STALE_SECONDS:
+            old = leftover.stat().st_mtime < time.time() - STALE_SECONDS
+            if old or _is_of_the_dead(leftover.name):
                 leftover.unlink()
+
+
+def _is_of_the_dead(name: str) -> bool:
+    match name.removeprefix(TEMPORARY_PREFIX).split("-"):
+        case machine, pid, started, _ if pid.isdecimal():
+            return Process(machine, "", int(pid), started).is_dead()
+    return False
 
 
 def make_shared(path: Path) -> None:
@@ -63,9 +87,10 @@ def make_shared(path: Path) -> None:
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666))
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable: otherwise a power cut may undo a rename."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make a file's content durable, or the names in a folder: otherwise a power cut may undo a
+    rename."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -115,7 +115,12 @@ _TRUNCATIONS: list[_Column] = [
         "gain",
         "bound of the H-infinity norm of what was lost; null at a rollback, or without white noise",
     ),
-    ("gramians", _TEXT, "", "controllability/observability, as signal/task; null for white noise"),
+    (
+        "gramians",
+        _TEXT,
+        "",
+        "controllability/observability, as signal/task; mean_modes; null for white",
+    ),
     ("output_error", _REAL, "", "|y - y_r| / |y| of the block, on held-out training examples"),
     ("stabilised", _TEXT, "", "what took the place of an unstable projection; null if nothing"),
     ("poles_moved", _REAL, "", "how far at most, where projected onto stable poles; else null"),

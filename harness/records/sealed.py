@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from harness.records import schemas
 from harness.records.checksums import digest
-from harness.records.files import read_json, write_json
-from harness.tools.inputs import os_reason, shown
+from harness.records.files import json_bytes
+from harness.records.storage import Storage
+from harness.tools.inputs import LARGEST_JSON, os_reason, parse_json, shown
 
 _KEY = "checksum"
 
 
-def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
+def write_sealed(storage: Storage, key: str, content: Mapping[str, Any]) -> None:
     """Write a JSON object, with the SHA-256 of its canonical form as one more value."""
-    write_json(path, {**content, _KEY: digest(schemas.canonical(content).encode())})
+    sealed = {**content, _KEY: digest(schemas.canonical(content).encode())}
+    storage.write(key, json_bytes(sealed))
 
 
 def read_sealed(
-    path: Path, keys: Sequence[str], remedy: str, optional: Sequence[str] = ()
+    storage: Storage, key: str, keys: Sequence[str], remedy: str, optional: Sequence[str] = ()
 ) -> dict[str, Any]:
     """The object given to `write_sealed`; it must have these `keys`.
 
@@ -30,14 +33,18 @@ def read_sealed(
         FileNotFoundError: there is no such file.
         ValueError: it is damaged or a different object; the line ends with the `remedy`.
     """
+    path = storage.place(key)
     try:
-        content = read_json(path)
+        found = storage.read(key, LARGEST_JSON)
+        if found is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        content = parse_json(found.data, path)
         if not isinstance(content, dict):
             raise ValueError(f"{path} is not a JSON object")
         stored = content.pop(_KEY, None)
         if stored not in (None, digest(schemas.canonical(content).encode())):
             raise ValueError(f"{path} is not as it was written: its checksum differs")
-        if missing := [key for key in keys if key not in content]:
+        if missing := [one for one in keys if one not in content]:
             raise ValueError(f"{path} has no {missing[0]}")
         if stored is None and (strange := sorted(set(content) - {*keys, *optional})):
             raise ValueError(f"{path} has no checksum, but {shown(strange[0])}")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.records.files import sweep, write_atomic
 from harness.records.sealed import read_sealed, write_sealed
+from harness.records.storage import Folder, Storage
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,16 +23,22 @@ class SuiteRecords:
     """The records of one suite or study, whether there are any or not.
 
     All of them are views that can be rebuilt, except the plan (which trials the suite shows) and a
-    study's record. `folder` is for this room only; others read and write by name.
+    study's record. `place` with `prefix` is where they lie.
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self.folder = Path(folder)
+    def __init__(self, place: Storage | Path, name: str, prefix: str = "") -> None:
+        self.storage = Folder(place) if isinstance(place, Path) else place
         self.name = name
+        self._prefix = prefix
+
+    @property
+    def folder(self) -> Path:
+        """The suite's folder, for this room only. Raises ValueError if the store is a bucket."""
+        return self.storage.path(self._prefix)
 
     def place(self, file: str = "") -> str:
         """The path of a file of the suite, or of its folder, to show to people."""
-        return str(self.folder / file)
+        return self.storage.place(self._key(file))
 
     @property
     def page(self) -> str:
@@ -40,7 +49,7 @@ class SuiteRecords:
 
     def has_plan(self) -> bool:
         """Whether there is a plan."""
-        return (self.folder / PLAN).exists()
+        return self.has(PLAN)
 
     def plan(self) -> dict[str, Any]:
         """The plan of the latest run: `{"trials": [{trial_id, label, ...}, ...], ...}`.
@@ -50,8 +59,9 @@ class SuiteRecords:
             ValueError: it is damaged; one line, which says what to do.
         """
         again = f"run {self.name} again: that rewrites it and keeps every trial that has ended"
-        path = self.folder / PLAN
-        plan = read_sealed(path, ("trials",), again, optional=("suite", "command", "of"))
+        path = self.place(PLAN)
+        optional = ("suite", "command", "of")
+        plan = read_sealed(self.storage, self._key(PLAN), ("trials",), again, optional)
         known = ("trial_id", "label", "role", "task", "seed")
         entries = plan["trials"] if isinstance(plan["trials"], list) else [None]
         for entry in entries:
@@ -68,11 +78,11 @@ class SuiteRecords:
 
     def write_plan(self, plan: Mapping[str, Any]) -> None:
         """Make these the trials that the suite shows."""
-        write_sealed(self.folder / PLAN, plan)
+        write_sealed(self.storage, self._key(PLAN), plan)
 
     def has_study(self) -> bool:
         """Whether this is a study."""
-        return (self.folder / STUDY).exists()
+        return self.has(STUDY)
 
     def study(self) -> dict[str, Any]:
         """The record of a study, `study.json`.
@@ -83,11 +93,11 @@ class SuiteRecords:
         """
         keys = ("study", "state", "full", "candidates", "finalists", "recommendation")
         again = "harness tune writes it anew, and keeps what has ended"
-        return read_sealed(self.folder / STUDY, keys, again, optional=("command", "spent"))
+        return read_sealed(self.storage, self._key(STUDY), keys, again, ("command", "spent"))
 
     def write_study(self, content: Mapping[str, Any]) -> None:
         """Replace the record of a study."""
-        write_sealed(self.folder / STUDY, content)
+        write_sealed(self.storage, self._key(STUDY), content)
 
     # Tables and files
 
@@ -104,7 +114,8 @@ class SuiteRecords:
         """
         from harness.records import schemas
 
-        return schemas.read_table(self.folder / f"{name}.parquet", name)
+        file = f"{name}.parquet"
+        return schemas.parse_table(self.read(file), name, self.place(file))
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Write a table atomically."""
@@ -114,19 +125,37 @@ class SuiteRecords:
 
     def has(self, file: str) -> bool:
         """Whether there is a file of this name."""
-        return (self.folder / file).is_file()
+        return self.storage.exists(self._key(file))
 
-    def read(self, file: str) -> bytes:
-        """The bytes of a file. Raises FileNotFoundError."""
-        return (self.folder / file).read_bytes()
+    def read(self, file: str, at_most: int | None = None) -> bytes:
+        """The bytes of a file. Raises FileNotFoundError, or ValueError if there are more."""
+        stored = self.storage.read(self._key(file), at_most)
+        if stored is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.place(file))
+        return stored.data
 
     def write(self, file: str, data: bytes) -> None:
         """Write a file (`figures/NAME` too) atomically."""
-        write_atomic(self.folder / file, data)
+        self.storage.write(self._key(file), data)
+
+    def files(self) -> list[str]:
+        """The names of all files of the suite, those in folders with their folder, sorted."""
+        return sorted(e.key.removeprefix(self._prefix) for e in self.storage.list(self._prefix))
+
+    def set_aside(self, file: str) -> str:
+        """Give a file that cannot be read an unused name beside its own, and return that."""
+        name = f"{file}.unreadable-{time.strftime('%Y%m%dT%H%M%S')}"
+        while self.has(name):
+            name += ".2"
+        self.storage.rename(self._key(file), self._key(name))
+        return name
 
     def sweep(self) -> None:
-        """Remove temporary files that killed processes left an hour ago or earlier."""
-        sweep(self.folder)
+        """Remove temporary files that killed processes left."""
+        self.storage.sweep(self._prefix)
+
+    def _key(self, file: str) -> str:
+        return f"{self._prefix}{file}".rstrip("/")
 
 
 __all__ = ["ANSWER", "PAGE", "SuiteRecords"]

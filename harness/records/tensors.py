@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.records.checksums import digest
@@ -34,17 +33,14 @@ def pack_state(tensors: Tensors, state: Mapping[str, Any]) -> bytes:
     return bytes(data)
 
 
-def unpack_state(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-    """The arguments of `pack_state`, on the CPU; None without a file, ValueError if damaged.
+def unpack_state(data: bytes, path: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The arguments of `pack_state`, on the CPU; `path` names the file in messages.
 
     Old files without a checksum are read without a check.
+
+    Raises:
+        ValueError: it is damaged.
     """
-    try:
-        data = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except IsADirectoryError:
-        raise ValueError(f"{path} is a folder") from None
     tensors = unpack(data, path)
     if not _is_as_written(data):
         raise ValueError(f"{path} is damaged: its checksum differs")

@@ -4,42 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import shutil
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.records import checksums, schemas
-from harness.records.files import TEMPORARY_PREFIX, json_bytes, write_atomic, write_json
-from harness.records.locks import Busy, store_lock
-from harness.records.states import Damaged, States
+from harness.records.files import json_bytes
+from harness.records.lease import Busy, ClaimLost, Watch, claim_key, held, silent_owner
+from harness.records.states import Damaged
 from harness.records.tensors import Tensors, pack, unpack
-from harness.tools.inputs import parse_json
+from harness.records.trial_files import RECORDED, SHARED, TrialFiles
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
 
-RECORDED = (  # files of an ended trial whose checksums are in its result
-    "spec.json", "manifest.json", "model.safetensors", "model.json",
-    *(f"{name}.parquet" for name in schemas.TRIAL_TABLES),
-)  # fmt: skip
-# There is something other than a file: no retry helps, so it counts as damage.
-_NO_FILE = {errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
 
-
-class TrialDir(States):
-    """One trial's folder. It has ended if and only if `result.json` exists.
-
-    Every read of an ended trial's file is compared with its checksum and may raise `Damaged`.
-    """
-
-    def __init__(self, root: Path, trial_id: str) -> None:
-        self.root = root  # of its store
-        self.trial_id = trial_id
-        super().__init__(root / "trials" / trial_id)
-        self._written: dict[str, str] = {}  # checksums of what this object wrote
-        self._sums: dict[str, str] | None = None  # those of the result, once read
+class TrialDir(TrialFiles):
+    """One trial's record. It has ended if and only if `result.json` exists."""
 
     # The spec, and where the trial runs
 
@@ -59,11 +40,11 @@ class TrialDir(States):
         if known is not None:
             equal = schemas.canonical(known) == schemas.canonical(spec)
             if not equal and not (is_same and is_same(known)):
-                raise ValueError(f"{self.path} holds the record of another spec")
+                raise ValueError(f"{self.place} holds the record of another spec")
         if known is None:
-            self._put("spec.json", json_bytes(spec))
+            self.storage.create(self._in(0, "spec.json"), json_bytes(spec))
         if self.manifest() is None:
-            self._put("manifest.json", json_bytes(manifest))
+            self.storage.create(self._in(0, "manifest.json"), json_bytes(manifest))
 
     def spec(self) -> dict[str, Any] | None:
         """The trial's spec, or None before `begin`. Raises Damaged."""
@@ -74,69 +55,89 @@ class TrialDir(States):
         return self._read("manifest.json")
 
     @contextlib.contextmanager
-    def claim(self) -> Iterator[TrialDir]:
-        """Lock this trial, so that no second process runs it. Raises `locks.Busy`.
+    def claim(
+        self,
+        owner: str | None = None,
+        instead_of: str | None = None,
+        watch: Watch | None = None,
+    ) -> Iterator[TrialDir]:
+        """Hold this trial, so that no second process runs it; see `lease.acquire`.
 
-        Removes what a killed process left half-written.
+        Raises:
+            Busy: another process holds it.
         """
-        with store_lock(self.root, f"trial-{self.trial_id}", f"trial {self.trial_id}"):
-            for leftover in self.path.glob(f"**/{TEMPORARY_PREFIX}*"):
-                leftover.unlink(missing_ok=True)
-            if self.ended():
-                self.drop_checkpoint()
-            yield self
+        what, key = f"trial {self.trial_id}", self._claim_key
+        with held(
+            self.storage, key, what, owner=owner, instead_of=instead_of, watch=watch
+        ) as self._lease:
+            try:
+                self.storage.sweep(self._in(0, ""))
+                if self.ended():
+                    self._clean_up()
+                yield self
+            finally:
+                self._lease = None
+
+    def silent_owner(self, watch: Watch) -> str | None:
+        """Whom to claim this trial instead of; see `lease.silent_owner`."""
+        return silent_owner(self.storage, self._claim_key, watch)
 
     def tidy(self) -> None:
-        """Remove the checkpoint left by a process that was killed right after the end."""
-        if self.ended() and self._checkpoint.parent.exists():
-            with contextlib.suppress(Busy, OSError), self.claim():  # it does no harm
-                pass
+        """Remove what processes left that were killed, or frozen, around the end."""
+        with contextlib.suppress(Busy, OSError, Damaged):  # what stays does no harm
+            if self.ended() and self._has_leftovers():
+                with self.claim():
+                    pass
+
+    def _has_leftovers(self) -> bool:
+        if self.storage.children(self._in(0, "checkpoint/")):
+            return True
+        others = self.storage.children(self._in(0, "epochs/"))
+        return bool(others) and bool(self._without_use())
+
+    def _clean_up(self) -> None:
+        """Remove all that an ended trial does not need: checkpoints, and what runs have left that
+        do not count."""
+        for place in {0, self._place_of_result()}:
+            self.storage.delete_all(self._in(place, "checkpoint/"))
+        for key in self._without_use():
+            self._remove(key)
+
+    def _without_use(self) -> list[str]:
+        """The keys of what runs have left whose place is not that of the result."""
+        counts = self._place_of_result()
+        places = self.storage.children(self._in(0, "epochs/"))
+        found = [self._in(0, f"epochs/{name}") for name in places if name != str(counts)]
+        if counts:
+            there = {*self.storage.children(self._in(0, ""))}
+            found += [self._in(0, name) for name in RECORDED if name in there - {*SHARED}]
+        return found
 
     # How it ended
 
-    def ended(self) -> bool:
-        """Whether the trial has ended: completed, diverged or failed."""
-        return (self.path / "result.json").exists()
-
-    def ended_at(self) -> float:
-        """When the result was written, in seconds since the epoch. Raises FileNotFoundError."""
-        return (self.path / checksums.RESULT).stat().st_mtime
-
-    @property
-    def place(self) -> str:
-        """The trial's folder, for people."""
-        return str(self.path)
-
     def lost_end(self) -> Damaged | None:
         """The error to raise if only `result.json` is missing from an ended trial."""
-        tables = all((self.path / f"{name}.parquet").exists() for name in schemas.TRIAL_TABLES)
-        if self.ended() or not tables or self._checkpoint.exists():
+        files = self.storage.children(self._in(0, ""))
+        tables = all(f"{name}.parquet" in files for name in schemas.TRIAL_TABLES)
+        if self.ended() or not tables or "checkpoint" in files:
             return None
         return self.damaged(
             "result.json is missing, but everything else of an ended trial is there"
         )
 
-    def result(self) -> dict[str, Any] | None:
-        """The result, or None while the trial has not ended. Raises Damaged."""
-        content = self._read(checksums.RESULT)
-        if content is None:
-            return None
-        try:
-            self._sums = checksums.check(content, self.trial_id)
-            if not self._sums:
-                schemas.make_table("trials", [content["record"]])
-        except ValueError as error:
-            raise self.damaged(f"{checksums.RESULT}: {error}") from None
-        return content
-
     def finish(self, tables: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
         """End the trial: write its tables, then `result.json`, then drop the checkpoint.
 
-        Returns the result as written, with the checksums of the trial's files.
+        Returns the result as written, with the checksums of the trial's files. It is created, never
+        replaced: a run that another one has overtaken ends nothing.
 
         `tables` maps `curves`, `truncations` and `spectra` to rows (dicts); a missing one is
-        written empty. `result["record"]` holds the fixed columns of `trials`. Raises ValueError
-        and writes nothing if a row does not fit its schema or a number in the result is NaN.
+        written empty. `result["record"]` holds the fixed columns of `trials`.
+
+        Raises:
+            ValueError: a row does not fit its schema, or a number in the result is NaN; nothing is
+                written.
+            ClaimLost: another process has taken the trial over, or ended it.
         """
         unknown = sorted(set(tables) - set(schemas.TRIAL_TABLES))
         if unknown:
@@ -153,9 +154,14 @@ class TrialDir(States):
         }
         for name, table in ready.items():
             self._put(f"{name}.parquet", schemas.table_bytes(table))
-        sealed = checksums.seal(result, self._digests())
-        write_json(self.path / checksums.RESULT, sealed)
-        self.drop_checkpoint()
+        place = {checksums.PLACE: self._number} if self._number else {}
+        sealed = checksums.seal({**result, **place}, self._digests())
+        if self._lease is not None:
+            self._lease.confirm()
+        if self.storage.create(self._in(0, checksums.RESULT), json_bytes(sealed)) is None:
+            raise ClaimLost(f"trial {self.trial_id} was ended by another process")
+        self._counts = self._number
+        self._clean_up()
         return sealed
 
     def table(self, name: str) -> pa.Table:
@@ -165,13 +171,6 @@ class TrialDir(States):
             return schemas.parse_table(data, name, f"{name}.parquet")
         except ValueError as error:
             raise self.damaged(str(error)) from None
-
-    def checksums(self) -> dict[str, str]:
-        """Checksums by file name, from the result; empty before the end and for old results that
-        have none. Raises Damaged."""
-        if self._sums is None and self.ended():
-            self.result()
-        return self._sums or {}
 
     def damage(self) -> list[str]:
         """Every file of an ended trial that has changed since it was written, one line each.
@@ -196,16 +195,9 @@ class TrialDir(States):
                 found.append(str(error))
         return found
 
-    def damaged(self, reason: str) -> Damaged:
-        """The error to raise for a damaged file of this record."""
-        return Damaged(
-            f"the record in {self.path} is damaged ({reason}); "
-            "remove that folder to run the trial again"
-        )
-
     def write_failure(self, failure: Mapping[str, Any]) -> None:
         """Note the machine's latest fault; it does not end the trial."""
-        write_json(self.path / "failure.json", failure)
+        self.storage.write(self._in(0, "failure.json"), json_bytes(failure))
 
     def failure(self) -> dict[str, Any] | None:
         """The machine's latest fault, or None."""
@@ -213,19 +205,20 @@ class TrialDir(States):
 
     def wipe(self) -> None:
         """Remove everything but the spec, so that the trial can be run again from its start."""
-        self._sums = None
+        self._sums, self._counts = None, 0
         # First the file that marks the end: a kill in between then leaves an unfinished trial.
-        _remove(self.path / checksums.RESULT)
-        if not self.path.exists():
-            return
-        for path in self.path.iterdir():
-            if path.name != "spec.json":
-                _remove(path)
+        self.storage.delete(self._in(0, checksums.RESULT))
+        for name in self.storage.children(self._in(0, "")):
+            if name != "spec.json":
+                self._remove(self._in(0, name))
 
     # The selected model
 
     def save_model(self, tensors: Tensors, description: Mapping[str, Any]) -> None:
-        """Write the selected model and what is needed to rebuild it (`model.json`, last)."""
+        """Write the selected model and what is needed to rebuild it (`model.json`, last).
+
+        Raises ClaimLost.
+        """
         self._put("model.safetensors", pack(tensors))
         self._put("model.json", json_bytes(description))
 
@@ -240,66 +233,13 @@ class TrialDir(States):
         if description is None or weights is None:
             missing = "model.json" if description is None else "model.safetensors"
             raise FileNotFoundError(
-                errno.ENOENT, f"no stored model of trial {self.trial_id}", str(self.path / missing)
+                errno.ENOENT, f"no stored model of trial {self.trial_id}", f"{self.place}/{missing}"
             )
         try:
             return unpack(weights, "model.safetensors"), description
         except ValueError as error:
             raise self.damaged(str(error)) from None
 
-    def _put(self, name: str, data: bytes) -> None:
-        write_atomic(self.path / name, data)
-        self._written[name] = checksums.digest(data)
-
-    def _digests(self) -> dict[str, str]:
-        """Checksums of the recorded files, as written if this object wrote them."""
-        there = {name: self.path / name for name in RECORDED if (self.path / name).is_file()}
-        return {
-            name: self._written.get(name) or checksums.digest(path.read_bytes())
-            for name, path in there.items()
-        }
-
-    def _read(self, name: str) -> dict[str, Any] | None:
-        """A JSON object of the record, or None if it is missing."""
-        data = self._bytes(name)
-        if data is None:
-            return None
-        try:
-            content = parse_json(data, name)
-            if not isinstance(content, dict):
-                raise ValueError(f"{name} is not a JSON object")
-        except ValueError as error:
-            raise self.damaged(str(error)) from None
-        return content
-
-    def _whole(self, name: str) -> bytes:
-        data = self._bytes(name)
-        if data is None:
-            raise self.damaged(f"{name} is missing")
-        return data
-
-    def _bytes(self, name: str) -> bytes | None:
-        """A file of the record, compared with its checksum; None if it is missing."""
-        try:
-            data = (self.path / name).read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            if error.errno == errno.ELOOP and name == checksums.RESULT:
-                return None  # as for `ended`
-            if error.errno not in _NO_FILE:
-                raise
-            raise self.damaged(f"{name}: {error.strerror}") from None
-        if name != checksums.RESULT:
-            wanted = self.checksums().get(name)
-            if wanted not in (None, checksums.digest(data)):
-                raise self.damaged(f"{name} is not as it was written: its checksum differs")
-        return data
-
-
-def _remove(path: Path) -> None:
-    """Remove a file, a link or a folder, if it exists."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    @property
+    def _claim_key(self) -> str:
+        return claim_key(f"trial-{self.trial_id}")

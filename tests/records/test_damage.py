@@ -17,6 +17,7 @@ from harness.records import schemas
 from harness.records.collect import collect
 from harness.records.sealed import read_sealed, write_sealed
 from harness.records.states import Damaged
+from harness.records.storage import Folder
 from harness.records.store import Store
 from harness.records.verify import verify
 from harness.suite import TrialSpec
@@ -269,13 +270,14 @@ def test_an_old_result_that_is_none_is_refused(old, content, says):
 
 def test_a_plan_with_a_checksum_comes_back_and_every_flip_of_it_is_noticed(tmp_path):
     path, content = tmp_path / "plan.json", {"trials": [{"seed": 0.1}], "command": "ä"}
-    write_sealed(path, content)
-    assert read_sealed(path, ("trials",), "again") == content
+    storage = Folder(path.parent)
+    write_sealed(storage, path.name, content)
+    assert read_sealed(storage, path.name, ("trials",), "again") == content
     whole = path.read_bytes()
     for place in range(len(whole)):
         path.write_bytes(flip(whole, place))
         with pytest.raises(ValueError, match=r"plan\.json .*; again$"):
-            read_sealed(path, ("trials",), "again", ("command",))
+            read_sealed(storage, path.name, ("trials",), "again", ("command",))
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "[" * 100_000, "", "null"])
@@ -283,7 +285,7 @@ def test_a_plan_that_is_none_is_refused_in_one_line(tmp_path, text):
     path = tmp_path / "plan.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=r"plan\.json.*; again") as caught:
-        read_sealed(path, ("trials",), "again")
+        read_sealed(Folder(tmp_path), path.name, ("trials",), "again")
     assert "\n" not in str(caught.value)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from harness.records import store as store_module
-from harness.records.locks import Busy
+from harness.records.lease import Busy
 from harness.records.store import Store
 
 
@@ -24,14 +25,20 @@ def test_bad_store_paths_are_refused_and_nothing_is_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "address", ["s3://bucket/x", "gs://b", "file:///tmp/x", "S3://me:secret@host/b", "az+x://c/d"]
+    ("address", "said"),
+    [
+        ("file:///tmp/x", "a store is a folder or one of s3://, gs://, az://"),
+        ("S3://me:secret@host/b", "a store is a folder or one of"),
+        ("az+x://c/d", "a store is a folder or one of"),
+        ("s3://me:secret@host/b", "a store's address is s3://BUCKET/PREFIX, not"),
+        ("s3://", "a store's address is s3://BUCKET/PREFIX, not"),
+        ("s3://bucket/x?key=1", "credentials come from the environment"),
+    ],
 )
-def test_an_address_is_no_folder(tmp_path, monkeypatch, address):
+def test_a_wrong_address_is_refused_and_no_folder_is_made(tmp_path, monkeypatch, address, said):
     monkeypatch.chdir(tmp_path)
-    scheme = address.partition("://")[0]
-    with pytest.raises(ValueError, match="as a store: a store is a folder") as caught:
+    with pytest.raises(ValueError, match=re.escape(said)) as caught:
         Store.open(address)
-    assert f"{scheme}:// addresses are not supported yet" in str(caught.value)
     assert "secret" not in str(caught.value)
     assert not list(tmp_path.iterdir())
 
@@ -62,13 +69,16 @@ def test_names_cannot_leave_the_store(store, name):
 
 def test_result_is_written_last(store, ended, monkeypatch):
     order = []
-    replace = os.replace
 
-    def note(source, target):
-        order.append(os.path.basename(target))
-        replace(source, target)
+    def noting(do):
+        def note(source, target):
+            order.append(os.path.basename(target))
+            do(source, target)
 
-    monkeypatch.setattr(os, "replace", note)
+        return note
+
+    for name in ("replace", "link"):
+        monkeypatch.setattr(os, name, noting(getattr(os, name)))
     trial = ended(store, "ab")
     assert order[:2] == ["spec.json", "manifest.json"]
     assert sorted(order[2:-1]) == ["curves.parquet", "spectra.parquet", "truncations.parquet"]
@@ -139,7 +149,8 @@ def test_a_killed_save_leaves_the_checkpoint_before(store):
         "import os, signal, sys, torch\n"
         "from harness.records.store import Store\n"
         "os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "Store(sys.argv[1]).trial('ab').save_checkpoint({'w': torch.zeros(3)}, {'step': 2})\n"
+        "with Store(sys.argv[1]).trial('ab').claim() as trial:\n"
+        "    trial.save_checkpoint({'w': torch.zeros(3)}, {'step': 2})\n"
     )
     done = subprocess.run([sys.executable, "-c", script, str(store.root)], check=False)
     assert done.returncode == -signal.SIGKILL
