@@ -111,7 +111,10 @@ def _verbatim(name: str, text: str) -> str:
 
 
 STORE = Variable(
-    f"{PREFIX}STORE", "results/local", "folder of records, unless --store is given", _verbatim
+    f"{PREFIX}STORE",
+    "results/local",
+    "folder or s3:// address of records, unless --store is given",
+    _verbatim,
 )
 DATA = Variable(
     f"{PREFIX}DATA", "data", "folder of downloaded and generated data", _folder, forwarded=True
@@ -129,6 +132,12 @@ DATA_UNCHECKED = Variable(
     "1 waives the known checksums of archives",
     _switch,
     forwarded=True,
+)
+MLFLOW = Variable(
+    f"{PREFIX}MLFLOW",
+    "",
+    "http or https address of an MLflow server that shows the suites, in place of the store's file",
+    _address,
 )
 DEVICE = Variable(
     f"{PREFIX}DEVICE",
@@ -153,6 +162,14 @@ CHECKPOINT_SECONDS = Variable(
     forwarded=True,
     empty_is_unset=False,
 )
+LEASE_SECONDS = Variable(
+    f"{PREFIX}LEASE_SECONDS",
+    "30",
+    "seconds of silence after which a trial's process on another machine counts as lost",
+    partial(_seconds, 1.0),
+    forwarded=True,
+    empty_is_unset=False,
+)
 CUDA_GRAPHS = Variable(
     f"{PREFIX}CUDA_GRAPHS",
     "auto",
@@ -169,8 +186,8 @@ RAY_START_SECONDS = Variable(
 )
 
 VARIABLES: tuple[Variable[Any], ...] = (
-    STORE, DATA, DATA_MIRROR, DATA_UNCHECKED, DEVICE, THREADS, CHECKPOINT_SECONDS, CUDA_GRAPHS,
-    RAY_START_SECONDS,
+    STORE, DATA, DATA_MIRROR, DATA_UNCHECKED, MLFLOW, DEVICE, THREADS, CHECKPOINT_SECONDS,
+    LEASE_SECONDS, CUDA_GRAPHS, RAY_START_SECONDS,
 )  # fmt: skip
 INTERNAL = {f"{PREFIX}RAY_FOLDER"}  # set by a launch for the processes of its Ray
 
@@ -232,6 +249,7 @@ __all__ = [
     "DATA_MIRROR",
     "DATA_UNCHECKED",
     "DEVICE",
+    "MLFLOW",
     "RAY_START_SECONDS",
     "STORE",
     "THREADS",

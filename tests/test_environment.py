@@ -20,9 +20,11 @@ SET = {  # a text of each that is not its default, and what it is read as
     "HARNESS_DATA": ("/data", Path("/data")),
     "HARNESS_DATA_MIRROR": ("https://mirror.example/x", "https://mirror.example/x"),
     "HARNESS_DATA_UNCHECKED": ("1", True),
+    "HARNESS_MLFLOW": ("http://mlflow.example:5000", "http://mlflow.example:5000"),
     "HARNESS_DEVICE": ("cuda:1", "cuda:1"),
     "HARNESS_THREADS": ("3", 3),
     "HARNESS_CHECKPOINT_SECONDS": ("5", 5.0),
+    "HARNESS_LEASE_SECONDS": ("45", 45.0),
     "HARNESS_CUDA_GRAPHS": ("0", False),
     "HARNESS_RAY_START_SECONDS": ("20", 20.0),
 }
@@ -52,6 +54,7 @@ def test_every_variable_has_a_default_that_it_would_take(monkeypatch):
         ("HARNESS_THREADS", "", "HARNESS_THREADS must be a whole number from 1 to 1024, not ''"),
         ("HARNESS_CHECKPOINT_SECONDS", "-1", "must be a number of seconds from 0 to 1000000"),
         ("HARNESS_RAY_START_SECONDS", "0", "must be a number of seconds from 1 to 1000000"),
+        ("HARNESS_LEASE_SECONDS", "0", "must be a number of seconds from 1 to 1000000"),
         ("HARNESS_CUDA_GRAPHS", "yes", "HARNESS_CUDA_GRAPHS must be auto, 0 or 1, not 'yes'"),
         ("HARNESS_DATA_UNCHECKED", "2", "HARNESS_DATA_UNCHECKED must be 0 or 1, not '2'"),
         ("HARNESS_DATA_MIRROR", "ftp://me:word@x", "http or https address; got 'ftp://***@x'"),
@@ -70,7 +73,8 @@ def test_workers_get_what_the_table_forwards(monkeypatch):
     pool = Pool(FakeRay({"CPU": 1.0, "GPU": 1.0}), environment=_environment("HOST:1", None))
     found = started(pool, job("a", gpus=1.0)).actor.asked["runtime_env"]["env_vars"]
     ours = {name: text for name, text in found.items() if name.startswith("HARNESS_")}
-    drivers = {"HARNESS_STORE", "HARNESS_RAY_START_SECONDS"}  # told otherwise, or of no use there
+    # Told otherwise, or of no use there.
+    drivers = {"HARNESS_STORE", "HARNESS_MLFLOW", "HARNESS_RAY_START_SECONDS"}
     assert ours == {name: text for name, (text, _) in SET.items() if name not in drivers}
 
 

@@ -6,28 +6,13 @@ from collections.abc import Iterable
 
 from harness import environment
 from harness.suite import TrialSpec
-from harness.tools.inputs import shown
 from harness.tools.notes import waiting
 from harness.training.host.memory import check_memory
-
-MOST_CPUS, MOST_GPUS = 2**20, 1024
 
 
 def default_cpus() -> int:
     """The default CPU cores of one trial: as many as its threads."""
     return environment.THREADS.get()
-
-
-def check_resources(cpus: int, gpus: float) -> None:
-    """Raise ValueError for resources that no trial can have."""
-    if isinstance(cpus, bool) or not isinstance(cpus, int) or not 1 <= cpus <= MOST_CPUS:
-        raise ValueError(f"--cpus takes a whole number from 1 to {MOST_CPUS}, not {shown(cpus)}")
-    number = isinstance(gpus, int | float) and not isinstance(gpus, bool)
-    # Ray counts whole GPUs, or ten-thousandths of one.
-    if not number or not (1e-4 <= gpus < 1.0 or (0 <= gpus <= MOST_GPUS and gpus == int(gpus))):
-        raise ValueError(
-            f"--gpus takes 0, a part of one from 0.0001, or a whole number, not {shown(gpus)}"
-        )
 
 
 def check_launch(trials: Iterable[TrialSpec], address: str, cpus: int, gpus: float) -> None:
@@ -95,4 +80,4 @@ def _bring_data(trials: list[TrialSpec]) -> None:
             tasks.build(task)
 
 
-__all__ = ["check_launch", "check_resources", "default_cpus"]
+__all__ = ["check_launch", "default_cpus"]

@@ -50,6 +50,30 @@ def test_other_versions(tmp_path, ray_address, monkeypatch):
     assert f"and Python {python}; here are Ray 2.9.0 and Python 3.11.99. They must be" in said
 
 
+PUBLISH = """
+import time
+from harness.launch import cluster
+with cluster.connected({address!r}, 1) as ray:
+    from ray._private.utils import publish_error_to_driver
+    client = ray._private.worker.global_worker.gcs_client
+    publish_error_to_driver("node", "it was killed\\n  [state-dump]", client, job_id=None)
+    time.sleep(2)
+    print("the result")
+"""
+
+
+def test_what_nodes_publish_is_not_in_the_output(ray_address):
+    """Ray prints it in the midst of a table, or of JSON that a program reads."""
+    done = subprocess.run(
+        [sys.executable, "-c", PUBLISH.format(address=ray_address)],
+        env={**os.environ, "PYTHONPATH": PATHS},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.stdout, done.stderr) == ("the result\n", "")
+
+
 HEAD_ALONE = """
 import os, sys
 import psutil
