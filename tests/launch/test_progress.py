@@ -4,7 +4,9 @@ import dataclasses
 import errno
 import io
 
-from harness.launch import Outcome
+import pytest
+
+from harness.launch import Job, Outcome
 from harness.launch.progress import (
     Ended,
     LineProgress,
@@ -13,7 +15,8 @@ from harness.launch.progress import (
     Snapshot,
     make_progress,
 )
-from harness.launch.progress.time_left import time_left
+from harness.launch.progress.time_left import running_trial, time_left
+from harness.launch.slot import Slot
 
 
 def snapshot(eta=90.0):
@@ -114,6 +117,21 @@ def test_pending_starting_running_and_waiting_are_told_apart():
     counts = "0 completed, 1 running, 2 starting, 1 pending, 4 waiting, 2 run by another launch"
     assert state.summary() == counts
     assert [trial.describe() for trial in trials[:2]] == ["pending", "starting"]
+
+
+@pytest.mark.parametrize(
+    ("slot", "state"),
+    [
+        ({"placed": False}, "pending"),
+        ({}, "starting"),
+        ({"since": -1000.0}, "pending"),  # Ray has other work
+        ({"placed": False, "answered": True}, "starting"),
+        ({"answered": True, "told": {"step": 0, "steps": 10}}, "running"),
+    ],
+)
+def test_a_process_that_is_being_made_is_told_from_one_without_a_place(slot, state):
+    of = Slot(None, 1, 0.0, job=Job("a", {}, "x"), **slot)
+    assert running_trial(of, 1, 5.0).state == state
 
 
 def test_what_another_launch_runs_is_said_where_nothing_runs_here():

@@ -1,6 +1,6 @@
 """Progress of a launch: what is known, how long it will take, and how it is shown."""
 
-from .sinks import LineProgress, LiveProgress, ProgressSink, Unbroken, make_progress
+from .sinks import LineProgress, LiveProgress, ProgressSink, Several, Unbroken, make_progress
 from .snapshot import Ended, Running, Snapshot, duration
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "LiveProgress",
     "ProgressSink",
     "Running",
+    "Several",
     "Snapshot",
     "Unbroken",
     "duration",

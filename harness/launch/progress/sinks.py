@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from harness.tools.notes import mute_what_is_closed
@@ -173,6 +173,28 @@ class Unbroken:
             mute_what_is_closed()
 
 
+class Several:
+    """Sinks that all get the same."""
+
+    def __init__(self, *sinks: ProgressSink):
+        self.sinks: Sequence[ProgressSink] = sinks
+
+    def say(self, text: str) -> None:
+        """To all."""
+        for sink in self.sinks:
+            sink.say(text)
+
+    def update(self, snapshot: Snapshot) -> None:
+        """To all."""
+        for sink in self.sinks:
+            sink.update(snapshot)
+
+    def close(self) -> None:
+        """All of them."""
+        for sink in self.sinks:
+            sink.close()
+
+
 class Silence:
     """Says nothing."""
 
@@ -193,4 +215,4 @@ def make_progress(stream: TextIO | None) -> ProgressSink:
     return Unbroken(LiveProgress(stream) if stream.isatty() else LineProgress(stream))
 
 
-__all__ = ["LineProgress", "LiveProgress", "ProgressSink", "Unbroken", "make_progress"]
+__all__ = ["LineProgress", "LiveProgress", "ProgressSink", "Several", "Unbroken", "make_progress"]

@@ -22,14 +22,23 @@ class Running:
     metric: float | None = None
     state_dims: tuple[int, ...] = ()
     left: float | None = None
-    has_worker: bool = True  # whether its process has answered
+    has_worker: bool = True  # whether its process is there or being made
+    node: str = ""  # its node's name; empty until that is known
+    cpus: int = 1
+    gpus: float = 0.0
 
     @property
     def state(self) -> str:
-        """`pending` until its process answers, `starting` until its first step, then `running`."""
+        """`pending` while Ray has no place for its process, `starting` while that is being made and
+        until the first step, then `running`."""
         if not self.has_worker:
             return "pending"
         return "running" if self.step is not None and self.steps else "starting"
+
+    @property
+    def rate(self) -> float | None:
+        """Steps a second, if known."""
+        return (self.steps - (self.step or 0)) / self.left if self.steps and self.left else None
 
     def describe(self) -> str:
         """Step, metric and state dimensions as text."""
@@ -56,7 +65,7 @@ class Ended:
 class Snapshot:
     """The state of a launch. `ended` holds every ended trial, oldest first; `eta` is in seconds;
     `note` is the jobs' line on overall progress; `reason` says why a trial that could run waits;
-    `elsewhere` counts the trials that another launch runs."""
+    `elsewhere` counts the trials that another launch runs; the rest is as in `Tally`."""
 
     ended: tuple[Ended, ...]
     running: tuple[Running, ...]
@@ -66,6 +75,11 @@ class Snapshot:
     note: str = ""
     reason: str = ""
     elsewhere: int = 0
+    retries: int = 0
+    takeovers: int = 0
+    quarantined: tuple[str, ...] = ()
+    cpu_seconds: float = 0.0
+    gpu_seconds: float = 0.0
     counts: Counter[str] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -11,8 +11,8 @@ from .snapshot import Ended, Running
 EARLIEST = 0.02  # a projection from fewer than this fraction of the steps means nothing
 
 
-def running_trial(slot: Slot, attempt: int, now: float) -> Running:
-    """The state of the job in a slot."""
+def running_trial(slot: Slot, attempt: int, now: float, node: str = "") -> Running:
+    """The state of the job in a slot, on the node of this name."""
     job, told = slot.job, slot.told
     assert job is not None
     seconds = now - slot.since
@@ -29,7 +29,10 @@ def running_trial(slot: Slot, attempt: int, now: float) -> Running:
         metric=told.get("metric"),
         state_dims=tuple(told.get("state_dims", ())),
         left=left,
-        has_worker=slot.answered,
+        has_worker=slot.has_place(now),
+        node=node,
+        cpus=job.cpus,
+        gpus=job.gpus,
     )
 
 

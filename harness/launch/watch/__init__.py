@@ -1,0 +1,1 @@
+"""Watching a launch from outside: the note that its driver leaves in the store, and metrics."""
