@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
@@ -48,12 +48,14 @@ class SuiteRun:
 def run(
     suite: SuiteLike,
     store: StoreLike = None,
-    address: str = "local",
+    address: str | None = None,
     only: str | None = None,
     *,
     retry: Sequence[str] = (),
     cpus: int | None = None,
-    gpus: float = 0.0,
+    gpus: float | Literal["auto"] | None = None,
+    memory: str | None = None,
+    accelerator: str | None = None,
     concurrency: int | None = None,
     fork: bool = True,
     name: str | None = None,
@@ -61,24 +63,28 @@ def run(
 ) -> SuiteRun:
     """Plan, launch, record, report, as `harness run` does, and with the same options.
 
-    Running it again resumes; trials that have ended are not run again, unless `retry` names how
-    they ended. Progress goes to standard error, unless `quiet`.
+    Without an `address` it runs on this machine or, in one of Ray's jobs, on the cluster that runs
+    the job. Running it again resumes; trials that have ended are not run again, unless `retry`
+    names how they ended. Progress goes to standard error, unless `quiet`.
 
     Raises:
         ValueError: bad input, before anything starts or is written.
         KeyboardInterrupt: it was interrupted; what was done is kept, and the same call continues.
     """
+    from harness.launch.address import default_address
     from harness.launch.preflight import default_cpus
+    from harness.launch.resources import chosen
     from harness.launch.run_suite import RunOptions, run_suite
 
     wanted, place = suite_of(suite), existing_or_new(store, create=True)
+    need = chosen(wanted.resources, cpus, gpus, memory, accelerator, default_cpus())
     options = RunOptions(
-        address, only, retry, default_cpus() if cpus is None else cpus, gpus, concurrency, fork,
-        name, quiet,
+        default_address() if address is None else address, only, retry, need.cpus, need.gpus,
+        concurrency, fork, name, quiet, need.memory, need.accelerator,
     )  # fmt: skip
     given = {
-        "store": place.root, "address": None if address == "local" else address, "only": only,
-        "cpus": cpus, "gpus": gpus or None, "concurrency": concurrency, "name": name,
+        "store": place.address, "address": address, "only": only, "cpus": cpus, "gpus": gpus,
+        "memory": memory, "accelerator": accelerator, "concurrency": concurrency, "name": name,
     }  # fmt: skip
     words = [f"--{key}={value}" for key, value in given.items() if value is not None]
     words += [f"--retry={status}" for status in retry] + ([] if fork else ["--no-fork"])

@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from harness.records.index import Results
 from harness.records.store import Store
 from harness.tools.inputs import cut, shown
 
@@ -34,7 +35,7 @@ class StoreView:
         self.store = store
 
     def __repr__(self) -> str:
-        return f"<store {self.store.root}: {len(self.store.ended_trials())} ended trials>"
+        return f"<store {self.store.address}: {len(self.store.ended_trials())} ended trials>"
 
     def suites(self) -> list[str]:
         """Names of the suites and studies that have records."""
@@ -86,7 +87,7 @@ class StoreView:
 
         trial = self.store.trial(trial_id)
         if trial.spec() is None:
-            raise ValueError(f"{self.store.root} has no trial {trial_id}")
+            raise ValueError(f"{self.store.address} has no trial {trial_id}")
         try:
             weights, description = trial.load_model()
         except FileNotFoundError as error:
@@ -102,7 +103,8 @@ class StoreView:
 
     def _has_ended(self, suite: str) -> bool:
         entries = self.store.suite(suite).plan_or_empty().get("trials", ())
-        return any(self.store.trial(entry["trial_id"]).ended() for entry in entries)
+        found = Results(self.store)
+        return any(found.ended(entry["trial_id"]) for entry in entries)
 
     def _table(self, name: str, suite: SuiteLike | None) -> pd.DataFrame:
         from harness.records.collect import gather, gather_all
@@ -127,7 +129,7 @@ class StoreView:
                 return name
         called, known = str(getattr(suite, "name", suite)), ", ".join(self.suites()) or "none"
         raise ValueError(
-            f"no record of a suite {shown(called)} in {self.store.root}; it has {cut(known)}"
+            f"no record of a suite {shown(called)} in {self.store.address}; it has {cut(known)}"
         )
 
 
@@ -140,10 +142,10 @@ def open_store(path: StoreLike = None) -> StoreView:
         ValueError: there is no such folder, or it holds no records.
     """
     store = existing_or_new(path)
-    if not store.root.is_dir():
-        raise ValueError(f"there is no store {cut(str(store.root))}")
+    if not store.is_there():
+        raise ValueError(f"there is no store {cut(store.address)}")
     if not store.has_records():
-        raise ValueError(f"{cut(str(store.root))} is no store: it holds neither trials nor suites")
+        raise ValueError(f"{cut(store.address)} is no store: it holds neither trials nor suites")
     return StoreView(store)
 
 
@@ -167,7 +169,7 @@ def existing_or_new(store: StoreLike, create: bool = False) -> Store:
     if isinstance(store, StoreView):
         store = store.store
     if isinstance(store, Store):
-        return Store.open(store.root, create=create)
+        return Store.open(store.address, create=create)
     if store is not None and not isinstance(store, str | PathLike):
         raise ValueError(f"a store is a folder; got {shown(store)}")
     return Store.open(store, create=create)

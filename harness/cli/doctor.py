@@ -27,19 +27,25 @@ def doctor(address: AddressOption = None, store: StoreOption = None) -> int:
 
 
 def _nodes(address: str, store: str | None) -> int:
-    """Print a report of each node; 3 if one of them is unfit."""
+    """Print a report of each node; 3 if one of them is unfit, or there is none."""
     from harness.launch import cluster
     from harness.launch.address import check_address
-    from harness.launch.node_check import described, reports
+    from harness.launch.node_check import counted, described, reports, unlike
 
-    root = None if store is None else open_store(store, create=True).root
+    place = None if store is None else open_store(store, create=True).absolute()
     check_address(address)
     with cluster.connected(address, 1) as ray:
-        found = reports(ray, root)
+        found = reports(ray, place)
     for report in found:
         for line in described(report):
             print(line)
-    return 3 if any(report.faults for report in found) else 0
+    for line in unlike(found):
+        print(f"note: {line}")
+    unfit = sum(bool(report.faults) for report in found)
+    print(f"{counted(len(found))} that may run trials, {unfit or 'none'} unfit")
+    if place is None:
+        print("no store was looked at: give --store")
+    return 3 if unfit or not found else 0
 
 
 def examine() -> Iterator[str]:

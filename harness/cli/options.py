@@ -7,7 +7,10 @@ from typing import Annotated
 import typer
 
 StoreOption = Annotated[
-    str | None, typer.Option("--store", help="Folder of records [HARNESS_STORE or results/local].")
+    str | None,
+    typer.Option(
+        "--store", help="Folder or s3://BUCKET/PREFIX of records [HARNESS_STORE or results/local]."
+    ),
 ]
 SuiteArgument = Annotated[str, typer.Argument(help="NAME, MODULE.NAME or FILE.py[:NAME].")]
 SetOption = Annotated[
@@ -17,6 +20,10 @@ SetOption = Annotated[
 NameOption = Annotated[
     str | None,
     typer.Option("--name", help="Record it under this name, next to the records under its own."),
+]
+KeepOption = Annotated[
+    bool,
+    typer.Option("--keep", help="If the cluster's head is lost, wait for a new one and go on."),
 ]
 AddressOption = Annotated[
     str | None,
@@ -33,14 +40,26 @@ CpusOption = Annotated[
     typer.Option(min=1, max=2**20, help="CPU cores of one trial [HARNESS_THREADS or 1]."),
 ]
 GpusOption = Annotated[
-    float,
+    str | None,
     typer.Option(
-        min=0.0,
-        max=1024.0,
-        help="GPUs of one trial, or a fraction of one.",
+        help="GPUs of one trial, a fraction of one, or auto: as many trials on a GPU as fit [0].",
     ),
+]
+MemoryOption = Annotated[
+    str | None, typer.Option(help="Memory that Ray sets aside for one trial, e.g. 8GB.")
+]
+AcceleratorOption = Annotated[
+    str | None, typer.Option(help="Type of its GPUs, as Ray names it, e.g. A100.")
 ]
 ConcurrencyOption = Annotated[int | None, typer.Option(min=1, max=2**20, help="Trials at a time.")]
 ForkOption = Annotated[
     bool, typer.Option("--fork/--no-fork", help="Train steps that trials have in common only once.")
+]
+MetricsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics",
+        metavar="[HOST:]PORT",
+        help="Serve Prometheus metrics while trials run [off; without HOST to this machine only].",
+    ),
 ]

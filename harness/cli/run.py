@@ -13,11 +13,15 @@ import typer
 
 from harness.cli.naming import open_store, suite_of
 from harness.cli.options import (
+    AcceleratorOption,
     AddressOption,
     ConcurrencyOption,
     CpusOption,
     ForkOption,
     GpusOption,
+    KeepOption,
+    MemoryOption,
+    MetricsOption,
     NameOption,
     OnlyOption,
     RetryOption,
@@ -39,23 +43,31 @@ def run(
     only: OnlyOption = None,
     retry: RetryOption = None,
     cpus: CpusOption = None,
-    gpus: GpusOption = 0.0,
+    gpus: GpusOption = None,
+    memory: MemoryOption = None,
+    accelerator: AcceleratorOption = None,
     concurrency: ConcurrencyOption = None,
     fork: ForkOption = True,
+    keep: KeepOption = False,
+    metrics: MetricsOption = None,
 ) -> int:
     """Plan, launch, record, report. Run it again to resume; trials that ended are kept."""
     wanted = suite_of(suite, settings)
     place = open_store(store, create=True)
     from harness.launch.address import default_address
     from harness.launch.preflight import default_cpus
+    from harness.launch.resources import chosen
     from harness.launch.run_suite import RunOptions, run_suite
     from harness.report.rebuild import comparison_of
     from harness.report.tables import render
 
     command = redacted_command(["harness", *sys.argv[1:]])
-    cpus = cpus or default_cpus()
     address = default_address() if address is None else address
-    options = RunOptions(address, only, retry or (), cpus, gpus, concurrency, fork, name)
+    need = chosen(wanted.resources, cpus, gpus, memory, accelerator, default_cpus())
+    options = RunOptions(
+        address, only, retry or (), need.cpus, need.gpus, concurrency, fork, name,
+        memory=need.memory, accelerator=need.accelerator, metrics=metrics,
+    )  # fmt: skip
     with _going_on(command):
         summary = run_suite(wanted, place, command, options)
     try:
@@ -63,7 +75,7 @@ def run(
             print(render(comparison_of(name or wanted.name, place), "text"))
             print(f"Tables, figures and page: {summary.page}", file=sys.stderr)
     finally:  # nobody may be reading, or the tables may be damaged
-        code = _ended(summary, command)
+        code = _ended(summary, command, address if keep else None)
     return code
 
 
@@ -99,23 +111,31 @@ def tune(
     ] = None,
     name: NameOption = None,
     cpus: CpusOption = None,
-    gpus: GpusOption = 0.0,
+    gpus: GpusOption = None,
+    memory: MemoryOption = None,
+    accelerator: AcceleratorOption = None,
     concurrency: ConcurrencyOption = None,
     fork: ForkOption = True,
+    keep: KeepOption = False,
+    metrics: MetricsOption = None,
 ) -> int:
     """Search truncation timing, confirm on fresh seeds, recommend. Run it again to resume."""
     from harness.launch.address import default_address
     from harness.launch.preflight import check_launch, default_cpus
+    from harness.launch.resources import chosen
     from harness.launch.run_suite import RunOptions
     from harness.tune.run_study import load_study, run_study
 
     wanted = load_study(study)
     place = open_store(store, create=True)
     command = redacted_command(["harness", *sys.argv[1:]])
-    cpus = cpus or default_cpus()
     address = default_address() if address is None else address
-    options = RunOptions(address, None, (), cpus, gpus, concurrency, fork, name)
-    check_launch([wanted.base], address, cpus, gpus)
+    need = chosen(None, cpus, gpus, memory, accelerator, default_cpus())
+    options = RunOptions(
+        address, None, (), need.cpus, need.gpus, concurrency, fork, name,
+        memory=need.memory, accelerator=need.accelerator, metrics=metrics,
+    )  # fmt: skip
+    check_launch([wanted.base], address, need.cpus, need.at(address).shape_of(wanted.base).gpus)
     with _going_on(command):
         summary = run_study(wanted, place, command, options, storage)
     try:
@@ -123,7 +143,7 @@ def tune(
             print(summary.records.read("answer.md").decode(), end="")
             print(f"Figures, candidates and page: {summary.page}", file=sys.stderr)
     finally:
-        code = _ended(summary, command)
+        code = _ended(summary, command, address if keep else None)
     return code
 
 
@@ -137,8 +157,9 @@ def _going_on(command: str) -> Iterator[None]:
         raise
 
 
-def _ended(summary: Any, command: str) -> int:
-    """Print a run's summary and what is unfinished; returns the exit code."""
+def _ended(summary: Any, command: str, keep: str | None) -> int:
+    """Print a run's summary and what is unfinished; returns the exit code. If the head is lost and
+    `keep` is its address, the command begins anew once it is back."""
     for line in (*summary.lines(), *summary.unfinished):
         print(line, file=sys.stderr)
     said = "\n".join(summary.unfinished)
@@ -146,6 +167,11 @@ def _ended(summary: Any, command: str) -> int:
     if summary.interrupted:
         print(f"What was done is kept. {going_on(command)}", file=sys.stderr)
         raise KeyboardInterrupt
+    if summary.lost and keep is not None:
+        from harness.launch.keep import go_on_when_back
+
+        with _going_on(command):
+            go_on_when_back(keep)
     if summary.lost:
         print(
             "The head of the Ray cluster was lost; what was done is kept. Once the cluster is up "

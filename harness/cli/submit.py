@@ -9,10 +9,12 @@ import typer
 
 from harness.cli.naming import suite_of
 from harness.cli.options import (
+    AcceleratorOption,
     ConcurrencyOption,
     CpusOption,
     ForkOption,
     GpusOption,
+    MemoryOption,
     NameOption,
     OnlyOption,
     RetryOption,
@@ -25,14 +27,17 @@ def submit(
     suite: SuiteArgument,
     to: Annotated[str, typer.Option(help="HOST[:PORT] or URL of the cluster's dashboard.")],
     store: Annotated[
-        str, typer.Option(help="Folder of records, absolute, that all nodes of the cluster see.")
+        str,
+        typer.Option(help="Records: a folder that all nodes see, absolute, or s3://BUCKET/PREFIX."),
     ],
     settings: SetOption = None,
     name: NameOption = None,
     only: OnlyOption = None,
     retry: RetryOption = None,
     cpus: CpusOption = None,
-    gpus: GpusOption = 0.0,
+    gpus: GpusOption = None,
+    memory: MemoryOption = None,
+    accelerator: AcceleratorOption = None,
     concurrency: ConcurrencyOption = None,
     fork: ForkOption = True,
     follow: Annotated[
@@ -41,17 +46,25 @@ def submit(
 ) -> int:
     """Run a suite on a cluster as a job of its own, which goes on when this command has ended."""
     from harness.launch import submit as jobs
-    from harness.tools.inputs import shown
+    from harness.launch.resources import chosen
+    from harness.tools.inputs import is_address, shown
 
-    if not store.startswith("/"):
-        raise ValueError(f"--store of a job is an absolute path on the cluster, not {shown(store)}")
+    if not store.startswith("/") and not is_address(store):
+        raise ValueError(
+            f"--store of a job is an absolute path on the cluster or an address like s3://BUCKET, "
+            f"not {shown(store)}"
+        )
     url = jobs.dashboard(to)
-    suite_of(suite, settings)  # what is wrong with it is said here
-    options = [f"--store={store}", f"--gpus={gpus:g}"]
+    wanted = suite_of(suite, settings)  # what is wrong with it is said here
+    chosen(wanted.resources, cpus, gpus, memory, accelerator, 1)
+    options = [f"--store={store}"]
     for option, value in (
         ("name", name),
         ("only", only),
         ("cpus", cpus),
+        ("gpus", gpus),
+        ("memory", memory),
+        ("accelerator", accelerator),
         ("concurrency", concurrency),
     ):
         options += [f"--{option}={value}"] if value is not None else []

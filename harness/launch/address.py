@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from pathlib import Path
 from typing import Literal
 
 from harness.tools.inputs import cut, os_reason, shown
+
+from . import tls
 
 PROBE_SECONDS = 3.0
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -34,29 +37,47 @@ def check_address(address: str) -> None:
     if target is None:
         raise ValueError("no Ray cluster runs on this machine (address auto)")
     host, port = _split(target)
-    silent = f"no Ray cluster answers at {host}:{port}"
+    _greet(host, port)
+    if not target.startswith("ray://"):
+        _knock(host, port)
+
+
+def _greet(host: str, port: int) -> None:
+    """Raise ValueError unless a server of gRPC answers, with TLS if that is asked for."""
+    answer = b""
     try:
         with socket.create_connection((host, port), timeout=PROBE_SECONDS) as connection:
-            if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
-                return
-            connection.settimeout(PROBE_SECONDS)
-            connection.sendall(_HELLO)
-            answer = connection.recv(9)
-    except OSError:
-        raise ValueError(silent) from None
-    if len(answer) < 4 or answer[3] != _SETTINGS:
-        raise ValueError(silent)
-    if target.startswith("ray://"):
-        return
+            if tls.is_asked_for():
+                return tls.check(connection, host, port)
+            with contextlib.suppress(ConnectionError):  # a server of TLS hangs up
+                connection.sendall(_HELLO)
+                answer = connection.recv(9)
+    except OSError:  # it also stays silent
+        raise ValueError(_silent(host, port)) from None
+    if len(answer) >= 4 and answer[3] == _SETTINGS:
+        return None
+    if tls.is_spoken(host, port, PROBE_SECONDS):
+        raise ValueError(f"the Ray cluster at {host}:{port} uses TLS: set {tls.HOW}")
+    raise ValueError(_silent(host, port))
+
+
+def _knock(host: str, port: int) -> None:
+    """Raise ValueError unless the server is Ray's, and takes our token and certificate."""
+    where = f"the Ray cluster at {host}:{port}"
     token, source = _token()
     kind = _ask(host, port, token)
+    if kind == "stranger" and tls.is_asked_for():
+        raise ValueError(f"{where} does not accept our certificate ({tls.CERTIFICATE})")
     if kind == "stranger":
-        raise ValueError(silent)
+        raise ValueError(_silent(host, port))
     if kind == "unauthenticated":
-        where = f"the Ray cluster at {host}:{port}"
         if token is None:
             raise ValueError(f"{where} asks for a token: {source}")
         raise ValueError(f"{where} does not accept the token {source}: it was started with another")
+
+
+def _silent(host: str, port: int) -> str:
+    return f"no Ray cluster answers at {host}:{port}"
 
 
 def _token() -> tuple[str | None, str]:
@@ -82,8 +103,13 @@ def _ask(host: str, port: int, token: str | None) -> Literal["ray", "unauthentic
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.DEADLINE_EXCEEDED,
     )
-    # Ray does not use the web proxy either.
-    with grpc.insecure_channel(target, [("grpc.enable_http_proxy", 0)]) as channel:
+    options = [("grpc.enable_http_proxy", 0)]  # Ray does not use the web proxy either
+    if tls.is_asked_for():
+        secrets = grpc.ssl_channel_credentials(*tls.credentials())
+        opened = grpc.secure_channel(target, secrets, options)
+    else:
+        opened = grpc.insecure_channel(target, options)
+    with opened as channel:
         try:
             with_token = [("authorization", f"Bearer {token}")] if _can_be_sent(token) else None
             channel.unary_unary(_CALL)(b"", timeout=PROBE_SECONDS, metadata=with_token)

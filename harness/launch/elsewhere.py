@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import islice
 
-from harness.records.locks import Busy
+from harness.records.lease import Watch
 from harness.records.states import Damaged
 from harness.records.store import Store
 
 from .jobs import Job, Outcome
 
+AT_A_LOOK = 50  # trials, so that a look stays short on any storage
+
 
 @dataclass(frozen=True)
 class Look:
-    """What has changed: jobs with a result, and jobs that nobody runs any more."""
+    """What has changed: jobs with a result, and jobs that nobody runs any more, each with the owner
+    to take it over from."""
 
     ended: list[tuple[Job, Outcome]]
-    left: list[Job]
+    left: list[tuple[Job, str]]
 
 
 class Elsewhere:
     """The jobs that other launches run, as far as the store tells."""
 
-    def __init__(self, root: Path) -> None:
-        self.store = Store(root)
+    def __init__(self, store: Store) -> None:
+        self.store, self.watch = store, Watch()
         self.jobs: dict[str, Job] = {}
 
     def add(self, job: Job) -> None:
@@ -34,15 +37,16 @@ class Elsewhere:
     def look(self) -> Look:
         """Take the jobs that have ended or were left by their process off the list."""
         ended, left = [], []
-        for job in list(self.jobs.values()):
+        for job in list(islice(self.jobs.values(), AT_A_LOOK)):
+            del self.jobs[job.trial_id]
             outcome = self.outcome(job)
+            owner = self._silent_owner(job) if outcome is None else None
             if outcome is not None:
                 ended.append((job, outcome))
-            elif self._is_free(job):
-                left.append(job)
+            elif owner is not None:
+                left.append((job, owner))
             else:
-                continue
-            del self.jobs[job.trial_id]
+                self.jobs[job.trial_id] = job  # behind those that were not looked at
         return Look(ended, left)
 
     def outcome(self, job: Job) -> Outcome | None:
@@ -59,15 +63,13 @@ class Elsewhere:
         seconds = result.get("record", {}).get("seconds_spent", 0.0)
         return Outcome(result["status"], result.get("message"), seconds, elsewhere=True)
 
-    def _is_free(self, job: Job) -> bool:
-        """Whether no process holds the trial. A dead process holds nothing."""
+    def _silent_owner(self, job: Job) -> str | None:
         try:
-            with self.store.trial(job.trial_id).claim():
-                return True
-        except Busy:
-            return False
-        except OSError:  # the worker that tries next says what is wrong
-            return True
+            return self.store.trial(job.trial_id).silent_owner(self.watch)
+        except OSError:
+            return None
+        except ValueError:  # the worker that tries next says what is wrong
+            return ""
 
 
 __all__ = ["Elsewhere", "Look"]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from .cluster import Node
 
-ASK_EVERY = 5.0  # seconds between questions
+ASK_EVERY = 2.0  # seconds between questions: a node that is leaving may have 30 s left
 PAUSE = 10.0  # seconds between two looks, after which this process must have been stopped
 SILENCE = 20.0  # seconds without an answer after which the head is lost
 

@@ -3,11 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from harness.plugins import Source
 
+ACCELERATOR = "accelerator_type:"  # so begins the name of Ray's resource for a type of GPU
+SOME = 0.001  # of that resource, which only says that it is there
 Status = Literal["completed", "diverged", "failed", "faulted"]
+
+
+class Shape(NamedTuple):
+    """The resources of a worker. Workers of one shape are interchangeable."""
+
+    cpus: int
+    gpus: float
+    memory: int = 0  # bytes
+    accelerator: str | None = None  # the type of the GPUs
+
+    def resources(self) -> dict[str, float]:
+        """In Ray's words."""
+        wanted = {"CPU": float(self.cpus), "GPU": self.gpus, "memory": float(self.memory)}
+        if self.accelerator:
+            wanted[f"{ACCELERATOR}{self.accelerator}"] = SOME
+        return {name: count for name, count in wanted.items() if count}
+
+    def __str__(self) -> str:
+        of = f" of type {self.accelerator}" if self.accelerator else ""
+        memory = f" and {self.memory / 1e9:g} GB of memory" if self.memory else ""
+        return f"{self.cpus} CPUs and {self.gpus:g} GPUs{of}{memory}"
 
 
 @dataclass(frozen=True)
@@ -22,6 +45,18 @@ class Job:
     fork: tuple[str, int] | None = None  # begin from this trial's state after this step
     keep_at: tuple[int, ...] = ()  # keep the state after these steps for others
     plugins: tuple[Source, ...] = ()  # code that it needs besides ours
+    memory: int = 0  # bytes that Ray sets aside
+    accelerator: str | None = None  # the type of its GPUs
+    stage: int = 0  # what others wait for goes first, and in a stage the longest
+    work: float = 0.0  # estimated FLOPs
+
+    def __str__(self) -> str:
+        return f"{self.label}, seed {self.spec['seed']}" if "seed" in self.spec else self.label
+
+    @property
+    def shape(self) -> Shape:
+        """What its worker must have."""
+        return Shape(self.cpus, self.gpus, self.memory, self.accelerator)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from .jobs import Job
 from .pool import Pool, Slot
-from .ray_errors import UNFIT, is_lack_of_memory, is_lost_node
+from .ray_errors import UNFIT, is_lack_of_memory, is_lost_node, is_unreachable
 
 SOON = 30.0  # seconds from a trial's start within which a fault is held against its node
 STRIKES = 2  # trials
@@ -54,7 +54,7 @@ class Quarantine:
 
 def _is_excused(message: str) -> bool:
     """The trial itself may need too much memory; a lost node gets no trials anyway."""
-    return is_lack_of_memory(message) or is_lost_node(message)
+    return is_lack_of_memory(message) or is_lost_node(message) or is_unreachable(message)
 
 
 __all__ = ["Quarantine"]

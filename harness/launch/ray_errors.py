@@ -10,6 +10,7 @@ from harness.tools.inputs import cut
 LONGEST = 500
 UNFIT = "no worker can start"  # so begins the message if a node has no worker for the trial
 LOST, MEMORY = "the node was lost", "whose memory was used up"
+UNREACHABLE = "the worker cannot be reached"
 FEWER = "fewer trials at a time (--concurrency) need less memory"
 # Errors that would recur on every attempt of a worker that does not start.
 LASTING = re.compile(
@@ -41,6 +42,8 @@ def told(error: BaseException) -> tuple[Literal["fault", "refused"], str]:
         status = "refused" if LASTING.search(reason) else "fault"
     elif name == "NodeDiedError" or "node has died" in text or "node was terminated" in text:
         said = f"{LOST}{(found and f' ({found[1]})') or ''}"
+    elif name == "ActorUnavailableError":
+        said = f"{UNREACHABLE}{where}: its connection broke"
     elif name in ("ActorDiedError", "WorkerCrashedError"):
         detail = re.search(r"exit detail: (.*?)(?: There are some potential|$)", text, re.M)
         how = f" ({detail[1].strip()})" if detail else ""
@@ -61,6 +64,12 @@ def is_lack_of_memory(message: str) -> bool:
 def is_lost_node(message: str) -> bool:
     """Whether a message of `told` says that the node was lost."""
     return message.startswith(LOST)
+
+
+def is_unreachable(message: str) -> bool:
+    """Whether a message of `told` says that a worker cannot be reached: its node may be lost, which
+    the head has yet to notice."""
+    return message.startswith(UNREACHABLE)
 
 
 def where(error: BaseException) -> str | None:
@@ -110,6 +119,7 @@ __all__ = [
     "UNFIT",
     "is_lack_of_memory",
     "is_lost_node",
+    "is_unreachable",
     "last_words",
     "refusal",
     "told",

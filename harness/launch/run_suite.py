@@ -8,22 +8,27 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from harness.launch import Interrupted, Job, Lost, Outcome, launch
 from harness.launch.jobs import Jobs
 from harness.launch.peak_memory import PeakMemory
 from harness.launch.plan_jobs import SuiteJobs
-from harness.launch.preflight import check_launch, check_resources, default_cpus
-from harness.launch.progress import make_progress
+from harness.launch.preflight import check_launch, default_cpus
+from harness.launch.progress import Several, make_progress
+from harness.launch.resources import Resources
+from harness.launch.watch.journal import noted
+from harness.launch.watch.metrics import check_metrics, metrics_address, served
 from harness.planning.plan import Plan, Planned
 from harness.planning.plan_file import can_show, hidden_trials, write_plan
+from harness.records.index import Results
 from harness.records.states import Damaged
 from harness.records.store import Store
 from harness.records.suite_records import PAGE, SuiteRecords
 from harness.suite import Suite
 from harness.suite.explain import renamed
 from harness.tools.inputs import shown
+from harness.tools.redact import redacted
 
 
 @dataclass(frozen=True)
@@ -34,17 +39,27 @@ class RunOptions:
     only: str | None = None
     retry: Sequence[str] = ()
     cpus: int = field(default_factory=default_cpus)
-    gpus: float = 0.0
+    gpus: float | Literal["auto"] = 0.0
     concurrency: int | None = None
     fork: bool = True  # begin a trial from the state of another where both agree until then
     name: str | None = None  # record it under this name instead of its own
     quiet: bool = False  # no progress
+    memory: int = 0  # bytes that Ray sets aside for one trial
+    accelerator: str | None = None  # the type of its GPUs
+    metrics: str | None = None  # PORT or HOST:PORT for Prometheus
 
     def __post_init__(self) -> None:
         for status in self.retry:
             if status not in ("failed", "diverged"):
                 raise ValueError(f"--retry takes failed or diverged, not {shown(status)}")
-        check_resources(self.cpus, self.gpus)
+        if self.metrics is not None:
+            metrics_address(self.metrics)
+        _ = self.resources  # refuses what no trial can ask for
+
+    @property
+    def resources(self) -> Resources:
+        """What each trial asks for."""
+        return Resources(self.cpus, self.gpus, self.memory, self.accelerator)
 
 
 @dataclass
@@ -65,6 +80,7 @@ class RunSummary:
     hidden: str | None = None  # a line on what the tables showed before and no longer show
     damaged: list[str] = field(default_factory=list)  # a line for each damaged record
     interrupted: bool = False
+    launch_id: str = field(default_factory=lambda: secrets.token_hex(8))
     lost: bool = False  # the head of the cluster was lost, and the run ended there
 
     @property
@@ -120,27 +136,25 @@ def run_suite(
         ValueError: bad input, before anything starts or is written.
     """
     options = options or RunOptions()
+    check_metrics(options.metrics)
     plan = Plan(renamed(suite, options.name), store, of=suite.name)
     if store.kind_of(plan.suite.name) == "study":
-        raise ValueError(f"{store.root} holds a study {plan.suite.name}: give the run a --name")
+        raise ValueError(f"{store.address} holds a study {plan.suite.name}: give the run a --name")
     plan.forget(options.retry, plan.select(options.only))
-    jobs = SuiteJobs(
-        plan,
-        command,
-        only=options.only,
-        cpus=options.cpus,
-        gpus=options.gpus,
-        fork=options.fork,
-    )
+    needs = options.resources.at(options.address)
+    jobs = SuiteJobs(plan, command, only=options.only, fork=options.fork, resources=needs)
     summary = RunSummary(store.suite(plan.suite.name))
     before = hidden_trials(plan)
     begun, start = time.time(), time.perf_counter()
     if jobs.pending():
         # Only missing trials: those that have ended may have needed a larger machine.
         todo = (row for row in jobs.rows if plan.state(row) in ("missing", "waiting"))
-        trials = (row.spec or row.role.trial for row in todo)
-        check_launch(trials, options.address, options.cpus, options.gpus)
-        launch_and_summarise(jobs, store, options, summary, jobs.begin)
+        trials = [row.spec or row.role.trial for row in todo]
+        gpus = max(needs.shape_of(trial).gpus for trial in trials)
+        check_launch(trials, options.address, options.cpus, gpus)
+        launch_and_summarise(
+            jobs, store, options, summary, command, jobs.begin, _before(jobs.rows, plan)
+        )
     summary.seconds_report = publish_run(plan, command, begun, summary, jobs.rows)
     summary.seconds = time.perf_counter() - start
     summary.hidden = before if summary.published else None
@@ -153,26 +167,25 @@ def launch_and_summarise(
     store: Store,
     options: RunOptions,
     summary: RunSummary,
+    command: str,
     begin: Callable[[], None] = lambda: None,
+    before: int = 0,
 ) -> None:
-    """Launch jobs and record the cost in the summary, interrupted or not."""
+    """Launch jobs and record the cost in the summary, interrupted or not.
+
+    `before` is how many of the trials had ended already, for those who watch.
+    """
     with PeakMemory() as memory:
         try:
-            ended = launch(
-                jobs,
-                store.root,
-                address=options.address,
-                concurrency=options.concurrency,
-                progress=make_progress(None if options.quiet else sys.stderr),
-                begin=begin,
-            )
+            ended = _launch(jobs, store, options, summary, command, begin, before)
         except Interrupted as interrupted:
             ended = interrupted.outcomes
             summary.lost = isinstance(interrupted, Lost)
             summary.interrupted = not summary.lost
     summary.elsewhere = sum(outcome.elsewhere for _, outcome in ended)
     ended = [(job, outcome) for job, outcome in ended if not outcome.elsewhere]
-    results = {job.trial_id: _result(store, job.trial_id) for job, _ in ended}
+    found = Results(store)
+    results = {job.trial_id: _result(found, job.trial_id) for job, _ in ended}
     records = {trial_id: one["record"] for trial_id, one in results.items() if one is not None}
     summary.launched = len(ended)
     summary.flops = sum(record["train_flops"] for record in records.values())
@@ -182,10 +195,47 @@ def launch_and_summarise(
         summary.peak_memory_bytes = memory.bytes
 
 
-def _result(store: Store, trial_id: str) -> dict[str, Any] | None:
+def _launch(
+    jobs: Jobs,
+    store: Store,
+    options: RunOptions,
+    summary: RunSummary,
+    command: str,
+    begin: Callable[[], None],
+    before: int,
+) -> list[tuple[Job, Outcome]]:
+    """As `launch`, with a note of its state in the store while it lasts."""
+    facts = {"launch": summary.launch_id, "command": command, "address": redacted(options.address)}
+    with (
+        served(options.metrics, summary.records.name) as metrics,
+        noted(store, summary.records.name, before=before, **facts) as journal,
+    ):
+
+        def begin_noting() -> None:
+            begin()
+            journal.begin()
+
+        shown = make_progress(None if options.quiet else sys.stderr)
+        return launch(
+            jobs,
+            store.address,
+            address=options.address,
+            concurrency=options.concurrency,
+            progress=Several(shown, journal, metrics),
+            begin=begin_noting,
+        )
+
+
+def _before(rows: Sequence[Planned], plan: Plan) -> int:
+    """How many trials of these rows have completed or diverged."""
+    done = (row for row in rows if plan.state(row) in ("completed", "diverged"))
+    return len({row.trial_id for row in done})
+
+
+def _result(found: Results, trial_id: str) -> dict[str, Any] | None:
     """A trial's result; None if it has not ended or its record is damaged."""
     try:
-        return store.trial(trial_id).result()
+        return found.result(trial_id)
     except Damaged:
         return None
 
@@ -219,7 +269,7 @@ def publish_run(
     from harness.report.publish import publish
 
     start = time.perf_counter()
-    plan.resolve()
+    plan.look()
     store, name = plan.store, plan.suite.name
     if not can_show(plan, rows):
         return 0.0
@@ -229,7 +279,7 @@ def publish_run(
         "peak_memory_bytes": summary.peak_memory_bytes,
         "seconds_launch_median": summary.seconds_launch,
     }
-    launched = {"id": secrets.token_hex(8), "command": command, "begun": begun, **facts}
+    launched = {"id": summary.launch_id, "command": command, "begun": begun, **facts}
     published = publish(store, name, record, command, launched)
     summary.published = True
     summary.damaged += [one for one in published.damaged if one not in summary.damaged]

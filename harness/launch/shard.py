@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import re
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.planning.plan import Plan, Planned
-from harness.records.locks import Busy
+from harness.records.lease import Busy, Watch
 from harness.records.store import Store
 from harness.suite import Suite
 from harness.tools.inputs import shown
 from harness.tools.notes import say
 from harness.training.alone import run_alone
+from harness.training.trial import Interrupted
 
+from .drain_marks import DrainMarks, drain_marks
 from .preflight import check_launch, default_cpus
 
 WAIT_SECONDS = 10.0  # between two looks for what other parts have ended
+MARKS_EVERY = 30.0  # seconds between looks for drained nodes: there may be a thousand parts
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ def run_shard(
 
     What a trial of this part needs from another part is run here too, unless another process is at
     it, which is waited for: parts need not run at the same time. Whatever their number, the results
-    are the same. Tables are made afterwards, by `harness run`.
+    are the same. Tables are made afterwards, by `harness run`. On a node that is marked as drained
+    the running trial takes a checkpoint, and no other begins.
 
     Raises:
         ValueError: bad input, before anything is written.
@@ -51,7 +56,7 @@ def run_shard(
     """
     plan = Plan(suite, store)
     if store.kind_of(suite.name) == "study":
-        raise ValueError(f"{store.root} holds a study {suite.name}")
+        raise ValueError(f"{store.address} holds a study {suite.name}")
     rows = _rows_of(plan, part)
     check_launch(
         (row.spec or row.role.trial for row in rows if plan.state(row) in ("missing", "waiting")),
@@ -60,13 +65,21 @@ def run_shard(
         _gpus(),
     )
     refused: dict[str, str] = {}
-    told = False
-    while (todo := _todo(plan, rows, refused)) is not None:
-        if not _run_first(plan, todo, store, refused):
-            if not told:
-                say(f"part {part.number}/{part.of} waits for what other processes run")
-            told = True
-            wait(WAIT_SECONDS)
+    with drain_marks(store, MARKS_EVERY) as marks:
+        told, watch = False, Watch()
+        while (todo := _todo(plan, rows, refused)) is not None:
+            if marks.is_here:
+                host = socket.gethostname()
+                say(
+                    f"{host} is drained: part {part.number}/{part.of} ends here, and goes on "
+                    f"elsewhere, or after harness cluster drain {host} --undo, by the same command"
+                )
+                break
+            if not _run_first(plan, todo, store, refused, watch, marks):
+                if not told:
+                    say(f"part {part.number}/{part.of} waits for what other processes run")
+                told = True
+                wait(WAIT_SECONDS)
     return [line for row in rows if (line := _unfinished(plan, row, refused)) is not None]
 
 
@@ -84,7 +97,7 @@ def _gpus() -> float:
 
 def _todo(plan: Plan, rows: list[Planned], refused: dict[str, str]) -> list[Planned] | None:
     """What can run now of these rows, or else of what they need; None if nothing is left."""
-    plan.resolve()
+    plan.look()
     left = [
         row
         for row in rows
@@ -110,14 +123,23 @@ def _ready(plan: Plan, rows: list[Planned]) -> list[Planned]:
     return [row for row in rows if plan.state(row) == "missing" and plan.ready(row)]
 
 
-def _run_first(plan: Plan, todo: list[Planned], store: Store, refused: dict[str, str]) -> bool:
+def _run_first(
+    plan: Plan,
+    todo: list[Planned],
+    store: Store,
+    refused: dict[str, str],
+    watch: Watch,
+    marks: DrainMarks,
+) -> bool:
     """Run the first trial that no other process runs; whether there was one."""
     for row in todo:
         assert row.spec is not None
         try:
-            result = run_alone(row.spec, store)
+            result = run_alone(row.spec, store, watch, lambda: marks.is_here)
         except Busy:
             continue
+        except Interrupted:
+            return True
         except ValueError as error:
             refused[row.spec.trial_id] = str(error)
             return True

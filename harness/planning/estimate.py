@@ -9,7 +9,7 @@ from typing import Any
 from harness.arms import StepWork
 from harness.planning.forks import arrange_forks
 from harness.planning.plan import Plan, Planned
-from harness.records.states import Damaged
+from harness.records.index import Results
 from harness.records.store import Store
 from harness.suite import TrialSpec
 from harness.training.costs.flops import forward_flops, step_flops
@@ -36,7 +36,7 @@ def plan_summary(plan: Plan) -> dict[str, Any]:
     ]
     return {
         "suite": plan.suite.name,
-        "store": str(plan.store.root),
+        "store": plan.store.address,
         "flops_per_second": {device: tasks[""] for device, tasks in rates.items()},
         "stages": stages,
         "sharing": fork_savings(plan),
@@ -45,9 +45,9 @@ def plan_summary(plan: Plan) -> dict[str, Any]:
                 "row": row.name,
                 "seed": row.role.trial.seed,
                 "state": plan.state(row),
-                "trial_id": row.spec.trial_id if row.spec else None,
+                "trial_id": row.trial_id,
                 "needs": list(row.needs),
-                "blocked": row.blocked or plan.damaged.get(row.spec.trial_id if row.spec else ""),
+                "blocked": row.blocked or plan.damaged.get(row.trial_id or ""),
             }
             for row in plan.rows
         ],
@@ -57,7 +57,7 @@ def plan_summary(plan: Plan) -> dict[str, Any]:
 def _cost(plan: Plan, rows: Iterable[Planned], rates: Rates) -> dict[str, Any]:
     states = [(row, plan.state(row)) for row in rows]
     todo = {
-        (row.spec or row.role.trial).trial_id: row.spec or row.role.trial
+        row.trial_id or row.role.trial.trial_id: row.spec or row.role.trial
         for row, state in states
         if state in ("missing", "waiting")
     }
@@ -85,8 +85,8 @@ def fork_savings(plan: Plan) -> dict[str, Any]:
     FLOPs are counted only up to a trial's first truncation, so they are a lower bound. Bytes are
     an upper bound: those of all kept states, as if all existed at the same time.
     """
-    trials = {row.spec.trial_id: row.spec for row in plan.rows if row.spec is not None}
-    fork_plan = arrange_forks(trials.values(), plan.store, plan.ended)
+    trials = {row.trial_id: row.spec for row in plan.rows if row.trial_id and row.spec}
+    fork_plan = arrange_forks(trials.values(), plan.store, plan.ended, kept=plan.found.forks)
     saved = 0.0
     for trial_id, (_, step) in fork_plan.forks.items():
         trial = trials[trial_id]
@@ -121,12 +121,8 @@ def gpu_seconds(trial: TrialSpec, flops: float) -> float:
 def measured_rates(store: Store) -> dict[str, dict[str, float]]:
     """Training FLOPs per second of the completed trials in a store, by device and task."""
     totals: dict[str, dict[str, tuple[float, float]]] = {}
-    for trial_id in store.ended_trials():
-        try:
-            result = store.trial(trial_id).result()
-        except Damaged:  # skipped here, and reported where it is needed
-            continue
-        if result is None or result["status"] != "completed":
+    for result in Results(store).sound():  # damage is reported where it matters
+        if result["status"] != "completed":
             continue
         record = result["record"]
         tasks = totals.setdefault(record["device"], {})

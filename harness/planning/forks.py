@@ -9,7 +9,7 @@ exactly once. Any order would do that; this one lets forks start soonest.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from harness.records.store import Store
@@ -28,6 +28,7 @@ class ForkPlan:
     """
 
     store: Store
+    kept: Callable[[str], Collection[int]]  # after which steps a trial has kept its state
     forks: dict[str, Fork] = field(default_factory=dict)
     keep_at: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     members: set[str] = field(default_factory=set)
@@ -45,8 +46,12 @@ class ForkPlan:
 
     def sweep(self) -> None:
         """Remove states that earlier runs of these trials kept and that nothing here can need."""
+        needed: dict[str, set[int]] = defaultdict(set)
+        for parent, step in self.forks.values():
+            needed[parent].add(step)
         for trial_id in self.members:
-            self.store.trial(trial_id).drop_forks(but=self.needed(trial_id))
+            if self.kept(trial_id):
+                self.store.trial(trial_id).drop_forks(but=needed[trial_id])
 
     def needed(self, trial_id: str) -> set[int]:
         """The steps of a trial after which others still fork."""
@@ -58,9 +63,11 @@ def arrange_forks(
     store: Store,
     ended: Callable[[str], bool],
     keep_at: Mapping[str, Iterable[int]] | None = None,
+    kept: Callable[[str], Collection[int]] | None = None,
 ) -> ForkPlan:
-    """Decide which resolved trials fork from which. `keep_at` names further states to keep."""
-    fork_plan = ForkPlan(store)
+    """Decide which resolved trials fork from which. `keep_at` names further states to keep; `kept`
+    tells which are there."""
+    fork_plan = ForkPlan(store, kept or (lambda trial_id: store.trial(trial_id).forks()))
     for trial_id, steps in (keep_at or {}).items():
         fork_plan.keep_at[trial_id] |= set(steps)
     families: dict[str, dict[str, TrialSpec]] = defaultdict(dict)
@@ -77,9 +84,12 @@ def arrange_forks(
 def _fork_family(
     relatives: Mapping[str, TrialSpec], fork_plan: ForkPlan, ended: Callable[[str], bool]
 ) -> None:
-    over = {i: fork_plan.store.trial(i).forks() for i in relatives if ended(i)}
+    open_ones = [i for i in relatives if not ended(i)]
+    if not open_ones:
+        return
+    waiting = set(open_ones)
+    over = {i: fork_plan.kept(i) for i in relatives if i not in waiting}
     earlier: list[str] = []
-    open_ones = (i for i in relatives if i not in over)
     for trial_id in sorted(open_ones, key=lambda i: -_first_event(relatives[i])):
         best: Fork | None = None
         for other in (*over, *earlier):

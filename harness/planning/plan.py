@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from typing import Any
 
+from harness.records.index import Results
 from harness.records.sizes import block_sizes
 from harness.records.states import Damaged
 from harness.records.store import Store
@@ -23,6 +24,14 @@ class Planned:
     needs: tuple[str, ...]  # ids of trials that must have completed first
     spec: TrialSpec | None = None
     blocked: str | None = None
+    _id_of: tuple[TrialSpec | None, str | None] = (None, None)
+
+    @property
+    def trial_id(self) -> str | None:
+        """The trial's id, once its sizes are known. Working it out takes a while."""
+        if self._id_of[0] is not self.spec:
+            self._id_of = self.spec, self.spec.trial_id if self.spec is not None else None
+        return self._id_of[1]
 
     @property
     def name(self) -> str:
@@ -47,8 +56,10 @@ class Plan:
     forgotten: set[str] = field(default_factory=set)
     damaged: dict[str, str] = field(default_factory=dict)  # by trial: what is wrong, and what to do
     trials_of: dict[tuple[str, str], dict[int, TrialSpec]] = field(default_factory=dict)
+    found: Results = field(init=False)
 
     def __post_init__(self) -> None:
+        self.found = Results(self.store)
         self.suite = validated(self.suite, Suite)
         roles = list(self.suite.roles())
         for role in roles:
@@ -72,7 +83,7 @@ class Plan:
             return None
         if trial_id not in self.results and trial_id not in self.forgotten:
             try:
-                found = self.store.trial(trial_id).result()
+                found = self.found.result(trial_id)
             except Damaged as error:
                 self.damaged[trial_id] = str(error)
                 return None
@@ -81,6 +92,11 @@ class Plan:
             self.results[trial_id] = found
         return self.results.get(trial_id)
 
+    def look(self) -> None:
+        """Other processes may have ended trials: resolve what that allows."""
+        self.found.look()
+        self.resolve()
+
     def ended(self, trial_id: str) -> bool:
         """Whether the trial has ended, even if its record is damaged."""
         return self.result(trial_id) is not None or trial_id in self.damaged
@@ -88,7 +104,7 @@ class Plan:
     def forget(self, statuses: Collection[str], among: Iterable[Planned]) -> None:
         """Treat trials of these rows that ended so as missing; `wipe` removes their records."""
         rows = [row for row in among if row.spec is not None and self.state(row) in statuses]
-        self.forgotten |= {row.spec.trial_id for row in rows if row.spec is not None}
+        self.forgotten |= {row.trial_id for row in rows if row.trial_id is not None}
         for trial_id in self.forgotten:
             self.results.pop(trial_id, None)
         for row in self.rows if rows else ():
@@ -101,16 +117,17 @@ class Plan:
             with self.store.trial(trial_id).claim() as folder:
                 folder.wipe()
         self.forgotten.clear()
+        self.found.look()
 
     def state(self, row: Planned) -> str:
         """`completed`, `diverged`, `failed`, `damaged`, `blocked`, `waiting` (for sizes) or
         `missing`."""
         if row.blocked is not None:
             return "blocked"
-        if row.spec is None:
+        if row.trial_id is None:
             return "waiting"
-        result = self.result(row.spec.trial_id)
-        if row.spec.trial_id in self.damaged:
+        result = self.result(row.trial_id)
+        if row.trial_id in self.damaged:
             return "damaged"
         return "missing" if result is None else result["status"]
 
@@ -127,15 +144,16 @@ class Plan:
             names = ", ".join(dict.fromkeys(row.name for row in self.rows))
             raise ValueError(f"--only {cut(glob)}: no row matches; there are {cut(names, 1_000)}")
         needed = {trial_id for row in chosen for trial_id in row.needs}
-        return [r for r in self.rows if r in chosen or r.role.trial.trial_id in needed]
+        asked = {id(row) for row in chosen}
+        return [r for r in self.rows if id(r) in asked or r.role.trial.trial_id in needed]
 
     def missing(self, rows: Iterable[Planned]) -> Iterator[Planned]:
         """The resolved trials among rows that have not ended, each once, prerequisites first."""
         seen: set[str] = set()
         for row in sorted(rows, key=lambda row: row.stage):
-            if row.spec is None or row.spec.trial_id in seen:
+            if row.trial_id is None or row.trial_id in seen:
                 continue
-            seen.add(row.spec.trial_id)
+            seen.add(row.trial_id)
             if self.state(row) == "missing":
                 yield row
 
@@ -151,7 +169,7 @@ class Plan:
             "suite": self.suite.model_dump(mode="json"),
             "trials": [
                 {
-                    "trial_id": row.spec.trial_id,
+                    "trial_id": row.trial_id,
                     "label": row.role.label,
                     "role": row.role.kind,
                     "matches": row.role.matches,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.planning.plan import Plan, Planned
+from harness.records.index import Results
 from harness.records.store import Store
 from harness.suite import Suite
 from harness.tools.redact import redacted
@@ -23,7 +24,8 @@ def write_plan(plan: Plan, command: str) -> dict[str, Any]:
 def shown_trials(store: Store, name: str) -> list[Mapping[str, Any]]:
     """The entries of the stored plan whose trials have ended."""
     entries = store.suite(name).plan_or_empty().get("trials", [])
-    return [entry for entry in entries if store.trial(entry["trial_id"]).ended()]
+    found = Results(store)
+    return [entry for entry in entries if found.ended(entry["trial_id"])]
 
 
 def stored_suite(store: Store, name: str) -> Suite | None:
@@ -48,7 +50,7 @@ def hidden_trials(plan: Plan) -> str | None:
     entries = shown_trials(store, name)
     before = stored_suite(store, name)
     if before is None:
-        here = {row.spec.trial_id for row in plan.rows if row.spec is not None}
+        here = {row.trial_id for row in plan.rows if row.trial_id is not None}
         lost = {entry["trial_id"] for entry in entries} - here
     else:
         here = {row.role.trial.trial_id for row in plan.rows}
@@ -75,7 +77,7 @@ def can_show(plan: Plan, rows: Iterable[Planned]) -> bool:
     for has ended. A run that was stopped before that, or whose trials have all failed, has nothing
     to replace another run's results with.
     """
-    states = {row.spec.trial_id: plan.state(row) for row in plan.rows if row.spec is not None}
+    states = {row.trial_id: plan.state(row) for row in plan.rows if row.trial_id is not None}
     ended = {trial_id for trial_id in states if plan.ended(trial_id)}
     before = {entry["trial_id"] for entry in shown_trials(plan.store, plan.suite.name)}
     if before <= ended:

@@ -12,6 +12,15 @@ import psutil
 import pytest
 
 
+@pytest.fixture(scope="session", autouse=True)
+def token_mode():
+    """Ray reads once, when it is imported, whether it goes with a token: with one, whichever test
+    of this folder comes first."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        import ray  # noqa: F401
+
+
 @pytest.fixture(scope="session")
 def ray_cluster():
     """A running cluster, as Ray's own tests start one."""
@@ -48,7 +57,8 @@ import psutil
 from ray.cluster_utils import Cluster
 
 settings = {"object_store_memory": 80 * 1024**2, "include_dashboard": False}
-cluster = Cluster(initialize_head=True, head_node_args={**settings, "num_cpus": 0})
+port = {"gcs_server_port": int(sys.argv[1])} if sys.argv[1:] else {}
+cluster = Cluster(initialize_head=True, head_node_args={**settings, **port, "num_cpus": 0})
 cluster.add_node(num_cpus=1, **settings)
 (gcs,) = [p.pid for p in psutil.Process().children(recursive=True) if p.name() == "gcs_server"]
 print(cluster.address, gcs, flush=True)
@@ -58,9 +68,9 @@ os._exit(0)
 
 
 @pytest.fixture
-def head():
-    """A cluster of a head without CPUs and a worker's raylet: its address, the process of its
-    gcs_server, and the variables of whoever joins it."""
+def heads():
+    """Starts clusters of a head without CPUs and a worker's raylet, with one token: each has its
+    address, the process of its gcs_server, and the variables of whoever joins it."""
     from harness.launch.local.folder import private_folder
 
     folder = private_folder()
@@ -70,22 +80,42 @@ def head():
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
     }
-    process = subprocess.Popen(
-        [sys.executable, "-c", HEAD],
-        env={**os.environ, **variables},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    children = []
-    try:
-        address, pid = process.stdout.readline().split()
-        children = psutil.Process(process.pid).children(recursive=True)
-        yield SimpleNamespace(address=address, gcs=int(pid), variables=variables)
-    finally:
-        children += psutil.Process(process.pid).children(recursive=True)
-        for one in {*children, psutil.Process(process.pid)}:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                one.kill()
-        process.communicate()
+    with contextlib.ExitStack() as stack:
+
+        def start(at=None):
+            process = subprocess.Popen(
+                [sys.executable, "-c", HEAD, *([] if at is None else [at.rpartition(":")[2]])],
+                env={**os.environ, **variables},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+            end = stack.callback(_end, process, children := [])
+            address, pid = process.stdout.readline().split()
+            children += psutil.Process(process.pid).children(recursive=True)
+            return SimpleNamespace(
+                address=address,
+                gcs=int(pid),
+                variables=variables,
+                end=lambda: end(process, children),
+            )
+
+        yield start
+
+
+def _end(process, children):
+    """Kill a cluster, and what its processes have started."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        children = [*children, *psutil.Process(process.pid).children(recursive=True)]
+    for one in {*children}:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def head(heads):
+    """One such cluster."""
+    return heads()

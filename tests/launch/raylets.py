@@ -23,7 +23,8 @@ def environment_of(head, **variables):
 
 @contextlib.contextmanager
 def raylet(head, folder, before=(), **variables):
-    """Another raylet, at 127.0.0.2, started in this folder by the words of `before`."""
+    """Another raylet, at 127.0.0.2, started in this folder by the words of `before`; the process of
+    `ray start --block`."""
     start = ["--address", head.address, "--node-ip-address", "127.0.0.2", "--num-cpus", "1"]
     start += ["--object-store-memory", "80000000", "--block"]
     log = folder / "raylet.log"
@@ -41,9 +42,10 @@ def raylet(head, folder, before=(), **variables):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
-        yield
+        yield process
     finally:
-        for one in [*psutil.Process(process.pid).children(recursive=True), process]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                one.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
         process.wait()

@@ -10,14 +10,14 @@ import time
 import pytest
 
 from harness.launch import Lost, head_watch
-from harness.launch.driver import Launch
 from harness.launch.head_watch import HeadWatch, watched
+from harness.launch.under_way import Launch
 from harness.records.store import Store
 from harness.training.host.stops import Signals
 from tests.cli.test_process import HARNESS, PATHS
 from tests.launch.fakes import FakeJobs, Watcher, job, tiny
-from tests.launch.test_driver import FakePool
 from tests.launch.test_two_launches import SUITE
+from tests.launch.test_under_way import FakePool
 
 
 def test_an_answer_ends_a_silence_and_none_is_a_loss(monkeypatch):
@@ -102,6 +102,7 @@ def test_a_launch_that_lost_the_head_ends_and_keeps_what_it_has(tmp_path):
     assert sink.said == ["the head of the Ray cluster no longer answers", "stopping"]
 
 
+@pytest.mark.slow
 def test_a_run_whose_head_is_killed_says_how_to_go_on(tmp_path, head):
     (tmp_path / "shared.py").write_text(SUITE.replace("steps=300", "steps=200_000"))
     store, log = Store(tmp_path / "store"), tmp_path / "log"

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from harness.launch import launch
+from harness.launch.resources import Resources
 from harness.records.store import Store
 from harness.suite import PostHocSpec
 from tests.launch.fakes import FakeJobs, Watcher, job, tiny
@@ -211,3 +212,39 @@ def test_killed_workers_are_replaced_and_the_trial_resumes_but_not_for_ever(
     failure = folder.failure()
     assert failure["attempt"] == 2
     assert failure["message"]
+
+
+def test_small_trials_share_a_gpu_as_auto_has_chosen(tmp_path, ray_address, monkeypatch):
+    """Two at a time on the only GPU (a pretended one), since there are two CPUs."""
+    monkeypatch.setenv("HARNESS_DEVICE", "cpu")
+    needs = Resources(gpus="auto", gpu_bytes=16 * 2**30)
+    shapes = [needs.shape_of(tiny(seed, 300)) for seed in range(3)]
+    trials = [tiny(seed, 300) for seed in range(3)]
+    jobs = [job(one, gpus=shape.gpus) for one, shape in zip(trials, shapes, strict=True)]
+    sink = Watcher()
+    outcomes = run(FakeJobs(jobs), tmp_path, ray_address, progress=sink)
+    assert [o.status for _, o in outcomes] == ["completed"] * 3
+    assert max(sum(t.state != "pending" for t in s.running) for s in sink.snapshots) == 2
+    records = [result_of(tmp_path, j.trial_id)["record"] for j in jobs]
+    assert [(r["device_share"], r["exclusive"]) for r in records] == [(0.125, False)] * 3
+
+
+def test_a_type_of_gpu_that_no_node_has_is_refused(tmp_path, ray_address):
+    wanted = job(tiny(), gpus=1.0, accelerator="A100")
+    with pytest.raises(ValueError, match="the 1 nodes have GPUs of type none"):
+        run(FakeJobs([wanted]), tmp_path, ray_address)
+    with pytest.raises(ValueError, match="and 900000 GB of memory; the largest of 1 nodes has"):
+        run(FakeJobs([job(tiny(), memory=9 * 10**14)]), tmp_path, ray_address)
+
+
+def test_memory_is_set_aside(tmp_path, ray_address):
+    """Two trials that need most of it run one after the other."""
+    import ray
+
+    from harness.launch.cluster import connected
+
+    with connected(ray_address, 1):
+        most = int(ray.cluster_resources()["memory"] * 0.6)
+    sink = Watcher()
+    run(FakeJobs([job(tiny(s), memory=most) for s in (0, 1)]), tmp_path, ray_address, progress=sink)
+    assert max(len(s.running) for s in sink.snapshots) == 1

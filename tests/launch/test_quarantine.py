@@ -4,18 +4,18 @@ import subprocess
 
 import pytest
 
-from harness.launch.driver import Launch
 from harness.launch.pool import Pool
 from harness.launch.quarantine import Quarantine
+from harness.launch.under_way import Launch
 from harness.records.store import Store
 from harness.training.host.stops import Signals
 from tests.cli.test_process import HARNESS
 from tests.launch.fakes import FakeJobs, Watcher, tiny
 from tests.launch.fakes import job as tiny_job
 from tests.launch.raylets import environment_of, raylet
-from tests.launch.test_driver import FakePool
 from tests.launch.test_pool import FakeRay, job, started
 from tests.launch.test_two_launches import SUITE
+from tests.launch.test_under_way import FakePool
 
 UNFIT = "no worker can start on node far: ImportError: no libcuda"
 MEMORY = "Ray ended the worker on node 1, whose memory was used up; fewer trials at a time"
@@ -43,6 +43,7 @@ def placed(pool, wanted, node_id):
         ([("fault", "disk full", 1.0), ("refused", "no such backend", 2.0)], False),
         ([("fault", "disk full", 1.0), ("completed", None, 2.0)], False),
         ([("fault", MEMORY, 1.0), ("fault", MEMORY, 1.0)], False),
+        ([("fault", "the worker cannot be reached: x", 1.0)] * 2, False),
         ([("fault", "the node was lost (1)", 1.0), ("fault", "the node was lost (1)", 1.0)], False),
     ],
 )
@@ -60,7 +61,7 @@ def test_one_trial_that_fails_twice_says_nothing_about_a_node(pool):
     held = Quarantine(pool)
     for _ in range(3):
         assert held.judge(placed(pool, job("a"), "1"), job("a"), "fault", "died", 1.0) is None
-        pool.slots.clear()
+        pool.discard(pool.slots[0])
 
 
 def test_the_last_node_is_kept(pool):

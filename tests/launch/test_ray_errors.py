@@ -39,6 +39,10 @@ SETUP = """Failed to set up runtime environment.
 Could not create the actor because its associated runtime env failed to be created.
 OSError: [Errno 28] No space left on device
 """
+UNAVAILABLE = (
+    "The actor 1a53 is unavailable: The actor is temporarily unavailable: RpcError: RPC error: "
+    "recvmsg:Connection reset by peer rpc_code: 14. The task may have been executed on the actor."
+)
 
 
 def raised(name, text, **facts):
@@ -66,6 +70,11 @@ def raised(name, text, **facts):
             ["no worker can start on node 10.0.0.7: ModuleNotFoundError: No module"],
         ),
         (raised("RuntimeEnvSetupError", SETUP), "fault", ["no worker can start", "No space left"]),
+        (
+            raised("ActorUnavailableError", UNAVAILABLE),
+            "fault",
+            ["the worker cannot be reached", ": its connection broke"],
+        ),
         (raised("WorkerCrashedError", "The worker died"), "fault", ["the worker died"]),
         (raised("RayTaskError(KeyError)", "x\n  y\nKeyError: 3"), "fault", ["worker: KeyError: 3"]),
         (raised("RayChannelError", ""), "fault", ["RayChannelError: no message"]),

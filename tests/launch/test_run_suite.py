@@ -18,7 +18,8 @@ from harness.report.rebuild import comparison_of, rebuild
 from tests.cli.conftest import TINY
 from tests.cli.test_claims import CLAIM
 from tests.faults import full_from
-from tests.tune.playing import Killed, launching
+from tests.tune.playing import STUDY, Killed, launching
+from tests.tune.test_cli import FILE
 
 
 @pytest.fixture
@@ -304,3 +305,35 @@ def test_a_full_disk_when_a_run_begins(ran, harness):
     assert store.kind_of("new") is None
     assert harness("table", "tiny") == (0, table, "")
     assert harness(*NEW, "--name", "new")[0] == 0
+
+
+def status(harness, *arguments):
+    code, out, _ = harness("status", *arguments, "--json")
+    assert code == 0
+    return json.loads(out)
+
+
+def test_status_tells_of_each_run_from_the_store(ran, harness):
+    (done,) = status(harness, "tiny")
+    assert (done["state"], done["before"], done["command"]) == ("done", 0, "harness run tiny.py")
+    harness(*NEW, "--name", "new", stop=2)
+    names = [(one["suite"], one["state"]) for one in status(harness)]
+    assert names == [("new", "interrupted"), ("tiny", "done")]
+    assert status(harness, "new")[0]["counts"] == {"completed": 2}
+    with pytest.raises(RuntimeError):
+        harness(*NEW, "--name", "new", end=broken)
+    (failed_run,) = status(harness, "new")
+    assert (failed_run["state"], failed_run["before"]) == ("failed", 2)
+    assert failed_run["message"] == "RuntimeError: a bug"
+
+
+def test_status_tells_of_a_study(here, harness):
+    (here / "mine.py").write_text(FILE.replace("{content}", repr(STUDY)))
+    harness("tune", "mine.py:study", stop=1)
+    (one,) = status(harness, "tiny")
+    assert (one["suite"], one["state"], one["counts"]) == ("tiny", "interrupted", {"completed": 1})
+    assert one["command"] == "harness tune mine.py:study"
+
+
+def broken(job):
+    raise RuntimeError("a bug")

@@ -1,11 +1,16 @@
 """Parts of a suite without Ray: what each runs, what it waits for, and what it leaves."""
 
+import socket
+import time
+
 import pytest
 
 from harness.cli import app as cli
+from harness.launch.drain_marks import drain_marks
 from harness.launch.shard import Part, run_shard
 from harness.planning.plan import Plan
-from harness.records.locks import Busy
+from harness.records.drained import mark_drained, unmark_drained
+from harness.records.lease import Busy
 from harness.records.store import Store
 from harness.suite import load, override
 from tests.cli.conftest import TINY
@@ -35,6 +40,14 @@ def results(suite, store):
     }
 
 
+def until(holds):
+    for _ in range(1000):
+        if holds():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not come")
+
+
 def never(seconds):
     raise AssertionError("nothing is left to wait for")
 
@@ -52,7 +65,7 @@ def test_parts_make_together_what_one_makes(tmp_path, suite):
 
 
 def test_what_needs_a_failed_trial_is_named_and_not_awaited(tmp_path, suite, monkeypatch):
-    def fail(spec, store):
+    def fail(*_):
         raise ValueError("no such data")
 
     monkeypatch.setattr("harness.launch.shard.run_alone", fail)
@@ -69,17 +82,53 @@ def test_a_trial_that_another_process_runs_is_waited_for(tmp_path, suite, monkey
 
     store, tried = Store.open(str(tmp_path / "store"), create=True), []
 
-    def busy_once(spec, store):
+    def busy_once(spec, *rest):
         tried.append(spec.trial_id)
         if len(tried) == 1:
             raise Busy("trial is being run by another")
-        return run_alone(spec, store)
+        return run_alone(spec, *rest)
 
     monkeypatch.setattr("harness.launch.shard.run_alone", busy_once)
     waited = []
     assert run_shard(suite, store, Part(1, 8), waited.append) == []
     assert len(waited) == 1
     assert len(set(tried)) == 1
+
+
+def test_a_drained_node_hands_its_trial_over_and_begins_no_other(
+    tmp_path, suite, monkeypatch, capsys
+):
+    from harness.training.alone import run_alone
+
+    host, begun = socket.gethostname(), []
+    store = Store.open(str(tmp_path / "store"), create=True)
+
+    def drained_meanwhile(spec, store, watch, leaves):
+        begun.append(spec.trial_id)
+        mark_drained(store, host)
+        until(leaves)
+        return run_alone(spec, store, watch, leaves)
+
+    monkeypatch.setattr("harness.launch.shard.MARKS_EVERY", 0.01)
+    with monkeypatch.context() as patch:
+        patch.setattr("harness.launch.shard.run_alone", drained_meanwhile)
+        assert run_shard(suite, store, Part(1, 8), never) == ["missing digits/full, seed 0"]
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"harness: {host} is drained: part 1/8 ends here, and goes on elsewhere")
+    (trial_id,) = begun
+    assert store.trial(trial_id).load_checkpoint() is not None
+
+    unmark_drained(store, host)
+    assert run_shard(suite, store, Part(1, 8), never) == []
+    assert store.trial(trial_id).result()["record"]["restarts"] == 1
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "elsewhere"])
+def test_a_node_is_meant_by_any_of_its_addresses(tmp_path, name):
+    store = Store.open(str(tmp_path / "store"), create=True)
+    mark_drained(store, name)
+    with drain_marks(store) as marks:
+        assert marks.is_here == (name == "127.0.0.1")
 
 
 def test_more_parts_than_trials_leave_nothing_to_do(tmp_path, suite):

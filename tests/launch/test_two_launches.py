@@ -139,6 +139,7 @@ def test_they_share_the_work_and_both_have_all_results(tmp_path, start, undistur
     assert_undisturbed(store, undisturbed)
 
 
+@pytest.mark.slow
 def test_what_a_killed_launch_was_at_is_taken_over(tmp_path, start, undisturbed):
     store, first = Store(tmp_path / "store"), start()
     first.until(lambda: list(store.root.glob("trials/*/checkpoint/*.safetensors")))

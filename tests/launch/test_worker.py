@@ -1,11 +1,18 @@
 """What a worker makes of a trial, without Ray."""
 
 import errno
+import os
+import subprocess
+import sys
+from subprocess import PIPE
 
 import pytest
 
+from harness.launch.checksum import code
+from harness.launch.ray_errors import UNFIT
 from harness.launch.worker import TrialWorker
 from harness.records.store import Store
+from tests.cli.test_process import PATHS
 from tests.launch.fakes import tiny
 
 
@@ -89,3 +96,53 @@ def test_a_worker_that_cannot_get_ready_says_why_of_every_trial(
         assert said == status
         assert message.startswith("no worker can start on node ")
         assert str(error) in message
+
+
+TOLD = """
+import os, signal, sys, threading, time
+from harness.launch.notice import heed_sigterm
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as Ray does
+told = threading.Event()
+heed_sigterm(told)
+lock = threading.Lock()
+lock.acquire()
+threading.Thread(target=lambda: (told.wait(), print("told", flush=True), lock.release())).start()
+print("ready", flush=True)
+lock.acquire()  # the main thread waits in C
+print("alive", flush=True)
+"""
+
+
+def test_sigterm_is_heard_while_the_main_thread_waits_in_c():
+    with subprocess.Popen(
+        [sys.executable, "-c", TOLD],
+        env={**os.environ, "PYTHONPATH": PATHS},
+        stdout=PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        assert process.stdout.read() == "told\nalive\n"
+    assert process.returncode == 0
+
+
+def test_a_worker_that_was_told_to_go_begins_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_DEVICE", "cpu")
+    worker = TrialWorker()
+    worker.stop()
+    assert worker.run(tiny().model_dump(mode="json"), str(tmp_path), 0.0, {}) == (
+        "interrupted",
+        None,
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_worker_with_another_harness_takes_no_trial(tmp_path):
+    spec = tiny().model_dump(mode="json")
+    status, message = TrialWorker(code="0123456789ab").run(spec, str(tmp_path), 0.0, {})
+    assert status == "refused"
+    assert message.startswith(UNFIT)
+    assert f"another harness, {code()}, than that of the launch, 0123456789ab" in message
+    assert not list(tmp_path.iterdir())
+    assert TrialWorker(code=code()).run(spec, str(tmp_path), 0.0, {})[0] == "completed"

@@ -2,9 +2,10 @@
 
 import pytest
 
+from harness.launch import Outcome
 from harness.launch import run_suite as run
 from harness.launch.plan_jobs import PlanJobs
-from harness.planning.estimate import plan_summary
+from harness.planning.estimate import estimated_flops, plan_summary
 from harness.planning.plan import Plan
 from harness.planning.plan_lines import plan_lines
 from harness.records.store import Store
@@ -14,6 +15,7 @@ from harness.suite import (
     FullSpec,
     HankelRegularizedSpec,
     InTrainingSpec,
+    PostHocSpec,
     SmallSpec,
     Suite,
     TaskSpec,
@@ -28,8 +30,8 @@ def store(tmp_path):
     return Store.open(tmp_path / "store")
 
 
-def suite_of(**arms):
-    comparison = Comparison(task=TaskSpec(name="digits"), arms=arms)
+def suite_of(seeds=(0,), **arms):
+    comparison = Comparison(task=TaskSpec(name="digits"), arms=arms, seeds=seeds)
     return Suite(name="some", comparisons=(comparison,))
 
 
@@ -154,3 +156,31 @@ def test_a_damaged_result_is_told_and_neither_run_again_nor_waited_for(store):
     assert path.read_text() == "{}"
     lines = plan_lines(plan_summary(plan))
     assert any("1 damaged" in line for line in lines)
+
+
+def test_jobs_say_their_stage_and_their_work_and_stages_overlap(store):
+    """A trial is ready when its own prerequisite has ended, whatever else is still to be run."""
+    suite = suite_of(
+        seeds=(0, 1), full=FullSpec(kind="full"), after=PostHocSpec(kind="post_hoc", tau=0.1)
+    )
+    plan = Plan(suite, store)
+    jobs = PlanJobs(plan, fork=False)
+    first = jobs.ready()
+    assert {(job.stage, job.work) for job in first} == {(0, estimated_flops(plan.rows[0].spec))}
+    assert first[0].work > 0
+    done = next(job for job in first if job.spec["seed"] == 0)
+    end(store, done.trial_id, "completed")
+    jobs.done(done.trial_id, Outcome("completed", None, 1.0))
+    (second,) = jobs.ready()
+    assert (second.stage, second.spec["seed"], second.spec["arm"]["kind"]) == (1, 0, "post_hoc")
+    assert second.work < first[0].work
+
+
+def test_what_a_fork_need_not_train_is_no_work(store):
+    late = InTrainingSpec(kind="in_training", tau=0.1, start=0.5, end=0.75, count=1)
+    plan = Plan(suite_of(full=FullSpec(kind="full"), late=late), store)
+    alone = {job.label: job.work for job in PlanJobs(plan, fork=False).ready()}
+    jobs = PlanJobs(plan)
+    full, fork = (jobs._job(row) for row in plan.rows)
+    assert full.work == alone[full.label]
+    assert fork.work == pytest.approx(0.25 * alone[fork.label])

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from harness import environment
+from harness.tools.cores import usable_cores
 from harness.tools.inputs import cut, os_reason
 from harness.tools.notes import say
 
-from ..worker import usable_cores
 from .folder import MARK, private_folder
 
 # Ray's own variables for the processes that we start. Workers get the environment of their trials,

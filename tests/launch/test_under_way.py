@@ -8,9 +8,10 @@ import time
 
 import pytest
 
-from harness.launch import Interrupted, cadence, driver, launch
-from harness.launch.driver import Launch
+from harness.launch import Interrupted, Job, cadence, launch, under_way
+from harness.launch.attempts import AVOID, Attempts
 from harness.launch.pool import Slot
+from harness.launch.under_way import Launch
 from harness.records.store import Store, TrialDir
 from harness.training.host.stops import Signals
 from harness.training.trial import run_trial
@@ -20,33 +21,50 @@ from tests.launch.fakes import FakeJobs, Watcher, job, tiny
 class FakePool:
     """One worker; jobs end as told by seed, at the next look: a list tells of each attempt."""
 
+    autoscaler = None
+
+    def want(self, waiting):
+        pass
+
     def __init__(self, statuses=None, broken=False):
         self.statuses, self.broken = statuses or {}, broken
         self.slots, self.busy = [Slot(None, 1, 0.0)], []
+        self.tried, self.nodes = [], []
 
     def check(self, job):
         pass
 
     def look_again(self):
-        pass
+        return []
 
     def ask_to_stop(self):
-        pass
+        self.busy = [slot for slot in self.busy if slot.not_before <= time.monotonic()]
 
-    def slot_for(self, job):
+    def slot_for(self, job, away=()):
         return None if self.busy or self.broken else self.slots[0]
 
-    def start(self, slot, job, store_root):
-        slot.job = job
+    def can_spare(self, node_id, job):
+        return False
+
+    def name_of(self, node_id):
+        return node_id
+
+    def drained_for(self, job):
+        return []
+
+    def start(self, slot, job, store, *claim, not_before=0.0):
+        slot.job, slot.not_before = job, not_before
         self.busy.append(slot)
 
     def wait(self, timeout):
-        if not self.busy:
+        ended = [slot for slot in self.busy if slot.not_before <= time.monotonic()]
+        if not ended:
             time.sleep(0.01)
-        return list(self.busy)
+        return ended
 
     def result(self, slot):
         self.busy.remove(slot)
+        self.tried.append(slot.job.spec["seed"])
         status = self.statuses.get(slot.job.spec["seed"], "completed")
         return slot.job, status.pop(0) if isinstance(status, list) else status, "said so"
 
@@ -96,11 +114,135 @@ def test_only_faults_of_the_machine_are_tried_again(tmp_path, attempts, status, 
     assert (failure and failure["attempt"]) == noted
 
 
+def test_a_retried_trial_keeps_its_place_while_it_waits(tmp_path):
+    """It does not stand behind what had not begun when it failed."""
+    pool = FakePool({0: ["fault", "completed"]})
+    jobs = FakeJobs([job(tiny(seed)) for seed in range(3)])
+    ended = all_of(jobs, pool, tmp_path, retries=1)
+    assert pool.tried == [0, 0, 1, 2]
+    assert [seed for seed, _ in ended] == [0, 1, 2]
+
+
+def test_the_longest_of_a_stage_goes_first_and_a_retried_one_before_all(tmp_path):
+    works = {0: (0, 5.0), 1: (1, 90.0), 2: (0, 7.0), 3: (0, 7.0)}
+    first = [job(tiny(seed), stage=stage, work=work) for seed, (stage, work) in works.items()]
+    later = job(tiny(4), work=6.0)
+    pool = FakePool({2: ["fault", "completed"]})
+
+    jobs = FakeJobs(first)
+    jobs.ready = lambda: _once(jobs, later)
+    all_of(jobs, pool, tmp_path, retries=1)
+    assert pool.tried == [2, 2, 3, 4, 0, 1]
+
+
+def _once(jobs, later):
+    """The stages of `jobs`; and when the first job has ended, `later`."""
+    if jobs.outcomes and later.trial_id not in jobs.open | {*jobs.outcomes}:
+        jobs.open.add(later.trial_id)
+        return [later]
+    return FakeJobs.ready(jobs)
+
+
+LOST = "the node was lost (10.0.0.3)"
+
+
+@pytest.mark.parametrize(("message", "pauses"), [(LOST, False), ("the disk is full", True)])
+def test_only_what_the_same_machine_may_repeat_waits(message, pauses):
+    attempts = Attempts(3)
+    now = time.monotonic()
+    attempts.begin("a", now)
+    assert attempts.failed(Job("a", {"seed": 7}, "tiny"), message)
+    assert attempts.why["a"].startswith("tiny, seed 7 is tried again ")
+    assert (attempts.begin("a", now) > time.monotonic()) == pauses
+
+
+class Pair(FakePool):
+    """Two nodes with a worker each; what runs on node `bad` fails."""
+
+    def __init__(self, message):
+        super().__init__()
+        self.slots = [Slot(None, 1, 0.0, node_id=node) for node in ("bad", "good")]
+        self.message, self.banned, self.places = message, set(), []
+
+    def slot_for(self, job, away=()):
+        free = [one for one in self.slots if one not in self.busy and one.node_id not in away]
+        return next((one for one in free if one.node_id not in self.banned), None)
+
+    def can_spare(self, node_id, job):
+        return bool(self.others({node_id}))
+
+    def others(self, away):
+        return {slot.node_id for slot in self.slots} - set(away) - self.banned
+
+    def suspect(self, node_id, job):
+        pass
+
+    def ban(self, node_id):
+        self.banned.add(node_id)
+        return node_id
+
+    def start(self, slot, job, store, *claim, not_before=0.0):
+        super().start(slot, job, store, *claim, not_before=not_before)
+        self.places.append((job.spec["seed"], slot.node_id))
+
+    def wait(self, timeout):
+        return super().wait(timeout)[:1]  # the other goes on for a while
+
+    def result(self, slot):
+        self.busy.remove(slot)
+        return slot.job, *(("fault", self.message) if slot.node_id == "bad" else ("completed", ""))
+
+
+def test_a_trial_goes_on_elsewhere_than_on_the_node_that_failed_it(tmp_path):
+    """And before any that has not begun; those still use the node meanwhile."""
+    jobs, pool = FakeJobs([job(tiny(seed)) for seed in range(3)]), Pair("a full disk")
+    ended = all_of(jobs, pool, tmp_path, retries=3)
+    assert dict(ended) == dict.fromkeys(range(3), "completed")
+    assert pool.places[:4] == [(0, "bad"), (1, "good"), (2, "bad"), (0, "good")]
+
+
+def test_nothing_more_is_tried_on_a_node_that_was_lost(tmp_path):
+    jobs, pool = FakeJobs([job(tiny(seed)) for seed in range(3)]), Pair(LOST)
+    all_of(jobs, pool, tmp_path, retries=1)
+    assert [node for _, node in pool.places] == ["bad", "good", "good", "good"]
+
+
+def test_a_node_whose_worker_cannot_be_reached_is_doubted(tmp_path):
+    """Ray says so seconds before it knows that the node is lost."""
+    pool = Pair("the worker cannot be reached: its connection broke")
+    pool.suspect = lambda node_id, job: pool.banned.add(node_id)
+    all_of(FakeJobs([job(tiny(seed)) for seed in range(3)]), pool, tmp_path, retries=1)
+    assert [node for _, node in pool.places] == ["bad", "good", "good", "good"]
+
+
+def test_the_only_node_is_tried_again(tmp_path):
+    pool = FakePool({0: ["fault", "completed"]})
+    pool.slots[0].node_id = "only"
+    assert all_of(FakeJobs([job(tiny(0))]), pool, tmp_path, retries=1) == [(0, "completed")]
+
+
+def test_a_trial_is_not_kept_away_for_ever(monkeypatch):
+    attempts, pool, slot = Attempts(3), Pair(""), Slot(None, 1, 0.0, node_id="bad")
+    attempts.leave("a", slot)
+    wanted, now = Job("a", {}, "a"), time.monotonic()
+    assert attempts.away(pool, wanted, now) == {"bad"}
+    assert attempts.away(pool, wanted, now + AVOID + 1) == set()
+
+
+def test_a_trial_that_was_told_to_go_goes_on_and_that_is_no_attempt(tmp_path):
+    jobs, pool = (
+        FakeJobs([job(tiny(0))]),
+        FakePool({0: ["interrupted", "interrupted", "completed"]}),
+    )
+    assert all_of(jobs, pool, tmp_path, retries=0) == [(0, "completed")]
+    assert Store(tmp_path).trial(tiny(0).trial_id).failure() is None
+
+
 @pytest.fixture
 def quick(monkeypatch):
     """Looks at the trials of other launches, and what is shown, at every turn of the loop."""
-    monkeypatch.setattr(driver, "ELSEWHERE_EVERY", 0.0)
-    monkeypatch.setattr(driver, "SHOW_EVERY", 0.0)
+    monkeypatch.setattr(under_way, "ELSEWHERE_EVERY", 0.0)
+    monkeypatch.setattr(under_way, "SHOW_EVERY", 0.0)
     monkeypatch.setattr(cadence, "SHARE", 1.0)
 
 
@@ -154,14 +296,14 @@ def test_a_full_disk_that_cannot_note_a_failure_does_not_end_the_launch(tmp_path
 
 
 def test_jobs_for_which_every_node_was_lost_are_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(driver, "NODES_WAIT", 0.0)
+    monkeypatch.setattr(under_way, "NODES_WAIT", 0.0)
     jobs = FakeJobs([job(tiny(0)), job(tiny(1))], [job(tiny(2))])
     assert all_of(jobs, FakePool(broken=True), tmp_path) == [(0, "faulted"), (1, "faulted")]
     assert "no node could hold it" in jobs.outcomes[tiny(0).trial_id].message
 
 
 def test_a_node_is_not_given_up_while_something_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr(driver, "NODES_WAIT", 0.0)
+    monkeypatch.setattr(under_way, "NODES_WAIT", 0.0)
     jobs = FakeJobs([job(tiny(seed)) for seed in range(3)])
     assert all_of(jobs, FakePool(), tmp_path) == [(seed, "completed") for seed in range(3)]
 
@@ -190,8 +332,8 @@ class Deaf(FakePool):
 
 @pytest.mark.parametrize(("urgent", "least", "most"), [(False, 0.5, 5.0), (True, 0.0, 0.5)])
 def test_a_stop_waits_a_little_unless_it_is_urgent(tmp_path, monkeypatch, urgent, least, most):
-    monkeypatch.setattr(driver, "GRACE", 0.6)
-    monkeypatch.setattr(driver, "TICK", 0.01)
+    monkeypatch.setattr(under_way, "GRACE", 0.6)
+    monkeypatch.setattr(under_way, "TICK", 0.01)
     signals, start = Signals(), []
 
     def stop(snapshot):
@@ -204,17 +346,35 @@ def test_a_stop_waits_a_little_unless_it_is_urgent(tmp_path, monkeypatch, urgent
 
 
 def test_a_stop_is_answered_and_a_wait_explained(tmp_path, monkeypatch):
-    monkeypatch.setattr(driver, "SHOW_EVERY", 0.0)
+    monkeypatch.setattr(under_way, "SHOW_EVERY", 0.0)
     signals, sink = Signals(), Watcher()
     sink.callback = lambda snapshot: snapshot.reason and setattr(signals, "asked", True)
     with pytest.raises(Interrupted):
         all_of(FakeJobs([job(tiny(0))]), FakePool({0: "fault"}), tmp_path, signals, sink, retries=3)
-    assert {s.reason for s in sink.snapshots} == {"", "tiny 0 is tried again in 0.5 s: said so"}
+    reason = "tiny 0, seed 0 is tried again in 0.5 s: said so"
+    assert {s.reason for s in sink.snapshots} == {"", reason}
     assert sink.said == ["stopping"]
 
 
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("the node was lost (10.0.0.3)", ["tiny 0, seed 0 is tried again now: {message}"]),
+        ("the worker cannot be reached: it broke", []),  # a snapshot tells while it waits
+    ],
+)
+def test_what_happened_is_said_with_its_node(tmp_path, message, said):
+    pool, sink = Pair(message), Watcher()
+    all_of(FakeJobs([job(tiny(0))]), pool, tmp_path, Signals(), sink, retries=3)
+    assert [one for one in sink.said if "tried again" in one] == [
+        one.format(message=message) for one in said
+    ]
+    failure = Store(tmp_path).trial(tiny(0).trial_id).failure()["message"]
+    assert failure == message + ("" if said else " (bad)")
+
+
 def test_a_job_for_which_there_is_no_room_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(driver, "NODES_WAIT", 0.6)
+    monkeypatch.setattr(under_way, "NODES_WAIT", 0.6)
     sink = Watcher()
     all_of(FakeJobs([job(tiny(0), cpus=4)]), FakePool(broken=True), tmp_path, sink=sink)
     assert "no node has room for 4 CPUs and 0 GPUs" in sink.snapshots[0].reason
