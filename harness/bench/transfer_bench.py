@@ -92,8 +92,8 @@ def measure(suite: SuiteLike, store: StoreLike = None, order: int = ORDER) -> di
         losses += losses_of(view.load_model(spec.trial_id), spec, order)
     if not losses:
         raise ValueError(
-            f"{view.store.root} holds no completed model of arm 'full' of suite {found.name} on a "
-            f"classification task: harness run {found.name}"
+            f"{view.store.address} holds no completed model of arm 'full' of suite {found.name} on "
+            f"a classification task: harness run {found.name}"
         )
     return {"bench": "transfer", "suite": found.name, "order": order, "rows": summarise(losses)}
 

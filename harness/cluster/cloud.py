@@ -164,7 +164,8 @@ def _mounts(cluster: Cluster) -> list[str]:
     if cluster.shared.nfs is None:
         raise ValueError(f"{cluster.name} needs shared.nfs, SERVER:/EXPORT, on a cloud")
     export = shlex.quote(cluster.shared.nfs)
-    owned = f"sudo install -d -o {USER} -g {USER} {cluster.store} {cluster.data}"
+    folders = " ".join(one for one in (cluster.store, cluster.data) if one.startswith("/"))
+    owned = f"sudo install -d -o {USER} -g {USER} {folders}"
     return [
         f"sudo mkdir -p {path}",
         f"mountpoint -q {path} || sudo mount -t nfs4 -o nfsvers=4.1,hard {export} {path}",

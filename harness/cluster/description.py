@@ -6,7 +6,7 @@ import posixpath
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
 from harness.environment import PREFIX
 from harness.spec import Spec
@@ -32,6 +32,14 @@ def _absolute(path: str) -> str:
     return path
 
 
+def _store(place: str) -> str:
+    if "://" not in place:
+        return _FOLDER.validate_python(place)
+    if re.fullmatch(r"(s3|gs|az)://[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._-]+)*", place) is None:
+        raise ValueError("must be an absolute path or an address like s3://BUCKET/PREFIX")
+    return place
+
+
 # A DNS label, short enough that Kubernetes can append to it.
 Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$")]
 Line = Annotated[str, Field(max_length=1_000), AfterValidator(_one_line)]
@@ -39,6 +47,8 @@ Line = Annotated[str, Field(max_length=1_000), AfterValidator(_one_line)]
 Folder = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9/._-]+$", max_length=200), AfterValidator(_absolute)
 ]
+_FOLDER: TypeAdapter[str] = TypeAdapter(Folder)
+Store = Annotated[str, Field(max_length=200), AfterValidator(_store)]
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$", max_length=200)]
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=100)]
 Place = Annotated[
@@ -168,7 +178,7 @@ class Cluster(Spec):
     head: Machine
     workers: Annotated[tuple[Workers, ...], Field(strict=False, min_length=1, max_length=20)]
     shared: Shared
-    store: Folder
+    store: Store
     data: Folder
     time_limit_minutes: Annotated[int, Field(ge=2, le=60 * 24 * 60)]
     image: Word | None = None  # of containers, with the harness in it; not for Slurm or by hand
@@ -189,7 +199,7 @@ class Cluster(Spec):
         if len({*names, "head"}) <= len(names):
             raise ValueError(f"workers need distinct names other than head, not {names}")
         for what, folder in (("store", self.store), ("data", self.data)):
-            if not folder.startswith(f"{self.shared.path}/"):
+            if "://" not in folder and not folder.startswith(f"{self.shared.path}/"):
                 raise ValueError(
                     f"{what} {folder} must lie in the shared folder {self.shared.path}, "
                     "or nodes do not see each other's"

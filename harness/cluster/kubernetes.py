@@ -72,10 +72,9 @@ def _group(cluster: Cluster, group: Workers) -> dict[str, Any]:
 
 
 def _drain(grace: int) -> list[str]:
-    """A pod's last command: Ray gives the node no more work, and what runs there goes on until
-    shortly before the pod ends, so that it takes one more of its checkpoints."""
-    left = grace - 5
-    return ["bash", "-c", f"harness cluster drain --seconds {left}; sleep {left}"]
+    """A pod's last command: launches move the node's trials elsewhere, for which the pod stays as
+    long as it may."""
+    return ["harness", "cluster", "drain", "--wait", "--seconds", str(grace - 5)]
 
 
 def _pod(cluster: Cluster, machine: Machine, name: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ def test_how_many_trials():
     assert len({role.trial.seed for role in launch.tiny(7).roles()}) == 7
 
 
+@pytest.mark.slow
 def test_a_run_of_three_trials(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TMPDIR", str(tmp_path))

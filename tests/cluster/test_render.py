@@ -65,7 +65,10 @@ def groups_of(document):
 
 TWO = {"workers": [workers(), workers(name="cpu", gpus=0, accelerator=None, spot=False)]}
 PLAIN = {"secrets": None, "setup": None}
-CHANGES = pytest.mark.parametrize("changes", [{}, TWO, PLAIN], ids=["example", "two", "plain"])
+BUCKET = {"store": "s3://bucket/results"}
+CHANGES = pytest.mark.parametrize(
+    "changes", [{}, TWO, PLAIN, BUCKET], ids=["example", "two", "plain", "bucket"]
+)
 KUBERNETES = pytest.mark.parametrize(
     ("target", "kind"), [("kubernetes", "raycluster"), ("rayjob", "rayjob")]
 )
@@ -103,6 +106,15 @@ def test_cloud_files_are_what_rays_autoscaler_takes(rendered, target, changes):
     wrong = document | {"max_workerz": 1}
     wrong["available_node_types"]["gpu"]["max_workers"] = "1"
     assert len(faults(wrong, autoscaler())) == 2
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_bucket_is_named_where_the_store_is_and_nobody_makes_a_folder_of_it(rendered, target):
+    text = "\n".join(rendered(target, **BUCKET).values())
+    runs = target not in ("hosts", "kubernetes", "aws", "gcp")  # those only make a cluster
+    assert ("s3://bucket/results" in text) == runs
+    lines = [line for line in text.splitlines() if "install -d" in line or "mkdir" in line]
+    assert not [line for line in lines if "s3://" in line]
 
 
 FILL = """
@@ -191,7 +203,7 @@ def test_every_place_has_the_same_health_checks_data_and_size(rendered, target):
     assert size == ("8", "1")
 
 
-@pytest.mark.parametrize("target", set(TARGETS) - {"slurm-array"})  # which starts no Ray
+@pytest.mark.parametrize("target", sorted(set(TARGETS) - {"slurm-array"}))  # which starts no Ray
 def test_every_ray_asks_for_a_token(rendered, target):
     text = "\n".join(rendered(target).values())
     assert re.search(r"RAY_AUTH_MODE[=:] ?token|authOptions:\s+mode: token", text)
@@ -221,7 +233,7 @@ def test_a_pod_that_is_told_to_go_drains_its_node_first(rendered):
     (pod,) = (group["template"]["spec"] for group in rest)
     assert pod["terminationGracePeriodSeconds"] == 30
     command = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
-    assert command == ["bash", "-c", "harness cluster drain --seconds 25; sleep 25"]
+    assert command == ["harness", "cluster", "drain", "--wait", "--seconds", "25"]
 
 
 def test_slurm_has_one_directive_for_each_thing_said(rendered):

@@ -2,7 +2,8 @@
 # setup
 sudo mkdir -p "$SHARED"
 mountpoint -q "$SHARED" || sudo mount -t nfs4 -o nfsvers=4.1,hard "$NFS" "$SHARED"
-sudo install -d -o "$(id -u)" -g "$(id -g)" "$STORE" "$HARNESS_DATA"
+sudo install -d -o "$(id -u)" -g "$(id -g)" "$HARNESS_DATA"
+case $STORE in /*) sudo install -d -o "$(id -u)" -g "$(id -g)" "$STORE" ;; esac
 # end
 
 # run
