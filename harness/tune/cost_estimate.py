@@ -37,7 +37,7 @@ def cost_estimate(study: Study, store: Store) -> dict[str, Any]:
     rates = measured_rates(store)
     return {
         "study": study.name,
-        "store": str(store.root),
+        "store": store.address,
         "candidates": count,
         "done": _done(study, store),
         "seeds": seeds,

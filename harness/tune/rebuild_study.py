@@ -69,5 +69,5 @@ def newest_comparison(name: str, store: Store) -> str:
 def _content(name: str, store: Store) -> dict[str, Any]:
     records = store.suite(name)
     if not records.has_study():
-        raise ValueError(f"no record of study {name} in {store.root}: harness tune makes it")
+        raise ValueError(f"no record of study {name} in {store.address}: harness tune makes it")
     return records.study()

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.launch.address import check_address
 from harness.launch.run_suite import RunOptions, RunSummary, launch_and_summarise, publish_run
+from harness.launch.watch.metrics import check_metrics
 from harness.planning.plan import Plan
 from harness.records.store import Store
 from harness.report.publish import publish
@@ -48,10 +49,12 @@ def run_study(
         Busy: another driver runs this study.
     """
     from .search.ask_and_tell import open_search
+    from .search.optuna_storage import StorageLost
 
     options = options or RunOptions()
     study = renamed(validated(study, Study), options.name)
     check_address(options.address)
+    check_metrics(options.metrics)
     before = check_name(study, store)
     summary = RunSummary(store.suite(study.name))
     ledger = Ledger(study, store, command)
@@ -65,9 +68,11 @@ def run_study(
             course.stages(), store, options, course.ahead, lambda: study_progress(ledger)
         )
         try:
-            launch_and_summarise(jobs, store, options, summary)
+            launch_and_summarise(jobs, store, options, summary, command)
         except Halted as halted:
             summary.unfinished = [str(halted)]
+        except StorageLost as lost:
+            summary.unfinished = [f"{lost}. What was done is kept: tune again once it answers"]
         if ledger.has_less():
             return summary
         summary.seconds_report = conclude(ledger, begun, summary)
@@ -85,7 +90,7 @@ def check_name(study: Study, store: Store) -> dict[str, Any]:
     for name in (study.name, confirmation_name(study.name)):
         kind = store.kind_of(name)
         if kind == "suite" and not known.has_study() and not _is_of_study(store, name):
-            raise ValueError(f"{store.root} holds a suite {name}: give the study another name")
+            raise ValueError(f"{store.address} holds a suite {name}: give the study another name")
     if store.kind_of(study.name) != "study":
         return {}
     try:
@@ -99,7 +104,7 @@ def check_name(study: Study, store: Store) -> dict[str, Any]:
         there = ""
     if there != study.identity() and content.get("candidates"):
         raise ValueError(
-            f"{store.root} holds another study {study.name}: give this one another name or store"
+            f"{store.address} holds another study {study.name}: give this one another name or store"
         )
     return content
 

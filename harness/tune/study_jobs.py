@@ -67,8 +67,7 @@ class StudyJobs:
     def _jobs_of(self, stage: Stage) -> PlanJobs:
         return PlanJobs(
             Plan(stage.suite, self.store),
-            cpus=self.options.cpus,
-            gpus=self.options.gpus,
+            resources=self.options.resources.at(self.options.address),
             fork=self.options.fork,
             keep_at=stage.keep_at,
             parents=stage.parents,

@@ -1,16 +1,7 @@
-"""A small study, a store for it, and a real PostgreSQL server on loopback."""
+"""A small study, and a store for it."""
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
-import signal
-import socket
-import subprocess
-import tempfile
-import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,95 +48,3 @@ def make_study():
 @pytest.fixture
 def store(tmp_path) -> Store:
     return Store.open(tmp_path / "store")
-
-
-def _binaries() -> Path | None:
-    """The folder that has both initdb and postgres."""
-    found = shutil.which("initdb")
-    folders = [Path(found).parent] if found else []
-    folders += [Path("/usr/local/bin"), *sorted(Path("/usr/lib/postgresql").glob("*/bin"))]
-    here = (f for f in folders if (f / "initdb").exists() and (f / "postgres").exists())
-    return next(here, None)
-
-
-def _somebody() -> dict[str, Any]:
-    """Whom the server runs as: it refuses to run as root."""
-    if os.getuid() != 0:
-        return {}
-    for name in ("postgres", "nobody"):
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
-    pytest.skip("PostgreSQL does not run as root, and there is no user postgres or nobody")
-
-
-def _wait(server: subprocess.Popen, connect: Any) -> None:
-    import psycopg2
-
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            connect().close()
-            return
-        except psycopg2.OperationalError as error:
-            if server.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"the test's PostgreSQL server does not start: {error}")
-            time.sleep(0.05)
-
-
-@pytest.fixture(scope="session")
-def server():
-    """host:port of a PostgreSQL server of our own; skipped where it is not installed."""
-    psycopg2 = pytest.importorskip("psycopg2", reason="psycopg2 is not installed")
-    folder = _binaries()
-    if folder is None:
-        pytest.skip("no initdb and postgres on PATH, in /usr/local/bin or /usr/lib/postgresql")
-    who = _somebody()
-    # Not in pytest's own folder, which only its owner may enter.
-    data = Path(tempfile.mkdtemp(prefix="harness-postgres-"))
-    if who:
-        os.chown(data, who["user"], who["group"])
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    try:
-        made = subprocess.run(
-            [folder / "initdb", "-D", data / "db", "-U", "harness", "--auth=trust", "--no-sync",
-             "--locale=C", "-E", "UTF8"],
-            cwd=data, capture_output=True, text=True, **who,
-        )  # fmt: skip
-        assert made.returncode == 0, made.stderr
-        running = subprocess.Popen(
-            [folder / "postgres", "-D", data / "db", "-p", str(port), "-k", data, "-F",
-             "-c", "listen_addresses=127.0.0.1"],
-            cwd=data, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **who,
-        )  # fmt: skip
-        try:
-            _wait(
-                running,
-                lambda: psycopg2.connect(
-                    host="127.0.0.1", port=port, user="harness", dbname="postgres"
-                ),
-            )
-            yield f"127.0.0.1:{port}"
-        finally:
-            running.send_signal(signal.SIGINT)  # a fast shutdown
-            running.wait(30)
-    finally:
-        shutil.rmtree(data, ignore_errors=True)
-
-
-@pytest.fixture
-def postgres(server, request):
-    """The URL of an empty database on the server."""
-    import psycopg2
-
-    host, port = server.split(":")
-    name = f"test_{abs(hash(request.node.nodeid))}"
-    admin = psycopg2.connect(host=host, port=port, user="harness", dbname="postgres")
-    admin.autocommit = True
-    admin.cursor().execute(f"CREATE DATABASE {name}")
-    admin.close()
-    return f"postgresql://harness@{server}/{name}"

@@ -12,24 +12,29 @@ from harness.tune.rebuild_study import rebuild_study
 from harness.tune.run_study import run_study
 from harness.tune.search import ask_and_tell as search_room
 from harness.tune.search.ask_and_tell import Search
+from tests.postgres import postgres_server
 
-from .playing import STUDY, Killed, launching, tiny_study
+from .playing import STUDY, Killed, concluded, launching, tiny_study
 from .playing import run as train
 
 FEW, MORE = {"candidates": 4}, {"candidates": 8}
 
 
 @pytest.fixture
-def tune(tmp_path, monkeypatch):
-    """`tune(budget, stop=..., kill=...)`: run the tiny study, which may be cut short."""
+def without_pictures(monkeypatch):
+    """Pictures and the mirror take most of the time, and have tests of their own."""
     monkeypatch.setenv("HARNESS_DEVICE", "cpu")
-    store = Store.open(tmp_path / "store")
-    # Pictures and the mirror take most of the time, and have tests of their own.
     for name in ("study.study_page.draw", "study.study_page.importance", "write.draw"):
         monkeypatch.setattr(f"harness.report.{name}", lambda *_: {})
     monkeypatch.setattr("harness.report.ranks.rank_figure.draw", lambda *_: {})
     monkeypatch.setattr("harness.report.study.study_page._page", lambda *_: "<html>")
     monkeypatch.setattr("harness.records.mirror.mirror.update", lambda *_: None)
+
+
+@pytest.fixture
+def tune(tmp_path, monkeypatch, without_pictures):
+    """`tune(budget, stop=..., kill=...)`: run the tiny study, which may be cut short."""
+    store = Store.open(tmp_path / "store")
 
     def call(budget, finalists=1, **cut):
         monkeypatch.setattr(run, "launch", launching(**cut))
@@ -121,3 +126,32 @@ def test_a_password_is_nowhere_in_the_store(tmp_path, monkeypatch, capfd):
     assert not [p for p in holding if secret.encode() in p.read_bytes()]
     page = (tmp_path / "store" / "suites" / "tiny" / "index.html").read_text()
     assert "***" in page
+
+
+@pytest.mark.slow
+def test_a_study_whose_server_stays_away_ends_with_what_it_has_and_goes_on_later(
+    tmp_path, monkeypatch, without_pictures
+):
+    """The server dies while the first batch trains; the report needs only the store."""
+    undisturbed, store = Store(tmp_path / "undisturbed"), Store(tmp_path / "store")
+    study = tiny_study(budget={"candidates": 4})
+    monkeypatch.setattr(search_room, "PATIENCE", 0.0)
+    monkeypatch.setattr(run, "launch", launching())
+    run_study(study, undisturbed, "harness tune tiny")
+    with postgres_server() as server:
+        url = server.database("study")
+
+        def end(job):
+            if job.spec["arm"]["kind"] == "in_training" and server.running.poll() is None:
+                server.stop()
+            return train(job, store)
+
+        monkeypatch.setattr(run, "launch", launching(end=end))
+        summary = run_study(study, store, "harness tune tiny", storage_url=url)
+        (said,) = summary.unfinished
+        assert said.startswith("the storage postgresql://harness@127.0.0.1")
+        assert said.endswith("What was done is kept: tune again once it answers")
+        server.start()
+        monkeypatch.setattr(run, "launch", launching())
+        assert run_study(study, store, "harness tune tiny", storage_url=url).unfinished == []
+    assert concluded(store) == concluded(undisturbed)

@@ -8,7 +8,7 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy import Engine, event
 
-from harness.records.locks import Busy
+from harness.records.lease import Busy
 from harness.records.store import Store
 from harness.tune import Budget, Study
 from harness.tune.search.ask_and_tell import open_search

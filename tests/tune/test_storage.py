@@ -4,16 +4,20 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
-from harness.records.locks import Busy
+from harness.records.lease import Busy
 from harness.records.store import Store
+from harness.tune.search import ask_and_tell
 from harness.tune.search import optuna_storage as storage_room
 from harness.tune.search.ask_and_tell import open_search
+from harness.tune.search.optuna_storage import StorageLost
+from tests.postgres import postgres_server
 
-from .driving import drive
+from .driving import drive, end
 
 PARAMS = [{"sampler": "tpe"}, {"sampler": "nsga2", "goal": "pareto"}]
 
@@ -181,21 +185,76 @@ def test_a_driver_on_another_machine_is_refused_until_it_dies(make_study, tmp_pa
             time.sleep(0.05)
 
 
-def test_a_server_that_is_lost_under_way_is_said_in_one_line(make_study, store, postgres):
+def cut_all_connections(url):
     import psycopg2
 
+    with psycopg2.connect(url) as admin:
+        admin.cursor().execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    admin.close()
+
+
+def test_a_study_goes_on_after_its_connections_broke_and_is_locked_again(
+    make_study, store, postgres, tmp_path
+):
     with open_search(make_study(), postgres, store) as search:
         search.batch(0)
-        with psycopg2.connect(postgres) as admin:
-            admin.cursor().execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-        admin.close()
-        with pytest.raises(ValueError, match="the storage postgresql://harness@") as said:
-            search.batch(0)
-        assert "\n" not in str(said.value)
+        cut_all_connections(postgres)
+        search.batch(0)
+        with (
+            pytest.raises(Busy, match="study timing is being run by"),
+            open_search(make_study(), postgres, Store(tmp_path / "other")),
+        ):
+            pass
     assert drive(make_study(), postgres, store) == drive(make_study(), None, store)
+
+
+def test_whoever_runs_the_study_since_keeps_it(make_study, store, postgres, tmp_path):
+    with open_search(make_study(), postgres, store) as search:
+        search.batch(0)
+        cut_all_connections(postgres)
+        with open_search(make_study(), postgres, Store(tmp_path / "other")):
+            # In one process both have one name, by which the server's lock tells them apart.
+            search._lock.take = lambda again: type(search._lock).take(search._lock)
+            with pytest.raises(Busy, match="study timing is being run by"):
+                search.batch(0)
+
+
+@pytest.fixture
+def own_server():
+    """A server and a database of it that no other test needs."""
+    with postgres_server() as server:
+        yield server, server.database("own")
+
+
+def test_a_server_that_starts_again_in_the_middle_changes_nothing(make_study, tmp_path, own_server):
+    server, url = own_server
+    study = make_study()
+    undisturbed = drive(study, None, Store(tmp_path / "file"))
+    asked = []
+    with open_search(study, url, Store(tmp_path / "server")) as search:
+        for k in range(3):
+            server.stop()
+            threading.Timer(1.5, server.start).start()
+            for one in search.batch(k):
+                end(search, study, one)
+                asked.append((one, search.state(one.number)))
+    assert asked == undisturbed
+
+
+def test_a_server_that_stays_away_is_said_in_one_line(make_study, store, own_server, monkeypatch):
+    server, url = own_server
+    monkeypatch.setattr(ask_and_tell, "PATIENCE", 0.0)
+    with open_search(make_study(), url, store) as search:
+        asked = search.batch(0)
+        server.stop()
+        with pytest.raises(StorageLost, match="the storage postgresql://harness@") as said:
+            search.fail(asked[0].number, "diverged")
+        assert "\n" not in str(said.value)
+    server.start()  # for its end
+    assert drive(make_study(), url, store) == drive(make_study(), None, store)
 
 
 SECRET = "hunter2"

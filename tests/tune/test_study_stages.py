@@ -8,7 +8,6 @@ import shutil
 import pandas as pd
 import pytest
 
-from harness.records.sealed import write_sealed
 from harness.records.store import Store
 from harness.suite import FullSpec, InTrainingSpec, LRUSpec, TaskSpec
 from harness.training.costs.flops import step_flops
@@ -127,6 +126,7 @@ def test_a_budget_of_flops_ends_the_search(tmp_path):
     assert 0 < spent["flops"] <= 1.0e9
 
 
+@pytest.mark.slow
 def test_weak_candidates_are_stopped_and_are_no_results(tmp_path):
     store = Store.open(tmp_path)
     play(tiny_study(**STRICT), store, report=True)
@@ -289,9 +289,7 @@ def test_a_study_whose_books_are_lost_is_named_and_may_go_on(undisturbed, tmp_pa
     """The report says that `harness tune` writes study.json anew; so it must not refuse to."""
     path = undisturbed.suite("tiny").folder / "study.json"
     store = Store.open(tmp_path)
-    write_sealed(
-        store.suite("tiny").folder / "plan.json", {"trials": [], "command": "harness tune t.py"}
-    )
+    store.suite("tiny").write_plan({"trials": [], "command": "harness tune t.py"})
     copy = store.suite("tiny").folder / "study.json"
     copy.write_bytes(path.read_bytes())
     assert check_name(tiny_study(), store)["finalists"] == concluded(undisturbed)["finalists"]
@@ -318,6 +316,7 @@ def test_a_damaged_trial_of_a_study_is_named_and_left_out(undisturbed, tmp_path)
     assert f"trials/{lost} is damaged (result.json" in lines[0]
 
 
+@pytest.mark.slow
 def test_stopped_candidates_are_mirrored_apart(tmp_path):
     from mlflow import MlflowClient
 

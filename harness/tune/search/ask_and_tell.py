@@ -7,21 +7,23 @@ and stored in one transaction, so neither the timing of workers nor a kill can c
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import text
-from sqlalchemy.engine import URL, Connection
+from sqlalchemy.engine import URL
 
 from harness.records.store import Store
+from harness.tools.notes import waiting
 
 from ..study_spec import DECIDING, Study
-from .optuna_storage import faults, held, locate, shown, storage
+from .optuna_storage import ServerLock, StorageLost, faults, held, locate, shown, storage
 from .suggest import Origin, frozen, suggest
 
 STATES = {
@@ -31,6 +33,10 @@ STATES = {
     TrialState.FAIL: "failed",
 }
 CONSTRAINT = "deficit beyond the margin"
+PATIENCE, LOOK_EVERY = 60.0, 1.0  # seconds for a server that is away, and between two looks
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -54,16 +60,39 @@ def open_search(study: Study, storage_url: str | None, store: Store) -> Iterator
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     url = locate(storage_url, store)
-    with held(url, study.name, store) as connection, storage(url) as opened:
+    with held(url, study.name, store) as lock, storage(url) as opened:
         with faults(url):
             kept = _kept(study, opened, url)
-        yield Search(study, kept, opened, url, connection)
+        yield Search(study, kept, opened, url, lock)
+
+
+def patient(method: Callable[Concatenate[Search, P], T]) -> Callable[Concatenate[Search, P], T]:
+    """A method that may be called again after a server was lost in its middle, and is."""
+
+    @functools.wraps(method)
+    def again(self: Search, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return method(self, *args, **kwargs)
+        except StorageLost as lost:
+            give_up = time.monotonic() + PATIENCE
+            with waiting(str(lost)):
+                while True:
+                    time.sleep(LOOK_EVERY)
+                    try:
+                        self.hold_again()
+                        return method(self, *args, **kwargs)
+                    except StorageLost:
+                        if time.monotonic() > give_up:
+                            raise
+
+    return again
 
 
 class Search:
     """A study's candidates in its storage; see `open_search`.
 
-    Every method raises a one-line ValueError if the storage is lost.
+    Every method waits up to `PATIENCE` seconds for a server that is away, as while it starts again,
+    and then raises StorageLost, in one line; or Busy, if another driver has the study by then.
     """
 
     def __init__(
@@ -72,17 +101,24 @@ class Search:
         kept: optuna.Study,
         opened: optuna.storages.RDBStorage,
         url: URL,
-        connection: Connection | None,
+        lock: ServerLock | None,
     ) -> None:
         self.study, self.url = study, url
-        self._kept, self._storage, self._connection = kept, opened, connection
+        self._kept, self._storage, self._lock = kept, opened, lock
         self._study_id = opened.get_study_id_from_name(study.name)
 
+    def hold_again(self) -> None:
+        """Lock the study anew after its server was lost, and the lock with it."""
+        if self._lock is not None:
+            self._lock.take(again=True)
+
     @property
+    @patient
     def asked(self) -> int:
         """How many candidates the storage holds."""
         return len(self._trials())
 
+    @patient
     def batch(self, k: int) -> list[Asked]:
         """Candidates k x batch .. (k + 1) x batch - 1, asked now or earlier.
 
@@ -92,14 +128,13 @@ class Search:
         first, size = k * self.study.batch, self.study.batch
         trials = self._trials()
         with faults(self.url):
-            if (
-                self._connection is not None
-            ):  # it holds the lock: without it another driver could start
-                self._connection.execute(text("SELECT 1"))
+            if self._lock is not None:  # without it another driver could start
+                self._lock.check()
             for number in range(len(trials), first + size):
                 self._ask(number, first)
         return [_as_asked(trial) for trial in self._trials()[first : first + size]]
 
+    @patient
     def state(self, number: int) -> str:
         """`running`, `complete`, `stopped` or `failed`."""
         return STATES[self._trial(number).state]
@@ -126,6 +161,7 @@ class Search:
         """A candidate has no values because it diverged or failed. Otherwise as `tell`."""
         self._end(number, TrialState.FAIL, None, None, why)
 
+    @patient
     def _end(
         self,
         number: int,

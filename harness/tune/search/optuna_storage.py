@@ -13,11 +13,17 @@ from typing import Any
 import optuna
 import sqlalchemy
 from sqlalchemy.engine import URL, Connection, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    OperationalError,
+    SQLAlchemyError,
+)
 from sqlalchemy.pool import NullPool
 
 from harness.records.files import make_shared
-from harness.records.locks import Busy
+from harness.records.lease import Busy
 from harness.records.store import Store
 from harness.tools.inputs import cut, user_path
 from harness.tools.redact import redacted
@@ -38,6 +44,11 @@ def locate(storage_url: str | None, store: Store) -> URL:
         ValueError: an unsupported storage, a missing driver, or an impossible file.
     """
     if storage_url is None:
+        if not store.is_folder:
+            raise ValueError(
+                f"a study in {store.address} needs a database of its own: name it with "
+                "--storage postgresql://USER@HOST/DATABASE"
+            )
         return URL.create("sqlite", database=str(store.root / FILE))
     try:
         url = make_url(storage_url)
@@ -85,16 +96,31 @@ def shown(url: URL) -> str:
     return redacted(url.set(drivername="postgresql").render_as_string(hide_password=True))
 
 
+class StorageLost(ValueError):
+    """The storage's server does not answer, or no longer; perhaps it will again."""
+
+
 @contextlib.contextmanager
 def faults(url: URL) -> Iterator[None]:
-    """Turn any error of the storage, or of the connection to it, into a one-line ValueError."""
+    """Turn any error of the storage, or of the connection to it, into a one-line ValueError, and
+    one of a server's connection into StorageLost."""
     try:
         yield
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         asked = url.query.get("password", ())
         secrets = [url.password, *((asked,) if isinstance(asked, str) else asked)]
         said = redacted(_first_line(error), map(str, filter(None, secrets)))
-        raise ValueError(f"the storage {shown(url)}: {said}") from None
+        kind = StorageLost if _is_of_connection(error, url) else ValueError
+        raise kind(f"the storage {shown(url)}: {said}") from None
+
+
+def _is_of_connection(error: BaseException | None, url: URL) -> bool:
+    while error is not None and not isinstance(error, DBAPIError):
+        error = error.__cause__
+    lost = isinstance(error, OperationalError | InterfaceError)
+    return url.get_backend_name() == "postgresql" and (
+        lost or (error is not None and error.connection_invalidated)
+    )
 
 
 def _first_line(error: BaseException) -> str:
@@ -106,8 +132,8 @@ def _first_line(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def held(url: URL, name: str, store: Store) -> Iterator[Connection | None]:
-    """Lock the study `name` against every other driver; yields the connection that holds the lock.
+def held(url: URL, name: str, store: Store) -> Iterator[ServerLock | None]:
+    """Lock the study `name` against every other driver; yields the server's lock, if it has one.
 
     Raises:
         Busy: another driver holds it, on this machine or, with a server, on any machine.
@@ -115,35 +141,66 @@ def held(url: URL, name: str, store: Store) -> Iterator[Connection | None]:
     """
     what = f"study {name}"
     with contextlib.ExitStack() as stack:
-        connection = None
+        lock = None
         if url.get_backend_name() == "postgresql":
-            connection = stack.enter_context(_advisory(url, what))
+            lock = stack.enter_context(contextlib.closing(ServerLock(url, what)))
+            lock.take()
         stack.enter_context(store.lock(f"study-{name}", what))
         if url.get_backend_name() == "sqlite":
             assert url.database is not None
             beside = Path(url.database).resolve().parent
-            if beside != store.root.resolve():
+            if not store.is_folder or beside != store.root.resolve():
                 stack.enter_context(Store(beside).lock(f"study-{name}", what))
-        yield connection
+        yield lock
 
 
-@contextlib.contextmanager
-def _advisory(url: URL, what: str) -> Iterator[Connection]:
+class ServerLock:
     """A session lock: the server drops it when the connection ends, however it ends."""
-    digest = hashlib.sha256(f"compressm-harness {what}".encode()).digest()
-    key = {"key": int.from_bytes(digest[:8], "big", signed=True)}
-    engine = sqlalchemy.create_engine(
-        url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=_connect_args()
-    )
-    with contextlib.ExitStack() as stack:
-        with faults(url):
-            connection = stack.enter_context(engine.connect())
+
+    def __init__(self, url: URL, what: str) -> None:
+        self.url, self.what = url, what
+        digest = hashlib.sha256(f"compressm-harness {what}".encode()).digest()
+        self._key = int.from_bytes(digest[:8], "big", signed=True)
+        self._engine = sqlalchemy.create_engine(
+            url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=_connect_args()
+        )
+        self._connection: Connection | None = None
+
+    def take(self, again: bool = False) -> None:
+        """Take the lock, over a new connection; `again` after the one before was lost.
+
+        Raises:
+            Busy: another driver holds it.
+            StorageLost: the server cannot be reached.
+        """
+        self.close()
+        with faults(self.url):
+            connection = self._connection = self._engine.connect()
             for setting, value in _KEEPALIVE.items():
                 connection.execute(sqlalchemy.text(f"SET tcp_keepalives_{setting} = {value}"))
-            taken = connection.execute(sqlalchemy.text("SELECT pg_try_advisory_lock(:key)"), key)
-            if not taken.scalar():
-                raise Busy(f"{what} is being run by {_holder(connection, key['key'])}")
-        yield connection
+            query = sqlalchemy.text("SELECT pg_try_advisory_lock(:key)")
+            if connection.execute(query, {"key": self._key}).scalar():
+                return
+            holder = _holder(connection, self._key)
+        if again and holder == _own_name():
+            raise StorageLost(f"the storage {shown(self.url)} has not missed us yet")
+        raise Busy(f"{self.what} is being run by {holder}")
+
+    def check(self) -> None:
+        """Raise StorageLost if the connection broke, and the lock with it."""
+        assert self._connection is not None
+        with faults(self.url):
+            self._connection.execute(sqlalchemy.text("SELECT 1"))
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        if self._connection is not None:
+            with contextlib.suppress(SQLAlchemyError):  # its server may be away
+                # The server notices later that a connection was closed.
+                self._connection.execute(sqlalchemy.text("SELECT pg_advisory_unlock_all()"))
+            with contextlib.suppress(SQLAlchemyError):
+                self._connection.close()
+        self._connection = None
 
 
 def _holder(connection: Connection, key: int) -> str:
@@ -156,10 +213,14 @@ def _holder(connection: Connection, key: int) -> str:
     return connection.execute(sqlalchemy.text(query), halves).scalar() or "another process"
 
 
+def _own_name() -> str:
+    return f"process {os.getpid()} on {os.uname().nodename}"[:63]
+
+
 def _connect_args() -> dict[str, Any]:
     return {
         "connect_timeout": CONNECT_SECONDS,
-        "application_name": f"process {os.getpid()} on {os.uname().nodename}"[:63],
+        "application_name": _own_name(),
         "keepalives": 1,
         **{f"keepalives_{name}": value for name, value in _KEEPALIVE.items()},
     }
