@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from harness.models.scans import associative, scan, toeplitz
+from harness.models.scans import associative, loops, scan, toeplitz
 from harness.models.scans.reference import run as recurrence
 
 FORMS = {"toeplitz": toeplitz.run, "scan": scan.run, "associative": associative.run}
@@ -99,6 +99,19 @@ def test_gradients_against_finite_differences(form, length, monkeypatch):
     assert torch.autograd.gradcheck(FORMS[form], [t.requires_grad_() for t in inputs])
 
 
+@pytest.mark.parametrize("nu", [1.0, 10.0, 18.4, 50.0, 95.0, 300.0])
+@pytest.mark.parametrize("form", [*FORMS, "reference"])
+def test_gradients_of_powers_that_underflow(form, nu):
+    """In float32, where Lambda^k passes through the numbers below the normal ones: no NaN."""
+    run = FORMS.get(form, recurrence)
+    inputs = [t.requires_grad_() for t in single(*system(2, 2, math.exp(-nu), length=40))]
+    exact = [t.detach().requires_grad_() for t in double(*inputs)]
+    ours = torch.autograd.grad(run(*inputs).sum(), inputs)
+    theirs = torch.autograd.grad(recurrence(*exact).sum(), exact)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one.to(other.dtype), other, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_gradients_of_a_long_memory(form):
     inputs = system(6, 3, 0.9999, length=300)
@@ -110,3 +123,34 @@ def test_gradients_of_a_long_memory(form):
 
     for ours, exact in zip(gradients(FORMS[form]), gradients(recurrence), strict=True):
         assert float((ours - exact).norm() / exact.norm()) < 1e-10
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("remember", ["states", "boundaries"])
+@pytest.mark.parametrize("form", ["toeplitz", "scan"])
+def test_the_gradient_of_the_input_alone_has_the_same_bits(form, remember, compiled, monkeypatch):
+    """As when a truncation looks at data: frozen weights, and no state kept for them."""
+    if not compiled:
+        monkeypatch.setattr(loops, "compiled", None)
+    monkeypatch.setattr(scan, "SLAB_ROWS", (32, 32))
+    inputs = single(*system(6, 3, 0.99, length=97))
+    weight = single(system(1, 3, 0.5, length=97, seed=1)[-1])[0]
+
+    def backward(leaves):
+        y = FORMS[form](*leaves, remember=remember)
+        saved = sum(one.numel() for one in _function_of(y).saved_tensors if one is not None)
+        wanted = [one for one in leaves if one.requires_grad]
+        return torch.autograd.grad((weight * y).sum(), wanted)[-1], saved
+
+    trained, more = backward([one.clone().requires_grad_() for one in inputs])
+    frozen, less = backward([*inputs[:-1], inputs[-1].clone().requires_grad_()])
+    assert torch.equal(trained, frozen)
+    assert less < more or (form, remember) == ("scan", "boundaries")  # which keeps none at all
+
+
+def _function_of(y):
+    """The backward pass written by hand in the graph of y."""
+    node = y.grad_fn
+    while not hasattr(node, "saved_tensors"):
+        node = node.next_functions[0][0]
+    return node

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import torch
 
+from .powers import polar
+
 
 def run(
     nu: torch.Tensor,
@@ -18,7 +20,7 @@ def run(
     remember: str = "auto",
 ) -> torch.Tensor:
     """`lru_scan` under autograd, which keeps all levels of the scan whatever `remember` says."""
-    lam = torch.polar(torch.exp(-nu), theta)
+    lam = polar(torch.exp(-nu), theta)
     drive = torch.complex(u @ B.real.mT, u @ B.imag.mT)
     _, h = scan(lam.expand(u.shape[1], -1), drive)
     return h.real @ C.real.mT - h.imag @ C.imag.mT

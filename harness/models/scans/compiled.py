@@ -62,4 +62,19 @@ def retreat(g: Any, lam: Any, state: Any, h: Any, before: Any, out: Any) -> None
         state[s] = behind
 
 
-__all__ = ["VERSION", "advance", "retreat"]
+@compiled
+def recede(g: Any, lam: Any, state: Any) -> None:
+    """See `loops.recede`."""
+    n = lam.shape[1]
+    re, im = lam[0], lam[1]
+    for s in range(g.shape[0]):
+        behind = state[s]
+        for t in range(g.shape[1] - 1, -1, -1):
+            row = g[s, t]
+            _add_imaginary(row[:n], re, behind[:n], im, behind[n:])
+            _add_real(row[n:], re, behind[n:], im, behind[:n])
+            behind = row
+        state[s] = behind
+
+
+__all__ = ["VERSION", "advance", "recede", "retreat"]

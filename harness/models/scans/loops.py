@@ -54,9 +54,16 @@ def retreat(
         arrays = (x.numpy() for x in (g, lam, state, h, before, out))
         compiled.retreat(*arrays)
         return out
-    conjugate = torch.stack([lam[0], -lam[1]])
-    _blocks(g, conjugate, state, reverse=True)
+    recede(g, lam, state)
     return _products(g[:, :1], before[:, None]) + _products(g[:, 1:], h[:, :-1])
+
+
+def recede(g: torch.Tensor, lam: torch.Tensor, state: torch.Tensor) -> None:
+    """`retreat` to the bit without the gradient of Lambda, for which alone it takes states."""
+    if _is_compiled(g):
+        compiled.recede(g.numpy(), lam.numpy(), state.numpy())
+    else:
+        _blocks(g, torch.stack([lam[0], -lam[1]]), state, reverse=True)
 
 
 def _is_compiled(x: torch.Tensor) -> bool:

@@ -11,4 +11,11 @@ def powers(nu: torch.Tensor, theta: torch.Tensor, steps: torch.Tensor) -> torch.
     From (nu, theta) directly: exp(k (-nu + i theta)) loses less precision than repeated products.
     """
     k = steps[:, None].to(nu.dtype)
-    return torch.polar(torch.exp(-nu * k), theta * k)
+    return polar(torch.exp(-nu * k), theta * k)
+
+
+def polar(magnitude: torch.Tensor, phase: torch.Tensor) -> torch.Tensor:
+    """`torch.polar`, with 0 in the place of magnitudes below the normal numbers, where its gradient
+    is none: it divides by a modulus that has underflowed."""
+    normal = magnitude >= torch.finfo(magnitude.dtype).tiny
+    return torch.polar(torch.where(normal, magnitude, 0.0), phase)

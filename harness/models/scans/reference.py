@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from .powers import polar
+
 
 def run(
     nu: torch.Tensor,
@@ -14,7 +16,7 @@ def run(
     remember: str = "auto",
 ) -> torch.Tensor:
     """`lru_scan` step by step under autograd, which keeps every state whatever `remember` says."""
-    lam = torch.polar(torch.exp(-nu), theta)
+    lam = polar(torch.exp(-nu), theta)
     h = torch.zeros(u.shape[0], len(lam), dtype=B.dtype, device=u.device)
     outputs = []
     for step in u.unbind(1):

@@ -89,12 +89,15 @@ def keeps_states(remember: str, nu: torch.Tensor, u: torch.Tensor) -> bool:
 
 
 class _Scan(torch.autograd.Function):
-    """lam (2, N), into (2 N, H), out (H, 2 N), u (batch, length, H) to y like u."""
+    """lam (2, N), into (2 N, H), out (H, 2 N), u (batch, length, H) to y like u.
+
+    Where u alone wants a gradient, as when a truncation looks at data, no state is kept or rebuilt.
+    """
 
     @staticmethod
     def forward(ctx: Any, lam: Any, into: Any, out: Any, u: Any, keep: bool) -> Any:
         plan = Plan.of(u.shape[0], u.shape[1], lam.shape[1], u.device)
-        keep = keep and any(ctx.needs_input_grad)
+        keep = keep and any(ctx.needs_input_grad[:3])
         columns = into.shape[0]
         pieces = -(-plan.length // plan.steps)
         kept = u.new_empty(*u.shape[:2], columns) if keep else None
@@ -116,34 +119,54 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Any) -> Any:
-        lam, into, out, u, before, kept = ctx.saved_tensors
-        plan: Plan = ctx.plan
-        gradient = gradient.contiguous()
-        columns = into.shape[0]
-        g_slab = u.new_empty(plan.sequences * plan.steps, columns)
-        h_slab = g_slab.new_empty(g_slab.shape if kept is None else (0, columns))
-        # Sums over many slabs: in double precision where they are small.
-        d_lam = torch.zeros_like(lam, dtype=torch.float64)
-        d_into, d_out, d_u = torch.zeros_like(into), torch.zeros_like(out), torch.empty_like(u)
-        for group in plan.groups():
-            behind = u.new_zeros(group[0].b_end - group[0].b, columns)
-            for i, slab in reversed(list(enumerate(group))):
-                rows, g_rows, start = (
-                    slab.rows(u),
-                    slab.rows(gradient),
-                    before[i, slab.b : slab.b_end],
-                )
-                if kept is None:
-                    h = h_slab[: len(rows)]
-                    _drive(slab, rows, into, lam, start.clone(), h)
-                else:
-                    h = slab.rows(kept)
-                g = torch.mm(g_rows, out, out=g_slab[: len(rows)])
-                d_lam += loops.retreat(slab.shaped(g), lam, behind, slab.shaped(h), start)
-                torch.addmm(d_out, g_rows.t(), h, out=d_out)
-                torch.addmm(d_into, g.t(), rows, out=d_into)
-                torch.mm(g, into, out=slab.rows(d_u))
-        return d_lam.to(lam.dtype), d_into, d_out, d_u, None
+        if any(ctx.needs_input_grad[:3]):
+            return _all_gradients(ctx, gradient.contiguous())
+        return None, None, None, _gradient_of_u(ctx, gradient.contiguous()), None
+
+
+def _all_gradients(ctx: Any, gradient: Any) -> Any:
+    lam, into, out, u, before, kept = ctx.saved_tensors
+    plan: Plan = ctx.plan
+    columns = into.shape[0]
+    g_slab = u.new_empty(plan.sequences * plan.steps, columns)
+    h_slab = g_slab.new_empty(g_slab.shape if kept is None else (0, columns))
+    # Sums over many slabs: in double precision where they are small.
+    d_lam = torch.zeros_like(lam, dtype=torch.float64)
+    d_into, d_out, d_u = torch.zeros_like(into), torch.zeros_like(out), torch.empty_like(u)
+    for group in plan.groups():
+        behind = u.new_zeros(group[0].b_end - group[0].b, columns)
+        for i, slab in reversed(list(enumerate(group))):
+            rows, g_rows, start = (
+                slab.rows(u),
+                slab.rows(gradient),
+                before[i, slab.b : slab.b_end],
+            )
+            if kept is None:
+                h = h_slab[: len(rows)]
+                _drive(slab, rows, into, lam, start.clone(), h)
+            else:
+                h = slab.rows(kept)
+            g = torch.mm(g_rows, out, out=g_slab[: len(rows)])
+            d_lam += loops.retreat(slab.shaped(g), lam, behind, slab.shaped(h), start)
+            torch.addmm(d_out, g_rows.t(), h, out=d_out)
+            torch.addmm(d_into, g.t(), rows, out=d_into)
+            torch.mm(g, into, out=slab.rows(d_u))
+    return d_lam.to(lam.dtype), d_into, d_out, d_u, None
+
+
+def _gradient_of_u(ctx: Any, gradient: Any) -> Any:
+    """Without any product with a state."""
+    lam, into, out, u, _, _ = ctx.saved_tensors
+    g_slab = u.new_empty(ctx.plan.sequences * ctx.plan.steps, into.shape[0])
+    d_u = torch.empty_like(u)
+    for group in ctx.plan.groups():
+        behind = u.new_zeros(group[0].b_end - group[0].b, into.shape[0])
+        for slab in reversed(group):
+            g_rows = slab.rows(gradient)
+            g = torch.mm(g_rows, out, out=g_slab[: len(g_rows)])
+            loops.recede(slab.shaped(g), lam, behind)
+            torch.mm(g, into, out=slab.rows(d_u))
+    return d_u
 
 
 def _drive(slab: Slab, u: Any, into: Any, lam: Any, state: Any, h: Any) -> None:

@@ -76,7 +76,8 @@ class _Blocks(torch.autograd.Function):
     """step (2, N) = Lambda^T, M, G, O and x (batch, blocks, T H) to y like x.
 
     States lie in one matrix with a row to spare, so that the state before a block and the one
-    after it are the same rows shifted by one, without a copy.
+    after it are the same rows shifted by one, without a copy. Where x alone wants a gradient, as
+    when a truncation looks at data, they are not kept.
     """
 
     @staticmethod
@@ -87,7 +88,7 @@ class _Blocks(torch.autograd.Function):
         loops.advance(_by_sequence(states[1:], x), step, _nothing(x, into))
         states[:: x.shape[1]] = 0.0  # before a sequence; the state after one is never read
         y = torch.mm(rows, within).addmm_(states[:-1], out)
-        ctx.save_for_backward(step, within, into, out, x, states)
+        ctx.save_for_backward(step, within, into, out, x, states if _weights_want(ctx) else None)
         return y.view(x.shape)
 
     @staticmethod
@@ -95,16 +96,24 @@ class _Blocks(torch.autograd.Function):
     def backward(ctx: Any, gradient: Any) -> Any:
         step, within, into, out, x, states = ctx.saved_tensors
         rows, g = x.flatten(0, 1), gradient.reshape(-1, x.shape[2])
-        d_states = torch.empty_like(states)
+        d_states = rows.new_empty(len(rows) + 1, into.shape[1])
         torch.mm(g, out.t(), out=d_states[:-1])
-        nothing = _nothing(x, into)
-        both = _by_sequence(d_states[:-1], x), _by_sequence(states[:-1], x)
-        d_step = loops.retreat(both[0], step, nothing, both[1], torch.zeros_like(nothing))
+        nothing, along = _nothing(x, into), _by_sequence(d_states[:-1], x)
+        if states is None:
+            loops.recede(along, step, nothing)
+        else:
+            kept = _by_sequence(states[:-1], x)
+            d_step = loops.retreat(along, step, nothing, kept, torch.zeros_like(nothing))
         d_states[:: x.shape[1]] = 0.0  # nothing adds to the state before a sequence
         behind = d_states[1:]
-        d_x = torch.mm(g, within.t()).addmm_(behind, into.t())
-        d_out = states[:-1].t() @ g
-        return d_step, rows.t() @ g, rows.t() @ behind, d_out, d_x.view(x.shape)
+        d_x = torch.mm(g, within.t()).addmm_(behind, into.t()).view(x.shape)
+        if states is None:
+            return None, None, None, None, d_x
+        return d_step, rows.t() @ g, rows.t() @ behind, states[:-1].t() @ g, d_x
+
+
+def _weights_want(ctx: Any) -> bool:
+    return any(ctx.needs_input_grad[:4])
 
 
 def _by_sequence(rows: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
