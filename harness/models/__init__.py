@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from .layers.base import Layer
     from .layers.gru import GRU
     from .layers.lru import LRU
+    from .layers.mamba import Mamba
+    from .layers.mamba2 import Mamba2
+    from .layers.s4d import S4D
+    from .layers.s5 import S5
 
 _HOMES = {
     "Backbone": "backbone",
@@ -22,9 +26,13 @@ _HOMES = {
     "Layer": "layers.base",
     "GRU": "layers.gru",
     "LRU": "layers.lru",
+    "Mamba": "layers.mamba",
+    "Mamba2": "layers.mamba2",
+    "S4D": "layers.s4d",
+    "S5": "layers.s5",
 }
 
-__all__ = ["GRU", "LRU", "Backbone", "Layer", "build", "load"]
+__all__ = ["GRU", "LRU", "S4D", "S5", "Backbone", "Layer", "Mamba", "Mamba2", "build", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,7 @@ from harness.tasks.base import TaskInfo
 
 from .blocks import Block, DualHead
 from .layers.base import Choice, Layer
+from .norm import NORMS
 from .precision import products
 from .specs import BackboneSpec
 from .state import State
@@ -23,6 +24,8 @@ class Backbone(nn.Module):
     Classification, and regression of one answer, pools over all steps, padding included, and
     gives (batch, outputs); other kinds give (batch, length, outputs). Paired tasks take (batch, 2,
     length[, inputs]).
+
+    After blocks whose authors have it so comes one more norm, as in the stacks of Mamba.
     """
 
     def __init__(self, spec: BackboneSpec, info: TaskInfo):
@@ -38,13 +41,14 @@ class Backbone(nn.Module):
             Block(
                 layer.of(spec, n),
                 width,
-                spec.norm,
-                spec.mixer,
+                *spec.surroundings,
                 spec.dropout,
                 spec.dropout_mask,
             )
             for n in spec.state_dims
         )
+        norm, _ = spec.surroundings
+        self.last_norm = NORMS[norm if spec.ends_with_norm else "none"](width)
         if info.paired:
             self.dual = DualHead(width, info.outputs)
         else:
@@ -57,6 +61,7 @@ class Backbone(nn.Module):
         with products(self.spec.precision, h.device):
             for block in self.blocks:
                 h = block(h)
+        h = self.last_norm(h)
         if self.info.pools:
             h = h.sum(1) / h.shape[1]  # whose gradient is a view, where that of a mean is a copy
         return self.read_out(h)
@@ -116,6 +121,7 @@ class Backbone(nn.Module):
             with products(self.spec.precision, features.device):
                 features = block.mix(features, y)  # type: ignore[operator,union-attr]
             layers.append(after)
+        features = self.last_norm(features)
         pool, steps = state.pool, state.steps + 1
         if pool is not None:
             pool = pool + features

@@ -40,11 +40,33 @@ class SharedDropout(nn.Dropout):
         return x * mask / (1.0 - self.p)
 
 
+class TiedDropout(nn.Dropout):
+    """Dropout whose mask, (batch, 1, H), is the same at every step: channels go, not steps."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training or self.p == 0.0:
+            return x
+        mask = x.new_empty((len(x), 1, *x.shape[2:])).bernoulli_(1.0 - self.p)
+        return x * mask / (1.0 - self.p)
+
+
+HALVES = ("half_glu1", "half_glu2")
+DROPOUTS: dict[str, type[nn.Dropout]] = {
+    "each": nn.Dropout,
+    "shared": SharedDropout,
+    "tied": TiedDropout,
+}
+
+
 class Block(nn.Module):
     """x + dropout(mixer(dropout(gelu(ssm(norm(x)))))), (batch, length, H) to the same.
 
+    The halves of a GLU, of S5's authors, have one matrix and a bias: with y = ssm(norm(x)) and
+    g = dropout(gelu(y)), `half_glu1` is g * sigmoid(W g + b) and `half_glu2` y * sigmoid(W g + b).
+
     With `mixer="linear"` there is no activation and no gate: the mixer is one matrix, and with
-    `norm="none"` the block is a linear system.
+    `norm="none"` the block is a linear system. With `mixer="none"` nothing follows the layer, which
+    has a gate of its own: x + dropout(ssm(norm(x))).
     """
 
     def __init__(
@@ -59,24 +81,31 @@ class Block(nn.Module):
         super().__init__()
         self.norm = NORMS[norm](width)
         self.ssm = ssm
-        self.linear = mixer == "linear"
-        if self.linear:
+        self.kind = mixer
+        if mixer == "linear":
             self.mixer = nn.Linear(width, width, bias=False)
-        else:
+        elif mixer == "glu":
             self.glu = GLU(width)
-        self.dropout = SharedDropout(dropout) if dropout_mask == "shared" else nn.Dropout(dropout)
+        elif mixer in HALVES:
+            self.gate = nn.Linear(width, width)
+        self.dropout = DROPOUTS[dropout_mask](dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.mix(x, self.ssm(self.norm(x)))
 
     def mix(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The block's output from its input x and its layer's output y."""
-        if self.linear:
+        if self.kind == "none":
+            return x + self.dropout(y)
+        if self.kind == "linear":
             return x + self.dropout(self.mixer(y))
-        if self._fuses(y):
+        if self.kind == "glu" and self._fuses(y):
             return gated(x, y, *self.glu.joined())
-        y = self.dropout(gelu(y, approximate="tanh"))
-        return x + self.dropout(self.glu(y))
+        g = self.dropout(gelu(y, approximate="tanh"))
+        if self.kind in HALVES:
+            through = g if self.kind == "half_glu1" else y
+            return x + self.dropout(through * torch.sigmoid(self.gate(g)))
+        return x + self.dropout(self.glu(g))
 
     def _fuses(self, y: torch.Tensor) -> bool:
         """Whether nothing happens between the steps of the gated half: no mask, no cast."""

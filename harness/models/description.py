@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,12 @@ def build(spec: BackboneSpec, info: TaskInfo) -> Backbone:
     """A freshly initialised model; draws from torch's global generator.
 
     Raises:
-        ValueError: a task without inputs that the model could read.
+        ValueError: a task without inputs that the model could read, or whose answers it reads.
     """
     if info.vocabulary is None and info.inputs is None:
         raise ValueError("a task needs `inputs` (channels) or `vocabulary` (tokens)")
+    if not spec.causal and info.kind == "next_token":
+        raise ValueError("a bidirectional model reads the next token, which it should predict")
     return Backbone(spec, info)
 
 
@@ -37,7 +38,7 @@ def describe(model: Backbone) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "model": model.spec.model_dump(mode="json"),
-        "task_info": asdict(model.info),
+        "task_info": model.info.described(),
         "state_dims": model.state_dims,
         **({"gains": gains} if gains else {}),
     }
@@ -71,7 +72,7 @@ def load(trial_dir: str | Path) -> nn.Module:
     Raises:
         ValueError: the folder holds no whole model; names the folder and what is wrong.
     """
-    folder = Path(trial_dir)
+    folder = _place_of_model(Path(trial_dir))
     for name in ("model.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise ValueError(f"{folder} holds no model: {name} is missing")
@@ -80,6 +81,15 @@ def load(trial_dir: str | Path) -> nn.Module:
         return rebuild(description, load_file(folder / "model.safetensors"))
     except (ValueError, SafetensorError) as error:
         raise ValueError(f"{folder} holds no whole model: {error}") from error
+
+
+def _place_of_model(folder: Path) -> Path:
+    """Where the files of a stored trial lie: its folder, or the place that its result names."""
+    try:
+        place = json.loads((folder / "result.json").read_text()).get("epoch", 0)
+    except (OSError, ValueError, AttributeError):
+        return folder
+    return folder / "epochs" / str(place) if place else folder
 
 
 def rebuild(description: dict[str, Any], weights: dict[str, Tensor]) -> Backbone:

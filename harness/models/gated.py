@@ -44,7 +44,8 @@ class _Gated(torch.autograd.Function):
             torch.addmm(bias, a, weight.t(), out=pq)
             aten.glu.out(pq, 1, out=result)
             result.add_(flat[part])
-        ctx.save_for_backward(weight, rows, activation, gates)
+        wanted = any(ctx.needs_input_grad[2:])
+        ctx.save_for_backward(weight, rows, activation if wanted else None, gates)
         return out.view(y.shape)
 
     @staticmethod
@@ -60,12 +61,15 @@ class _Gated(torch.autograd.Function):
             size = len(rows[part])
             d_pq, d_a = d_gates[:size], d_activation[:size]
             aten.glu_backward.grad_input(g[part], gates[part], 1, grad_input=d_pq)
-            d_bias += d_pq.sum(0)
-            torch.addmm(d_weight, d_pq.t(), activation[part], out=d_weight)
+            if activation is not None:
+                d_bias += d_pq.sum(0)
+                torch.addmm(d_weight, d_pq.t(), activation[part], out=d_weight)
             torch.mm(d_pq, weight, out=d_a)
             aten.gelu_backward.grad_input(
                 d_a, rows[part], approximate="tanh", grad_input=d_rows[part]
             )
+        if activation is None:
+            return gradient, d_rows.view(gradient.shape), None, None
         return gradient, d_rows.view(gradient.shape), d_weight, d_bias
 
 

@@ -1,4 +1,4 @@
-"""Normalisation over batch and time, per channel, without affine parameters."""
+"""Normalisation over batch and time, per channel, or over channels."""
 
 from __future__ import annotations
 
@@ -71,4 +71,32 @@ class EmaBatchNorm(nn.Module):
         return self.momentum * old.clone() + (1 - self.momentum) * new
 
 
-NORMS = {"batch": BatchNorm, "ema_batch": EmaBatchNorm, "none": lambda width: nn.Identity()}
+class AffineBatchNorm(BatchNorm):
+    """`BatchNorm`, then times `weight` plus `bias`, (H,) each: that of S5's and S4's authors."""
+
+    def __init__(self, width: int):
+        super().__init__(width)
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.addcmul(self.bias, super().forward(x), self.weight)
+
+
+class RMSNorm(nn.Module):
+    """x over the root mean square of its channels (arXiv 1910.07467), (..., H) to the same.
+
+    Without weights: what follows is linear, and has them.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.rms_norm(x, x.shape[-1:], eps=EPSILON)
+
+
+NORMS = {
+    "batch": BatchNorm,
+    "ema_batch": EmaBatchNorm,
+    "batch_affine": AffineBatchNorm,
+    "rms": lambda width: RMSNorm(),
+    "none": lambda width: nn.Identity(),
+}

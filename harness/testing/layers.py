@@ -212,7 +212,8 @@ def _system(spec: BackboneSpec, layer: Any) -> None:
     )
     names, u = [name for name, _ in layer.named_parameters()], _inputs(spec)
     before = layer(u)
-    layer.assign(*system)
+    stack = getattr(layer, "orders", None)  # of a stack of systems
+    layer.assign(*system, *([] if stack is None else [stack.cpu()]))
     after = [name for name, _ in layer.named_parameters()]
     expect(names == after, "assign changes the names of parameters")
     expect(
@@ -221,7 +222,8 @@ def _system(spec: BackboneSpec, layer: Any) -> None:
         f"{float((layer(u) - before).abs().max()):.2g}",
     )
     smaller = [part[..., : max(1, layer.state_dim - 1)] for part in (system[0], system[2])]
-    layer.assign(smaller[0], system[1][..., : smaller[0].shape[-1], :], smaller[1])
+    orders = [] if stack is None else [stack.cpu().clamp(max=smaller[0].shape[-1])]
+    layer.assign(smaller[0], system[1][..., : smaller[0].shape[-1], :], smaller[1], *orders)
     expect(
         layer.state_dim == smaller[0].shape[-1],
         f"state_dim is {layer.state_dim} after a system of "

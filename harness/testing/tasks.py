@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from harness import tasks
-from harness.tasks.base import SPLITS, Task
+from harness.tasks.base import SPLITS, UNSCORED, Task
 from harness.tasks.metrics import METRICS
 from harness.tasks.specs import TASK_UNION, TaskSpecBase
 
@@ -106,6 +106,11 @@ def _examples(task: Task, split: str) -> None:
     if info.kind == "regression":
         expect(bool(torch.isfinite(y).all()), f"y of split {split} is not finite")
     else:
+        if info.unscored:
+            scored = y != UNSCORED
+            every = scored.reshape(len(y), -1).any(1).all()
+            expect(every, f"an example of split {split} has no target that is scored")
+            y = y[scored]
         inside = y.min() >= 0 and y.max() < info.outputs
         expect(inside, f"y of split {split} lies outside of 0..{info.outputs - 1}")
     if info.vocabulary:

@@ -6,6 +6,7 @@ from torch import nn
 
 from harness.models import build
 from harness.models.blocks import Block
+from harness.models.gated import gated
 from harness.models.norm import EPSILON, BatchNorm, EmaBatchNorm
 from harness.suite import ModelSpec
 from harness.tasks import TaskInfo
@@ -211,6 +212,22 @@ def test_dropout_behind_a_linear_mixer_draws_every_entry_for_itself():
         share = kept.double().mean(axis)
         assert 0.0 < float(share.std()) < 0.25, axis
         assert abs(float(share.mean()) - (1 - p)) < 0.02
+
+
+def test_frozen_gates_send_back_the_same_bits():
+    g = torch.Generator().manual_seed(0)
+    x, y, weight, slope = (torch.randn(*size, generator=g)
+                           for size in ((2, 9, 4), (2, 9, 4), (8, 4), (2, 9, 4)))  # fmt: skip
+    bias = torch.randn(8, generator=g)
+    found = []
+    for wanted in (True, False):
+        leaves = [x.clone().requires_grad_(), y.clone().requires_grad_()]
+        gate = [one.clone().requires_grad_(wanted) for one in (weight, bias)]
+        out = gated(*leaves, *gate)
+        assert (out.grad_fn.saved_tensors[2] is not None) == wanted
+        found.append(torch.autograd.grad((slope * out).sum(), leaves))
+    for trained, frozen in zip(*found, strict=True):
+        assert torch.equal(trained, frozen)
 
 
 def test_a_gated_block_has_dropout_before_and_behind_the_gate():

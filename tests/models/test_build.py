@@ -1,7 +1,6 @@
 """What is stored is what comes back, bit by bit, and nothing else does."""
 
 import json
-from dataclasses import asdict
 
 import pytest
 import torch
@@ -72,7 +71,7 @@ def test_the_description_is_plain_json():
     assert json.loads(json.dumps(description)) == description
     assert description["state_dims"] == [6, 2]
     assert TaskInfo(**description["task_info"]) == INFOS["classification"]
-    assert description["task_info"] == asdict(INFOS["classification"])
+    assert description["task_info"] == INFOS["classification"].described()
 
 
 @pytest.mark.parametrize("name", ["model.json", "model.safetensors"])

@@ -31,7 +31,8 @@ class LayerState(NamedTuple):
 
 
 class Layer(nn.Module, ABC):
-    """(batch, length, H) real to the same, causal; its state is zero before the first step.
+    """(batch, length, H) real to the same, causal unless the spec says otherwise; its state is zero
+    before the first step.
 
     `of` makes a new layer, drawing from torch's global generator; `resize`, `expect` and
     `load_state_dict`, in this order, give it stored weights.
@@ -41,6 +42,10 @@ class Layer(nn.Module, ABC):
     # without weight decay; and those that train at the plain rate but without decay.
     ssm_parameters: ClassVar[tuple[str, ...]] = ()
     undecayed_parameters: ClassVar[tuple[str, ...]] = ()
+
+    # Whether each state stands for its conjugate, too: the layer's system is a real one, of which
+    # `system` gives one state of every conjugate pair, and reductions take it as such.
+    conjugates: bool = False
 
     @classmethod
     def of(cls, spec: Any, state_dim: int) -> Self:
@@ -74,7 +79,11 @@ class Layer(nn.Module, ABC):
 
     @abstractmethod
     def initial_state(self, sequences: int, device: torch.device | str | None = None) -> LayerState:
-        """Recurrent mode: the state before the first step, on `device` or the layer's own."""
+        """Recurrent mode: the state before the first step, on `device` or the layer's own.
+
+        Raises:
+            ValueError: a layer that is not causal has no recurrent mode.
+        """
 
     @abstractmethod
     def step(self, u: torch.Tensor, state: LayerState) -> tuple[torch.Tensor, LayerState]:

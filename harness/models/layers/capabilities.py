@@ -5,12 +5,14 @@ Without torch, since a plan compares the two before any model exists.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
     import torch
+
+    from .selection import Selection
 
     # Eigenvalues (N,), B (N, H) as it stands before the input, C (H, N), complex128: of
     # h_k = diag(eigenvalues) h_{k-1} + B u_k, y_k = Re(C h_k).
@@ -46,15 +48,14 @@ class GivesGradient(Protocol):
 
 
 class GivesSurrogate(Protocol):
-    """It is not linear, but a linear system can stand in for it, as for a selective layer."""
+    """It is selective: what its D recurrences of N states each do depends on the input, and only a
+    system for its inputs' average can stand in for it (see `harness/reduction/selective`)."""
 
-    def surrogate(self, batches: Iterable[torch.Tensor]) -> System:
-        """A system, or a stack as in `GivesSystem`, that acts as the layer does on average on
-        these inputs, (batch, length, H) each."""
+    rates: torch.Tensor  # A (D, N), negative
 
-    def project(self, right: torch.Tensor, left: torch.Tensor) -> None:
-        """Keep the states left h, and put right (N, r) and left (r, N), left right = I, between the
-        layer's own projections and its recurrence; of a stack (S, N, r) and (S, r, N)."""
+    def selection(self, u: torch.Tensor) -> Selection:
+        """What its recurrences are for these inputs, (batch, length, H): their averages make a
+        system. `keep_modes` then removes states from all of them."""
 
 
 class CarriesMoments(Protocol):

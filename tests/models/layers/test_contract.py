@@ -20,11 +20,28 @@ H, N, BATCH, LENGTH = 6, 5, 3, 17
 KINDS = [spec.model_fields["kind"].default for spec in MODELS]
 INFO = TaskInfo("next_token", outputs=4, length=LENGTH, inputs=2)
 # What a counter of matrix products makes of a token's FLOPs, (H, n) -> number, where that is not
-# what `layer_flops` says. An LRU's B and C are complex, which it counts like real; its recurrence,
-# and what a GRU's gates do to the state, are elementwise, which it does not count.
-COUNTED = {"lru": lambda h, n: 4 * n * h, "gru": lambda h, n: 6 * n * (h + n) + 2 * n * h}
-ELEMENTWISE = {"lru": lambda h, n: 8 * n, "gru": lambda h, n: 7 * n}
-COUNTABLE = {"lru": {"backend": "reference"}}  # other backends do not multiply matrices
+# what `layer_flops` says. The B and C of an LRU and of S5 are complex, which it counts like real;
+# their recurrence, and what a GRU's gates do to the state, are elementwise and not counted.
+COUNTED = {
+    "lru": lambda h, n: 4 * n * h,
+    "gru": lambda h, n: 6 * n * (h + n) + 2 * n * h,
+    "s5": lambda h, n: 4 * n * h,
+    "s4d": lambda h, n: 0,  # of the recurrence, which is elementwise
+    "mamba": lambda h, n: 12 * h * h + 4 * h * (1 + 2 * n) + 4 * h,  # two channels an input, rank 1
+    "mamba2": lambda h, n: 2 * h * (4 * h + 2 * n + 1) + 4 * h * h,  # the same, in one head
+}
+ELEMENTWISE = {
+    "lru": lambda h, n: 8 * n,
+    "gru": lambda h, n: 7 * n,
+    "s5": lambda h, n: 8 * n,
+    "s4d": lambda h, n: 14 * n * h,
+    "mamba": lambda h, n: 12 * n * h + 24 * h,
+    "mamba2": lambda h, n: 10 * n * h + 8 * (2 * h + 2 * n) + 16 * h + 1,
+}
+COMPLEX = {"lru", "s5"}  # kinds whose matrix products are complex
+COUNTABLE = {
+    kind: {"backend": "reference"} for kind in (*COMPLEX, "s4d", "mamba2")
+}  # others do not multiply matrices
 
 
 @pytest.fixture(params=KINDS)
@@ -137,13 +154,14 @@ def test_its_flops_against_the_counter(kind, state_dim):
     tokens = BATCH * LENGTH
     products = spec.layer_flops(state_dim) - ELEMENTWISE[kind](H, state_dim)
     assert counter.get_total_flops() == tokens * COUNTED[kind](H, state_dim)
-    complex_products = 2 if kind == "lru" else 1
+    complex_products = 2 if kind in COMPLEX else 1
     assert products == complex_products * COUNTED[kind](H, state_dim)
 
 
 def test_a_model_counts_the_flops_of_its_layers(kind):
     spec = spec_of(kind, state_dim=[N, 3])
-    mixers_and_ends = forward_flops(spec, INFO, []) + LENGTH * 2 * 4 * H * H
+    mixers = 0 if spec.surroundings[1] == "none" else 2 * 4 * H * H
+    mixers_and_ends = forward_flops(spec, INFO, []) + LENGTH * mixers
     layers = sum(spec.layer_flops(n) for n in (N, 3))
     assert forward_flops(spec, INFO, [N, 3]) == LENGTH * layers + mixers_and_ends
 
@@ -204,7 +222,7 @@ def test_a_layer_that_lacks_a_part_cannot_be_made():
     [
         ({"system", "assign"}, Capability.SYSTEM),
         ({"trainable_system"}, Capability.GRADIENT),
-        ({"surrogate", "project"}, Capability.SURROGATE),
+        ({"rates", "selection"}, Capability.SURROGATE),
         ({"transports", "restarts"}, Capability.MOMENTS),
         ({"add_gain"}, Capability.GAIN),
         ({"keep_modes"}, Capability.MODES),

@@ -1,0 +1,212 @@
+"""The Mamba layer (Gu and Dao 2023, arXiv 2312.00752), the first version."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, NamedTuple, Self
+
+import torch
+from torch import nn
+from torch.nn.functional import linear, pad, silu, softplus
+
+from ..scans import selective
+from .base import Choice, Layer, LayerState, check_state_dim
+from .convolution import convolved, uniform
+from .discretisation import log_uniform
+from .selection import Selection
+
+
+class Weights(NamedTuple):
+    """What a step needs: `rates` (D, N), and the parameters of these names."""
+
+    rates: torch.Tensor
+    in_proj: torch.Tensor
+    conv_weight: torch.Tensor
+    conv_bias: torch.Tensor
+    dt_down: torch.Tensor
+    dt_up: torch.Tensor
+    dt_bias: torch.Tensor
+    B_proj: torch.Tensor
+    C_proj: torch.Tensor
+    D: torch.Tensor
+    out_proj: torch.Tensor
+
+    def convolved(self, x: torch.Tensor) -> torch.Tensor:
+        """See `convolution`."""
+        return convolved(x, self.conv_weight, self.conv_bias)
+
+
+class Mamba(Layer):
+    """y = W_out [(scan(x) + D x) silu(z)] with [v; z] = W_in u and x = silu(convolution of v).
+
+    The scan has in each of D = expand x H channels, A = -exp(A_log),
+
+        h_t = exp(dt_t A) h_{t-1} + dt_t B_t x_t, with <C_t, h_t> as its output,
+
+    dt_t = softplus(dt_up dt_down x_t + dt_bias) a step for every channel, and B_t = B_proj x_t and
+    C_t = C_proj x_t common to all: B by Euler, not by zero-order hold, as in the authors' code.
+
+    Parameters (float32), with N states, R = dt_rank, K = conv: in_proj (2 D, H), conv_weight
+    (D, K), conv_bias (D,), dt_down (R, D), B_proj and C_proj (N, D), which are the authors' x_proj
+    in three, dt_up (D, R), dt_bias (D,), A_log (D, N), D (D,), out_proj (H, D). Initialised as
+    theirs, A_log with log(1..N) in each channel; `residuals` > 0 divides out_proj by its root, as
+    theirs in a stack of so many blocks.
+    """
+
+    undecayed_parameters: ClassVar = ("A_log", "D")
+    # Whole states are removed and no basis changes: every moment is that of a parameter that stays.
+    transports: ClassVar[dict[str, tuple[str, str]]] = {}
+    restarts: ClassVar[tuple[str, ...]] = ()
+    state_axes: ClassVar = {"A_log": 1, "B_proj": 0, "C_proj": 0}
+
+    def __init__(
+        self,
+        width: int,
+        state_dim: int,
+        *,
+        expand: int = 2,
+        conv: int = 4,
+        dt_rank: int | None = None,
+        dt_min: float = 0.001,
+        dt_max: float = 0.1,
+        dt_floor: float = 1e-4,
+        residuals: int = 0,
+        backend: str = "auto",
+    ):
+        super().__init__()
+        check_state_dim(state_dim)
+        self.backend = backend
+        channels, rank = expand * width, dt_rank or math.ceil(width / 16)
+        dt = log_uniform(dt_min, dt_max, channels).exp().clamp_min(dt_floor)
+        values = {
+            "in_proj": uniform(2 * channels, width, fan_in=width),
+            "conv_weight": uniform(channels, conv, fan_in=conv),
+            "conv_bias": uniform(channels, fan_in=conv),
+            "dt_down": uniform(rank, channels, fan_in=channels),
+            "dt_up": uniform(channels, rank, fan_in=rank),
+            "dt_bias": dt + torch.log(-torch.expm1(-dt)),  # softplus of it is dt
+            "B_proj": uniform(state_dim, channels, fan_in=channels),
+            "C_proj": uniform(state_dim, channels, fan_in=channels),
+            "A_log": torch.arange(1.0, state_dim + 1).log().repeat(channels, 1),
+            "D": torch.ones(channels),
+            "out_proj": uniform(width, channels, fan_in=channels) / math.sqrt(residuals or 1),
+        }
+        for name, value in values.items():
+            self.register_parameter(name, nn.Parameter(value))
+
+    @classmethod
+    def of(cls, spec: Any, state_dim: int) -> Self:
+        """See `Layer`."""
+        return cls(
+            spec.width,
+            state_dim,
+            expand=spec.expand,
+            conv=spec.conv,
+            dt_rank=spec.rank,
+            dt_min=spec.dt_min,
+            dt_max=spec.dt_max,
+            dt_floor=spec.dt_floor,
+            residuals=spec.blocks if spec.block == "authors" else 0,
+            backend=spec.backend,
+        )
+
+    @classmethod
+    def backend_of(
+        cls, spec: Any, state_dim: int, *, length: int, batch: int, device: torch.device | str
+    ) -> Choice:
+        """Which of `harness.models.scans.selective`."""
+        return selective.choose(spec.backend, device=device)
+
+    @classmethod
+    def warm_up(cls) -> None:
+        """The compiled loops of a CPU."""
+        selective.warm_up()
+
+    @property
+    def state_dim(self) -> int:
+        """N, the states of each channel."""
+        return self.get_parameter("A_log").shape[1]
+
+    @property
+    def rates(self) -> torch.Tensor:
+        """A (D, N), negative."""
+        return -self.get_parameter("A_log").exp()
+
+    def forward(self, u: torch.Tensor) -> torch.Tensor:
+        """(batch, length, H) real to the same shape, nothing before the first step."""
+        weights = self._weights()
+        x, z = linear(u, weights.in_proj).chunk(2, -1)
+        chosen = _selection(weights, weights.convolved(pad(x, (0, 0, self._memory, 0))))
+        y = selective.selective_scan(
+            chosen.x, chosen.dt, weights.rates, chosen.B, chosen.C, self.backend
+        )
+        return _read_out(weights, y, chosen.x, z)
+
+    def selection(self, u: torch.Tensor) -> Selection:
+        """What the recurrences are for these inputs (batch, length, H); see `rates` for A."""
+        weights = self._weights()
+        x, _ = linear(u, weights.in_proj).chunk(2, -1)
+        return _selection(weights, weights.convolved(pad(x, (0, 0, self._memory, 0))))
+
+    @torch.no_grad()
+    def initial_state(self, sequences: int, device: torch.device | str | None = None) -> LayerState:
+        """The last conv - 1 inputs of the convolution, (sequences, conv - 1, D), and the states,
+        (sequences, D, N)."""
+        weights = Weights(*(one.detach().to(device) for one in self._weights()))
+        D, N = weights.rates.shape
+        new = weights.rates.new_zeros
+        return LayerState((new(sequences, self._memory, D), new(sequences, D, N)), weights)
+
+    def step(self, u: torch.Tensor, state: LayerState) -> tuple[torch.Tensor, LayerState]:
+        """By the weights that the layer had when the state was begun."""
+        weights: Weights = state.fixed
+        past, h = state.tensors
+        x, z = linear(u, weights.in_proj).chunk(2, -1)
+        past = torch.cat([past, x[:, None]], 1)
+        chosen = _selection(weights, weights.convolved(past)[:, 0])
+        decay = torch.exp(chosen.dt[..., None] * weights.rates)
+        h = decay * h + (chosen.dt * chosen.x)[..., None] * chosen.B[:, None]
+        y = (h * chosen.C[:, None]).sum(-1)
+        return _read_out(weights, y, chosen.x, z), LayerState((past[:, 1:], h), weights)
+
+    @torch.no_grad()
+    def keep_modes(self, modes: torch.Tensor) -> None:
+        """Keep only these states of every channel, (r,) indices; what is kept keeps its bits."""
+        for name, axis in self.state_axes.items():
+            old = self.get_parameter(name)
+            self._replace(name, old.index_select(axis, modes.to(old.device)).contiguous())
+
+    def resize(self, state_dim: int) -> None:
+        """See `Layer`."""
+        check_state_dim(state_dim)
+        for name, axis in self.state_axes.items():
+            old = self.get_parameter(name)
+            shape = list(old.shape)
+            shape[axis] = state_dim
+            self._replace(name, old.new_empty(shape))
+
+    @property
+    def _memory(self) -> int:
+        """Inputs before the present one that the convolution reads."""
+        return self.get_parameter("conv_weight").shape[1] - 1
+
+    def _weights(self) -> Weights:
+        return Weights(self.rates, *map(self.get_parameter, Weights._fields[1:]))
+
+    def _replace(self, name: str, value: torch.Tensor) -> None:
+        frozen = not self.get_parameter(name).requires_grad
+        setattr(self, name, nn.Parameter(value, requires_grad=not frozen))
+
+
+def _selection(weights: Weights, x: torch.Tensor) -> Selection:
+    """Of convolved inputs (..., D)."""
+    projections = torch.cat([weights.dt_down, weights.B_proj, weights.C_proj])
+    sizes = [len(weights.dt_down), len(weights.B_proj), len(weights.C_proj)]
+    low, B, C = linear(x, projections).split(sizes, -1)
+    dt = softplus(linear(low, weights.dt_up).to(weights.dt_bias.dtype) + weights.dt_bias)
+    return Selection(x, dt, B, C)
+
+
+def _read_out(weights: Weights, y: Any, x: Any, z: torch.Tensor) -> torch.Tensor:
+    """(..., H) from the scan's output, its input, and the branch of the gate, (..., D) each."""
+    return linear(torch.addcmul(y, weights.D, x) * silu(z), weights.out_proj)
