@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +21,7 @@ Kind = Literal["classification", "next_token", "regression"]
 
 KINDS = ("classification", "next_token", "regression")
 SPLITS = ("train", "validation", "test")
+UNSCORED = -100  # as a target: this step is neither trained nor scored (torch's `ignore_index`)
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class TaskInfo:
     paired: each example is two sequences, (batch, 2, length).
     pooled: a regression has one answer for the whole sequence, as a classification always has,
     rather than one at every step.
+    unscored: targets may be `UNSCORED`.
     """
 
     kind: Kind
@@ -41,6 +43,11 @@ class TaskInfo:
     vocabulary: int | None = None
     paired: bool = False
     pooled: bool = False
+    unscored: bool = False
+
+    def described(self) -> dict[str, Any]:
+        """The fields as JSON values, without those that older files lack where they say nothing."""
+        return {k: v for k, v in asdict(self).items() if k != "unscored" or v}
 
     @property
     def pools(self) -> bool:
@@ -90,6 +97,8 @@ class Task(ABC):
         x: (batch, length, inputs) float32, or (batch, length) int64 tokens.
         y: (batch,) int64 classes, or (batch, length) int64, one at every step; of a regression
         (batch, length, outputs) float32, or (batch, outputs) if there is one answer for all steps.
+        Where `info.unscored`, a target that is `UNSCORED` is neither trained nor scored; every
+        example has at least one other.
         Raises ValueError for an unknown split or an index out of range.
         """
         if split not in self.sizes:

@@ -8,15 +8,26 @@ from pathlib import Path
 import pytest
 
 from harness import tasks
+from harness.tasks import specs as specs_of
 
 from . import miniature, miniature_media, miniature_text
 
 EMBEDDED: dict[str, tasks.TaskSpecBase] = {
+    "copying": specs_of.CopyingSpec(name="copying", length=24, train=120, validation=40, test=50),
     "digits": tasks.DigitsSpec(name="digits"),
+    "induction": specs_of.InductionSpec(
+        name="induction", length=24, trained="every_step", train=120, validation=40, test=50
+    ),
     "listops": tasks.ListopsSpec(
         name="listops", train=400, validation=50, test=60, min_length=5, max_length=64, length=64
     ),
+    "mqar": specs_of.MqarSpec(
+        name="mqar", length=40, pairs=8, vocabulary=64, train=120, validation=40, test=50
+    ),
     "pylib": tasks.PylibSpec(name="pylib", window=64, train=200, validation=50, test=60),
+    "selective_copying": specs_of.SelectiveCopyingSpec(
+        name="selective_copying", length=24, train=120, validation=40, test=50
+    ),
     "vowels": tasks.VowelsSpec(name="vowels", length=256, train=120, validation=40, test=50),
 }
 MODULES = (miniature, miniature_text, miniature_media)

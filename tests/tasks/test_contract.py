@@ -14,6 +14,7 @@ import torch
 from pydantic import ValidationError
 
 from harness import tasks
+from harness.tasks.base import UNSCORED
 from harness.tasks.specs.own import OwnSpec
 
 from .conftest import SMALL
@@ -21,12 +22,16 @@ from .miniature import without_checksums
 
 NAMES = sorted(SMALL)
 OWN = {spec for spec in tasks.TASK_SPECS if issubclass(spec, OwnSpec)}
+IN_MEMORY = (
+    "copying", "digits", "induction", "listops", "mqar", "pathfinder_generated",
+    "selective_copying", "vowels",
+)  # fmt: skip
 RELEASED_SPLITS = {"aan", "sc10", "speech_commands"}  # split as released, whatever the seed
 
 
 def test_names_and_specs_agree():
     assert tasks.names() == sorted(spec.task_name() for spec in tasks.TASK_SPECS)
-    assert len(tasks.names()) == 18 + len(OWN)
+    assert len(tasks.names()) == 22 + len(OWN)
     for spec in tasks.TASK_SPECS:
         required = [k for k, field in spec.model_fields.items() if field.is_required()]
         assert required == (["path", "name"] if spec in OWN else ["name"])
@@ -63,6 +68,10 @@ def test_examples_have_the_shapes_that_info_states(built, name):
         assert x.dtype == (torch.int64 if info.vocabulary else torch.float32)
         assert tuple(y.shape) == ((3, info.length) if info.kind == "next_token" else (3,))
         assert y.dtype == torch.int64
+        unscored = y == UNSCORED
+        assert info.unscored or not bool(unscored.any())
+        assert not bool(unscored.reshape(3, -1).all(1).any())
+        y = y[~unscored]
         assert 0 <= int(y.min()) <= int(y.max()) < info.outputs
         if info.vocabulary:
             assert 0 <= int(x.min()) <= int(x.max()) < info.vocabulary
@@ -201,7 +210,7 @@ def held(task):
     return sum(found.values())
 
 
-@pytest.mark.parametrize("name", ["digits", "listops", "pathfinder_generated", "vowels"])
+@pytest.mark.parametrize("name", IN_MEMORY)
 def test_spec_knows_what_the_data_take_in_memory(built, specs, name):
     assert 0 < specs[name].data_bytes <= held(built[name])
     assert specs[name].data_bytes > held(built[name]) / 10

@@ -13,7 +13,6 @@ grown too long can be left alone: it would be refused anyway.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +22,7 @@ import numpy as np
 
 from harness.tasks.progress_lines import ProgressLines
 from harness.tasks.specs import ListopsSpec
+from harness.tools.cores import usable_cores
 
 PAD, UNKNOWN, END = 0, 1, 2
 DIGIT = 3  # the token of digit d is DIGIT + d
@@ -69,7 +69,7 @@ def generate(spec: ListopsSpec, count: int, workers: int | None = None) -> Expre
     labels: list[int] = []
     idle = 0
     said = ProgressLines("listops", "expressions", count)
-    for chunk in _chunks(spec, workers or _cores()):
+    for chunk in _chunks(spec, workers or usable_cores()):
         before = len(labels)
         starts = np.concatenate([[0], chunk.ends[:-1]]).astype(np.int64)
         for start, end, label in zip(starts, chunk.ends, chunk.labels, strict=True):
@@ -91,10 +91,6 @@ def generate(spec: ListopsSpec, count: int, workers: int | None = None) -> Expre
         f"{_PATIENCE * roots(spec)} draws held no new one; widen min_length, max_length, "
         "max_depth or max_args"
     )
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _chunks(spec: ListopsSpec, workers: int) -> Iterator[Expressions]:

@@ -10,7 +10,6 @@ nothing else are right in 58 / 63 / 50 % of hard images at 32 / 64 / 128 pixels,
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +25,7 @@ from harness.tasks.progress_lines import ProgressLines
 from harness.tasks.specs import PathfinderGeneratedSpec
 from harness.tasks.storage.builder import Builder
 from harness.tasks.storage.mapped import mapped
+from harness.tools.cores import usable_cores
 
 _CHUNK = 256
 
@@ -105,13 +105,9 @@ def generate(
         labels[rows] = made.labels
         return len(made.labels)
 
-    with ThreadPoolExecutor(workers or _cores()) as pool:
+    with ThreadPoolExecutor(workers or usable_cores()) as pool:
         try:
             for images_made in pool.map(chunk, range(0, len(labels), _CHUNK)):
                 done(images_made)
         finally:  # an interrupt does not wait for the chunks that have not begun
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -9,6 +9,7 @@ from .base import TaskSpecBase
 from .embedded import DigitsSpec, ListopsSpec, PathfinderGeneratedSpec, PylibSpec, VowelsSpec
 from .images import FashionSpec, PathfinderSpec, PathxSpec, PsmnistSpec, ScifarSpec, SmnistSpec
 from .own import ArraysSpec, AudioFolderSpec, TextFileSpec
+from .recall import CopyingSpec, InductionSpec, MqarSpec, SelectiveCopyingSpec
 from .sound import Sc10Spec, SpeechCommandsSpec
 from .text import AanSpec, Enwik8Spec, ImdbSpec, Text8Spec, Wikitext103Spec
 
@@ -16,11 +17,14 @@ TASK_SPECS: tuple[type[TaskSpecBase], ...] = (
     AanSpec,
     ArraysSpec,
     AudioFolderSpec,
+    CopyingSpec,
     DigitsSpec,
     Enwik8Spec,
     FashionSpec,
     ImdbSpec,
+    InductionSpec,
     ListopsSpec,
+    MqarSpec,
     PathfinderSpec,
     PathfinderGeneratedSpec,
     PathxSpec,
@@ -28,6 +32,7 @@ TASK_SPECS: tuple[type[TaskSpecBase], ...] = (
     PylibSpec,
     Sc10Spec,
     ScifarSpec,
+    SelectiveCopyingSpec,
     SmnistSpec,
     SpeechCommandsSpec,
     Text8Spec,
@@ -43,11 +48,14 @@ __all__ = [
     "AanSpec",
     "ArraysSpec",
     "AudioFolderSpec",
+    "CopyingSpec",
     "DigitsSpec",
     "Enwik8Spec",
     "FashionSpec",
     "ImdbSpec",
+    "InductionSpec",
     "ListopsSpec",
+    "MqarSpec",
     "PathfinderGeneratedSpec",
     "PathfinderSpec",
     "PathxSpec",
@@ -55,6 +63,7 @@ __all__ = [
     "PylibSpec",
     "Sc10Spec",
     "ScifarSpec",
+    "SelectiveCopyingSpec",
     "SmnistSpec",
     "SpeechCommandsSpec",
     "TaskSpecBase",

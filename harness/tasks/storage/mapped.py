@@ -15,6 +15,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,28 @@ _BROKEN = (
 )
 
 
-class _UnusableError(Exception):
+class UnusableError(Exception):
     """A cache that must be built again, and why."""
+
+
+class _PlaceError(Exception):
+    """In place of arrays, where they would be."""
+
+
+_only_place: ContextVar[bool] = ContextVar("only the place of arrays is asked for", default=False)
+
+
+def only_place(build: Callable[[], Any]) -> Path | None:
+    """The folder of the arrays that `build` would open first; nothing is opened or made. None if
+    it opens none."""
+    token = _only_place.set(True)
+    try:
+        build()
+    except _PlaceError as found:
+        return Path(found.args[0])
+    finally:
+        _only_place.reset(token)
+    return None
 
 
 @dataclass(frozen=True)
@@ -83,11 +104,13 @@ def mapped(
     Raises ValueError if the folder is not writable, and whatever `build` raises.
     """
     folder = cache_folder(data_dir, task, options)
+    if _only_place.get():
+        raise _PlaceError(folder)
     try:
         return _open(folder, data_dir)
     except (FileNotFoundError, NotADirectoryError):
         pass
-    except _UnusableError as error:
+    except UnusableError as error:
         print(f"{folder} {error}; building it again", file=sys.stderr)
     except OSError as error:
         raise ValueError(f"cannot read {folder}: {os_reason(error)}") from error
@@ -96,7 +119,7 @@ def mapped(
         try:
             try:
                 return _open(folder, data_dir)  # another process may have built it meanwhile
-            except (FileNotFoundError, _UnusableError):
+            except (FileNotFoundError, UnusableError):
                 _build(folder, data_dir, task, options, build)
             return _open(folder, data_dir)
         except OSError as error:
@@ -158,12 +181,12 @@ def _build(
 
 
 def _open(folder: Path, data_dir: Path) -> Mapped:
-    """The arrays in `folder`. Raises _UnusableError, or FileNotFoundError where there is none."""
+    """The arrays in `folder`. Raises UnusableError, or FileNotFoundError where there is none."""
     index = read_index(folder)
     for name, seen in index["loose"].items():
         path = data_dir / "downloads" / name
         if path.is_file() and stamp(path) != seen:
-            raise _UnusableError(f"was built from another {name}")
+            raise UnusableError(f"was built from another {name}")
     unchecked = tuple(index["unchecked"])
     if unchecked and not waived():
         raise ValueError(
@@ -174,7 +197,7 @@ def _open(folder: Path, data_dir: Path) -> Mapped:
     for name, sha256 in index["archives"].items():
         recorded = recorded_sha256(name, data_dir)
         if recorded is not None and recorded != sha256:
-            raise _UnusableError(f"was built from another {name}")
+            raise UnusableError(f"was built from another {name}")
     checksums = {name: entry["sha256"] for name, entry in index["arrays"].items()}
     # (without the files' sizes, which hang on how numpy pads its headers)
     content = [(k, a.dtype.str, a.shape, checksums[k]) for k, a in sorted(arrays.items())]
@@ -183,23 +206,23 @@ def _open(folder: Path, data_dir: Path) -> Mapped:
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """The index of a cache. Raises _UnusableError, or FileNotFoundError where there is none."""
+    """The index of a cache. Raises UnusableError, or FileNotFoundError where there is none."""
     if not folder.is_dir():
         raise FileNotFoundError(folder)
     try:
         index = parse_json(read_bounded(folder / INDEX), folder / INDEX)
         found = index["format"]
         if found != FORMAT:
-            raise _UnusableError(f"was written by another version (format {found}, not {FORMAT})")
+            raise UnusableError(f"was written by another version (format {found}, not {FORMAT})")
         read = {key: dict(index[key]) for key in ("arrays", "archives", "notes", "options")}
         read["unchecked"] = list(index.get("unchecked", ()))  # type: ignore[assignment]
         read["loose"] = dict(index.get("loose", {}))
     except _BROKEN as error:
-        raise _UnusableError("has no readable index") from error
+        raise UnusableError("has no readable index") from error
     if not read["arrays"]:
-        raise _UnusableError("has no arrays")
+        raise UnusableError("has no arrays")
     if index.get("sha256", _seal(index)) != _seal(index):  # older ones have none
-        raise _UnusableError("has an index that was altered")
+        raise UnusableError("has an index that was altered")
     return read
 
 
@@ -216,7 +239,7 @@ def _map(folder: Path, name: str, entry: dict[str, Any]) -> np.ndarray:
         expected = (list(entry["shape"]), entry["dtype"], entry["bytes"], len(entry["sha256"]))
         found = (list(array.shape), array.dtype.str, path.stat().st_size, 64)
     except _BROKEN as error:
-        raise _UnusableError(f"lacks a whole {name}.npy") from error
+        raise UnusableError(f"lacks a whole {name}.npy") from error
     if found != expected:
-        raise _UnusableError(f"has a {name}.npy that is not what its index says")
+        raise UnusableError(f"has a {name}.npy that is not what its index says")
     return array

@@ -1,0 +1,1 @@
+"""Recall: generated sequences that ask for what stood earlier in them."""
