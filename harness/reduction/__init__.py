@@ -8,9 +8,21 @@ from .gramians import UnusableSystem, energy_rank, gramians
 from .hankel import Decomposition, hankel_singular_values, spectrum
 from .moments import Moments
 from .pieces import BlockTruncation
-from .ranks import METHODS, BlockDecomposition, Method, Scope, given_orders, ranks
+from .ranks import (
+    METHODS,
+    BlockDecomposition,
+    Method,
+    Scope,
+    given_orders,
+    ranks,
+    shared,
+    sharing,
+)
+from .real import Realness
 from .regularizer import hankel_nuclear_norm, regularizer_flops
-from .stacks import StackDecomposition, StackTruncation
+from .selective import SelectiveDecomposition, StateSelection
+from .selective.means import selective_decompositions
+from .stacks import Orders, StackDecomposition, StackTruncation
 from .truncate import Keep, orders_within, truncate
 from .weighting import Calibration, Refit, Weighting, weighted_decompositions, weighting_of
 
@@ -24,10 +36,14 @@ __all__ = [
     "Method",
     "Moments",
     "Order",
+    "Orders",
+    "Realness",
     "Refit",
     "Scope",
+    "SelectiveDecomposition",
     "StackDecomposition",
     "StackTruncation",
+    "StateSelection",
     "Truncation",
     "TruncationError",
     "UnusableSystem",
@@ -43,6 +59,9 @@ __all__ = [
     "orders_within",
     "ranks",
     "regularizer_flops",
+    "selective_decompositions",
+    "shared",
+    "sharing",
     "spectra",
     "spectrum",
     "truncate",

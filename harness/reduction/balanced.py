@@ -40,6 +40,9 @@ class Truncation:
     of the full system these are, if modes were only selected, or None. `refit`: what of B, C and
     gain was fitted to calibration data after the projection, or None; B and C are then others than
     those of T and W, and there is no bound.
+
+    A real system, by its stored states (see `real.py`), is mapped by `T_conj` (N, r) and `W_conj`
+    (r, N), too: B = W B_full + W_conj conj(B_full), and C_full = C W + conj(C) conj(W_conj).
     """
 
     eigenvalues: Array
@@ -58,6 +61,8 @@ class Truncation:
     output_error: float | None = None
     poles_moved: float | None = None
     refit: str | None = None
+    T_conj: Array | None = None
+    W_conj: Array | None = None
 
     @property
     def systems(self) -> tuple[Truncation, ...]:
@@ -159,7 +164,7 @@ def keep_states(system: Decomposition, first: int, end: int) -> Truncation:
     S, b, c = system.hsv, system.B, system.C
     kept = slice(first, end)
     balanced, T, W = project(system, kept)
-    poles, X = eigenvectors(balanced[0])
+    poles, X = eigenvectors(balanced[0], system.is_real)
     singular = torch.linalg.svdvals(X)
     condition = float(singular[0] / singular[-1])
     T, W = T @ X, torch.linalg.solve(X, W)
@@ -195,12 +200,13 @@ def check_not_zero(hsv: torch.Tensor) -> None:
         raise ValueError("the system is zero: B or C maps everything to nothing")
 
 
-def eigenvectors(A: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def eigenvectors(A: torch.Tensor, is_real: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
     """Eigenvalues (r,) and eigenvectors (r, r) of unit 2-norm, largest entry real positive.
 
-    LAPACK leaves scale and phase free; both change how the system trains afterwards.
+    LAPACK leaves scale and phase free; both change how the system trains afterwards. Those of a
+    matrix that is real but for rounding are exactly conjugate pairs, or real.
     """
-    values, X = torch.linalg.eig(A)
+    values, X = torch.linalg.eig(A.real if is_real else A)
     X = X / torch.linalg.vector_norm(X, dim=0)
     largest = X.gather(0, X.abs().argmax(0, keepdim=True))
     return values, X * (largest.conj() / largest.abs())

@@ -11,10 +11,12 @@ from torch import nn
 from harness.models.orders import Order, order_of
 
 from .gramians import gramians
-from .hankel import Decomposition, decompose
+from .hankel import decompose
 from .naming import naming_block
 from .parallel import side_by_side, workers
-from .ranks import BlockDecomposition
+from .ranks import BlockDecomposition, SystemDecomposition
+from .real import Realness, decompose_real
+from .selective import SelectiveDecomposition, SelectiveLayer
 from .stacks import StackDecomposition, System, unpadded
 
 
@@ -24,6 +26,8 @@ class StateSpaceLayer(Protocol):
 
     After `assign`, `system` must be what was assigned. A layer may also offer
 
+    - `conjugates`, true where each state stands for its conjugate, too: the system is then reduced
+      as the real one that it is (`real.py`), and orders count the states as they are stored;
     - `orders`, (S,) integers: the layer is then a stack of S systems side by side, each of inputs
       and outputs of its own, and `system()` gives (eigenvalues (S, N), B (S, N, I), C (S, O, N)),
       N = `state_dim` = the largest order. Of system s the first `orders[s]` states are there; the
@@ -50,41 +54,76 @@ class StateSpaceLayer(Protocol):
 
 
 def layers(model: nn.Module) -> list[Any]:
-    """The state-space layers of a model, a user's own too, in order.
+    """The state-space layers of a model, a user's own too, in order; all selective, or none.
 
     Raises:
-        ValueError: the model has none.
+        ValueError: the model has none, or both kinds.
     """
-    found = [m for m in model.modules() if isinstance(m, StateSpaceLayer)]
+    found = [m for m in model.modules() if isinstance(m, StateSpaceLayer | SelectiveLayer)]
     if not found:
         raise ValueError(f"{type(model).__name__} has no state-space layer to truncate")
+    if are_selective(found) and not all(isinstance(one, SelectiveLayer) for one in found):
+        raise ValueError(
+            f"{type(model).__name__} has selective layers and others: truncate neither"
+        )
     return found
 
 
-def decompositions(model: nn.Module) -> list[BlockDecomposition]:
+def are_selective(found: Sequence[Any]) -> bool:
+    """Whether layers are ranked by systems that stand in for them (`selective`)."""
+    return any(isinstance(one, SelectiveLayer) for one in found)
+
+
+def decompositions(model: nn.Module, realness: Realness = "complex") -> list[BlockDecomposition]:
     """What the spectrum and a truncation of each layer need; systems of one size in one batch.
 
+    realness: `real` takes the states of a layer without `conjugates` for one of each pair, too.
+
     Raises:
-        ValueError: a layer that gives a stack of systems without their `orders`, or the reverse.
+        ValueError: a layer that gives a stack of systems without their `orders`, or the reverse; a
+            selective layer, which has no system (see `selective_decompositions`); `real` for a
+            layer that has conjugates anyway.
         UnusableSystem: a layer's system is not finite or not stable; names the block.
     """
-    return list(decomposed_of(dict(enumerate(layers(model)))).values())
+    return list(decomposed_of(dict(enumerate(layers(model))), realness).values())
 
 
-def decomposed_of(chosen: dict[int, Any]) -> dict[int, BlockDecomposition]:
+def decomposed_of(
+    chosen: dict[int, Any], realness: Realness = "complex"
+) -> dict[int, BlockDecomposition]:
     """The decompositions of some layers by the index of their block."""
+    if are_selective(list(chosen.values())):
+        raise ValueError(
+            "selective layers have no system of their own: what stands in for it is measured on "
+            "`calibration` batches"
+        )
     given = {i: layer.system() for i, layer in chosen.items()}
+    real = _real_ones(chosen, realness)
     orders = {i: order_of(layer) for i, layer in chosen.items()}
     for i, system in given.items():
         _check_stack(i, system, orders[i])
     single = {i: one for i, one in given.items() if not isinstance(orders[i], tuple)}
-    found: dict[int, BlockDecomposition] = {**_all_decomposed(single)}
+    found: dict[int, BlockDecomposition] = {**_all_decomposed(single, real)}
     for i, order in orders.items():
         if isinstance(order, tuple):
             systems = dict(enumerate(unpadded(given[i], order)))
             with naming_block(i):
-                found[i] = StackDecomposition(tuple(_all_decomposed(systems, "system").values()))
+                members = _all_decomposed(systems, set(systems) if i in real else set(), "system")
+                found[i] = StackDecomposition(tuple(members.values()))
     return {i: found[i] for i in chosen}
+
+
+def _real_ones(chosen: dict[int, Any], realness: Realness) -> set[int]:
+    """The blocks whose states stand for their conjugates, too, or are to be balanced as if."""
+    paired = {i for i, layer in chosen.items() if getattr(layer, "conjugates", False)}
+    if realness == "complex":
+        return paired
+    for i in paired:
+        raise ValueError(
+            f"block {i}: {type(chosen[i]).__name__} is balanced as a real system already, since "
+            "its states stand for their conjugates: leave out realness 'real'"
+        )
+    return set(chosen)
 
 
 def _check_stack(i: int, system: System, order: Order) -> None:
@@ -101,17 +140,20 @@ def _check_stack(i: int, system: System, order: Order) -> None:
             )
 
 
-def _all_decomposed(systems: dict[int, System], what: str = "block") -> dict[int, Decomposition]:
-    """Decompositions of systems by their keys, those of one size in one batch."""
+def _all_decomposed(
+    systems: dict[int, System], real: set[int], what: str = "block"
+) -> dict[int, SystemDecomposition]:
+    """Decompositions of systems by their keys, those of one size in one batch; `real` are the keys
+    of systems whose states stand for their conjugates, too."""
     alike: dict[Any, list[int]] = {}
     for i, system in systems.items():
         shapes = tuple(tuple(array.shape) for array in system)
-        alike.setdefault((shapes, system[0].device), []).append(i)
-    found: dict[int, Decomposition] = {}
-    for (shapes, device), members in alike.items():
+        alike.setdefault((shapes, system[0].device, i in real), []).append(i)
+    found: dict[int, SystemDecomposition] = {}
+    for (shapes, device, is_real), members in alike.items():
         stacks = [torch.stack(parts) for parts in zip(*(systems[i] for i in members), strict=True)]
         try:
-            some = _decomposed_stack(stacks, workers(shapes[0][0], device))
+            some = _decomposed_stack(stacks, workers(shapes[0][0], device), is_real)
         except ValueError:
             for i, system in systems.items():  # one of them: which?
                 with naming_block(i, what):
@@ -121,12 +163,18 @@ def _all_decomposed(systems: dict[int, System], what: str = "block") -> dict[int
     return {i: found[i] for i in systems}
 
 
-def _decomposed_stack(stacks: list[torch.Tensor], at_once: int) -> list[Decomposition]:
+def _decomposed_stack(
+    stacks: list[torch.Tensor], at_once: int, is_real: bool
+) -> list[SystemDecomposition]:
     """Systems of one size, in as many batches as are worked on at a time."""
     parts = min(at_once, len(stacks[0]))
     split = (stack.detach().to(torch.complex128).tensor_split(parts) for stack in stacks)
-    batches = side_by_side(lambda arrays: decompose(*arrays), list(zip(*split, strict=True)), parts)
-    return [one for batch in batches for one in batch.unstack()]
+    batches = list(zip(*split, strict=True))
+
+    def decomposed(arrays: tuple[torch.Tensor, ...]) -> Sequence[SystemDecomposition]:
+        return decompose_real(*arrays) if is_real else decompose(*arrays).unstack()
+
+    return [one for batch in side_by_side(decomposed, batches, parts) for one in batch]
 
 
 def spectra(model: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -140,23 +188,29 @@ def spectra(model: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 
 def given_of(
-    decomposed: Sequence[BlockDecomposition], found: list[Any]
+    decomposed: Sequence[BlockDecomposition], found: list[Any], realness: Realness
 ) -> dict[int, BlockDecomposition]:
     """The caller's decompositions by block. Raises ValueError where they are of other systems."""
     if len(decomposed) != len(found) or not all(map(_is_of, decomposed, found)):
         raise ValueError("the decompositions are not those of the model as it is now")
+    if not are_selective(found):
+        real = _real_ones(dict(enumerate(found)), realness)
+        if any(one.is_real != (i in real) for i, b in enumerate(decomposed) for one in b.systems):
+            raise ValueError(f"the decompositions are of another realness than {realness!r}")
     return dict(enumerate(decomposed))
 
 
 def _is_of(given: BlockDecomposition, layer: Any) -> bool:
     if given.order != order_of(layer):
         return False
+    if isinstance(given, SelectiveDecomposition) or isinstance(layer, SelectiveLayer):
+        return isinstance(given, SelectiveDecomposition) and torch.equal(given.rates, layer.rates)
     system = layer.system()
     now = unpadded(system, given.order) if isinstance(given.order, tuple) else [system]
     return all(map(_is_system, given.systems, now))
 
 
-def _is_system(one: Decomposition, system: System) -> bool:
+def _is_system(one: SystemDecomposition, system: System) -> bool:
     now = (array.detach().to(torch.complex128) for array in system)
     given = (one.eigenvalues, one.B, one.C)
     return all(a.device == b.device and torch.equal(a, b) for a, b in zip(given, now, strict=True))

@@ -12,9 +12,11 @@ from torch import nn
 from harness.models.orders import order_of
 
 from .arrays import to_complex128
-from .moments import Changed, Moments, carried, hand_over
+from .balanced import Truncation
+from .moments import Changed, Moments, carried, entries, hand_over
 from .naming import naming_block
 from .pieces import BlockTruncation
+from .selective import StateSelection
 from .stacks import StackTruncation
 
 ROUNDING = 1024  # units of the parameters' precision that writing a system back may cost
@@ -145,6 +147,8 @@ def _input_scale(layer: Any) -> torch.Tensor | None:
 def _assigned(was: Before, truncation: BlockTruncation) -> Changed:
     """Give a layer its reduced system, or systems, and check that it took them."""
     layer = was.layer
+    if isinstance(truncation, StateSelection):
+        return _selected(was, truncation)
     orders = []
     if isinstance(truncation, StackTruncation):
         orders = [torch.tensor(truncation.orders)]
@@ -157,6 +161,26 @@ def _assigned(was: Before, truncation: BlockTruncation) -> Changed:
     if truncation.gain is not None:
         layer.add_gain(truncation.gain)
         _check_gain(was, truncation.gain)
+    return _what_changed(was, truncation, sliced)
+
+
+def _selected(was: Before, truncation: StateSelection) -> Changed:
+    """Leave a selective layer some of its states, and check that these are the ones."""
+    layer, rates = was.layer, was.layer.rates.detach()
+    layer.keep_modes(truncation.modes)
+    changed = _what_changed(was, truncation, sliced=True)
+    wanted = {name: entries(name, value, changed, truncation.modes)
+              for name, value in changed.values.items()}  # fmt: skip
+    kept = all(torch.equal(changed.new[name].detach(), value) for name, value in wanted.items())
+    if rates.dim() == 2:
+        kept = kept and torch.equal(layer.rates.detach(), rates[:, truncation.modes])
+    if not kept or layer.state_dim != truncation.order:
+        raise ValueError(f"{type(layer).__name__}.keep_modes kept other states than it was given")
+    return changed
+
+
+def _what_changed(was: Before, truncation: BlockTruncation, sliced: bool) -> Changed:
+    layer = was.layer
     old, new = was.changed(), dict(layer.named_parameters())
     for name in old:
         if name in new:
@@ -167,7 +191,7 @@ def _assigned(was: Before, truncation: BlockTruncation) -> Changed:
 
 
 @torch.no_grad()
-def _check_system(layer: Any, wanted: BlockTruncation, call: str) -> None:
+def _check_system(layer: Any, wanted: Truncation | StackTruncation, call: str) -> None:
     """Raise `ValueError` unless `system()` is the reduced one, up to rounding to the parameters."""
     named = f"{type(layer).__name__}.{call}"
     if layer.state_dim != wanted.order:

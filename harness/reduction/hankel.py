@@ -7,6 +7,7 @@ their square roots and the singular value decomposition are most of the cost of 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 
@@ -35,6 +36,11 @@ class Decomposition:
     U: torch.Tensor
     hsv: torch.Tensor
     Vh: torch.Tensor
+
+    @property
+    def is_real(self) -> bool:
+        """Whether it is a real system's, in pairs of conjugate coordinates: see `real.Whole`."""
+        return False
 
     @property
     def systems(self) -> tuple[Decomposition, ...]:
@@ -69,9 +75,9 @@ class Decomposition:
         """What LAST and AIRE score a mode's input and output by, (N,) float64: `gains`."""
         return gains(self.B, self.C)
 
-    def unstack(self) -> list[Decomposition]:
+    def unstack(self) -> list[Self]:
         """The systems along the leading dimension, each by itself."""
-        return [Decomposition(*parts) for parts in zip(*vars(self).values(), strict=True)]
+        return [type(self)(*parts) for parts in zip(*vars(self).values(), strict=True)]
 
 
 def decompose(eigenvalues: torch.Tensor, B: torch.Tensor, C: torch.Tensor) -> Decomposition:
@@ -82,6 +88,13 @@ def decompose(eigenvalues: torch.Tensor, B: torch.Tensor, C: torch.Tensor) -> De
     R, L = square_roots(eigenvalues, B, C)
     U, S, Vh = torch.linalg.svd(L.mH @ R)
     return Decomposition(eigenvalues, B, C, R, L, U, S, Vh)
+
+
+def svd(matrix: torch.Tensor, is_real: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """U and Vh, complex128, and singular values of a complex128 matrix; real ones of a matrix that
+    is real but for rounding."""
+    U, S, Vh = torch.linalg.svd(matrix.real if is_real else matrix)
+    return U.to(matrix.dtype), S, Vh.to(matrix.dtype)
 
 
 def gains(B: torch.Tensor, C: torch.Tensor) -> torch.Tensor:

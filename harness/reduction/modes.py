@@ -9,24 +9,25 @@ from .balanced import Truncation, check_not_zero
 from .circle import distances
 from .gramians import UnusableSystem
 from .hankel import Decomposition, gains
+from .real import RealDecomposition
 
 LAST_EPS = 1e-8  # of the published code
 
 
-def last_scores(system: Decomposition) -> torch.Tensor:
+def last_scores(system: Decomposition | RealDecomposition) -> torch.Tensor:
     """LAST (arXiv 2411.02824): |C_i|^2 |B_i|^2 / ((1 - |l_i|)^2 + 1e-8), a mode's squared
     H-infinity norm; (N,) float64."""
     return system.mode_gains.square() / (distances(system.eigenvalues).square() + LAST_EPS)
 
 
-def aire_scores(system: Decomposition) -> torch.Tensor:
+def aire_scores(system: Decomposition | RealDecomposition) -> torch.Tensor:
     """AIRE-Prune (ICLR 2026): |C_i|^2 |B_i|^2 / (1 - |l_i|^2), a mode's energy (squared H2 norm);
     (N,) float64."""
     lam = system.eigenvalues
     return system.mode_gains.square() / (distances(lam) * (1.0 + lam.abs()))
 
 
-def modal_scores(system: Decomposition) -> torch.Tensor:
+def modal_scores(system: Decomposition | RealDecomposition) -> torch.Tensor:
     """|l_i|, (N,) float64: the slowest modes count most (modal truncation, arXiv 2403.14833)."""
     return system.eigenvalues.abs()
 
@@ -34,7 +35,7 @@ def modal_scores(system: Decomposition) -> torch.Tensor:
 SCORES = {"last": last_scores, "aire": aire_scores, "modal": modal_scores}
 
 
-def scores(system: Decomposition, method: str) -> torch.Tensor:
+def scores(system: Decomposition | RealDecomposition, method: str) -> torch.Tensor:
     """What a mode is worth to `last`, `aire` or `modal`, (N,) float64, in parameter order. Under
     weighted Gramians |C_i| |B_i| is measured (`WeightedDecomposition.mode_gains`).
 
@@ -58,7 +59,7 @@ def drawn(n: int, order: int, generator: np.random.Generator) -> torch.Tensor:
     return torch.from_numpy(np.sort(generator.choice(n, size=order, replace=False)))
 
 
-def select(system: Decomposition, modes: torch.Tensor) -> Truncation:
+def select(system: Decomposition | RealDecomposition, modes: torch.Tensor) -> Truncation:
     """The system of these modes alone, and what leaving out the others costs at most.
 
     `energy_kept` is the kept share of `mode_shares`. The error is the sum of the removed modes'

@@ -11,7 +11,9 @@ from torch import nn
 
 from harness.tools.inputs import shown
 
+from .balanced import Truncation
 from .pieces import BlockTruncation
+from .selective import StateSelection
 from .stacks import StackTruncation
 
 Moments = Literal["transport", "reset", "slice"]
@@ -90,7 +92,8 @@ def carried(optimizer: torch.optim.Optimizer, changed: Changed, moments: Moments
     nu_log, theta_log and gamma_log restart, with their own bias correction. In a stack each system
     has its own T and W, and what is padding has no moments. Where the parameters
     are those of some modes, unchanged, the entries of these modes are taken from every moment: the
-    same adjoint, and exact for all of them. `slice` (the published code): the leading entries of
+    same adjoint, and exact for all of them. What systems of a stack shared, and have no longer,
+    restarts. `slice` (the published code): the leading entries of
     every moment along the axis of states, whatever basis the parameters are in now, step count and
     all. `reset`: all of these restart. D has nothing to do with the states and keeps its moments.
 
@@ -98,26 +101,60 @@ def carried(optimizer: torch.optim.Optimizer, changed: Changed, moments: Moments
         ValueError: names the parameters; moments that the layer says nothing of, or cannot have.
     """
     _check_names(changed)
-    state = {n: optimizer.state[p] for n, p in changed.old.items() if optimizer.state.get(p)}
+    state = {
+        name: optimizer.state[p]
+        for name, p in changed.old.items()
+        if optimizer.state.get(p) and not _was_shared(name, changed)
+    }
     if moments == "reset" or not state:
         return {}
-    truncation = changed.truncation
+    truncation: Any = changed.truncation
     if moments == "slice" or changed.sliced:
         modes = None if moments == "slice" else truncation.modes
         return {name: _entries(name, held, changed, modes) for name, held in state.items()}
     pairs = _transported(changed, state)
-    T, W = truncation.T.to(torch.complex128), truncation.W.to(torch.complex128)
-    left, right = T.mH, W.mH
-    before, after = changed.scales
-    if before is not None and after is not None:
-        # The gradient by the raw B is conj(scale) times that by B = scale * raw.
-        left = after.conj()[..., :, None] * T.mH / before.conj()[..., None, :]
-        if isinstance(truncation, StackTruncation):
-            left = torch.where(T.mH == 0.0, 0.0, left)  # whatever the scale of the padding is
+    into, out = _adjoint(truncation, changed.scales)
     return {
-        **_pair(state, changed.new, pairs.get("B", ()), left, None),
-        **_pair(state, changed.new, pairs.get("C", ()), None, right),
+        **_pair(state, changed.new, pairs.get("B", ()), into, "left"),
+        **_pair(state, changed.new, pairs.get("C", ()), out, "right"),
     }
+
+
+def _was_shared(name: str, changed: Changed) -> bool:
+    """Whether systems of a stack had a parameter together of which each now has its own: a sum of
+    their moments is no one's."""
+    if not isinstance(changed.truncation, StackTruncation):
+        return False
+    return changed.values[name].shape[0] != changed.new[name].shape[0]
+
+
+Map = tuple[torch.Tensor, torch.Tensor | None]  # M and K of m -> M m + K conj(m)
+
+
+def _adjoint(
+    truncation: Truncation | StackTruncation,
+    scales: tuple[torch.Tensor | None, torch.Tensor | None],
+) -> tuple[Map, Map]:
+    """What multiplies the moments of B from the left, (..., r, N), and those of C from the right,
+    (..., N, r): the adjoint of the map from reduced to full parameters, B_full = T B +
+    T_conj conj(B), C_full = C W + conj(C) conj(W_conj).
+
+    The gradient by the raw B is conj(scale) times that by B = scale * raw.
+    """
+    T, W = truncation.T.to(torch.complex128), truncation.W.to(torch.complex128)
+    into: Map = (T.mH, None if truncation.T_conj is None else truncation.T_conj.mT)
+    before, after = scales
+    if before is not None and after is not None:
+        new, old = after.conj()[..., :, None], before[..., None, :]
+        left, other = into
+        padded = isinstance(truncation, StackTruncation)  # with whatever scale the padding has
+        scaled = new * left / old.conj()
+        left = torch.where(left == 0.0, 0.0, scaled) if padded else scaled
+        if other is not None:
+            scaled = new * other / old
+            other = torch.where(other == 0.0, 0.0, scaled) if padded else scaled
+        into = left, other
+    return into, (W.mH, None if truncation.W_conj is None else truncation.W_conj.mH)
 
 
 def hand_over(optimizer: torch.optim.Optimizer, changed: Changed, states: States) -> None:
@@ -204,26 +241,36 @@ def join(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, beside: nn.P
 
 def _entries(name: str, held: dict, changed: Changed, modes: torch.Tensor | None) -> dict:
     """The moments at these states (None: the leading ones); the same step."""
-    shape = changed.values[name].shape
-    axis = _states_axis(name, changed)
-    truncation = changed.truncation
-    if modes is None:
-        modes = torch.arange(truncation.order)
-
-    def taken(value: torch.Tensor) -> torch.Tensor:
-        at = modes.to(value.device)
-        if not isinstance(truncation, StackTruncation):
-            return value.index_select(axis, at).contiguous()
-        spread = [1] * len(shape)
-        spread[0], spread[axis] = len(truncation.orders), truncation.order
-        kept = truncation.kept.to(value.device).view(spread)
-        at = at.expand(len(truncation.orders), -1).reshape(spread)
-        return torch.where(kept, value.take_along_dim(at, axis), 0.0).contiguous()
-
+    rank = changed.values[name].dim()
     return {
-        key: taken(value) if value.ndim == len(shape) else value.clone()
+        key: entries(name, value, changed, modes) if value.ndim == rank else value.clone()
         for key, value in held.items()
     }
+
+
+def entries(
+    name: str, value: torch.Tensor, changed: Changed, modes: torch.Tensor | None
+) -> torch.Tensor:
+    """Of an array like the old parameter of this name, what belongs to these states (None: the
+    leading ones); (r,) indices, or (S, r) of every system, (G, r) of every group.
+
+    Raises:
+        ValueError: no axis of the parameter counts states.
+    """
+    axis, truncation = _states_axis(name, changed), changed.truncation
+    if modes is None:
+        modes = torch.arange(truncation.order)
+    at = modes.to(value.device)
+    if at.dim() == 2 and isinstance(truncation, StateSelection):
+        at = at.view(at.shape + (1,) * (value.dim() - 2))
+        return value.take_along_dim(at, axis).contiguous()
+    if not isinstance(truncation, StackTruncation):
+        return value.index_select(axis, at).contiguous()
+    spread = [1] * value.dim()
+    spread[0], spread[axis] = len(truncation.orders), truncation.order
+    kept = truncation.kept.to(value.device).view(spread)
+    at = at.expand(len(truncation.orders), -1).reshape(spread)
+    return torch.where(kept, value.take_along_dim(at, axis), 0.0).contiguous()
 
 
 def _states_axis(name: str, changed: Changed) -> int:
@@ -246,35 +293,36 @@ def _states_axis(name: str, changed: Changed) -> int:
 
 
 def _pair(
-    state: States,
-    new: dict,
-    names: Sequence[str],
-    left: torch.Tensor | None,
-    right: torch.Tensor | None,
+    state: States, new: dict, names: Sequence[str], by: Map, side: Literal["left", "right"]
 ) -> States:
-    """Moments of the real and imaginary parts of one complex parameter, if it has them.
-
-    They are multiplied by `left` from the left, (..., r, N), or by `right` from the right,
-    (..., N, r).
-    """
+    """Moments of the real and imaginary parts of one complex parameter, if it has them, taken by a
+    map that multiplies from this side."""
     if not names:
         return {}  # frozen, or never stepped
     re, im = (state[name] for name in names)
-    matrix = left if left is not None else right
-    assert matrix is not None
+    matrix, conjugate = by
     # What a stack of one input or output leaves out of its shape.
-    axis = -1 if left is not None else -2
+    axis = -1 if side == "left" else -2
     flat = re["exp_avg"].ndim < matrix.ndim
 
     def times(of_state: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
         value = of_state.unsqueeze(axis) if flat else of_state
-        found = factor @ value if left is not None else value @ factor
+        found = factor @ value if side == "left" else value @ factor
         return found.squeeze(axis) if flat else found
 
-    first = times(torch.complex(re["exp_avg"].double(), im["exp_avg"].double()), matrix)
+    m = torch.complex(re["exp_avg"].double(), im["exp_avg"].double())
+    first = times(m, matrix)
     v_re, v_im = re["exp_avg_sq"].double(), im["exp_avg_sq"].double()
-    a, b = matrix.real.square(), matrix.imag.square()
-    second = (times(v_re, a) + times(v_im, b), times(v_re, b) + times(v_im, a))
+    if conjugate is None:
+        a, b = matrix.real.square(), matrix.imag.square()
+        second = (times(v_re, a) + times(v_im, b), times(v_re, b) + times(v_im, a))
+    else:
+        first = first + times(m.conj().resolve_conj(), conjugate)
+        more, less = matrix + conjugate, matrix - conjugate
+        second = (
+            times(v_re, more.real.square()) + times(v_im, less.imag.square()),
+            times(v_re, more.imag.square()) + times(v_im, less.real.square()),
+        )
     return {
         name: {
             "step": held["step"].clone(),

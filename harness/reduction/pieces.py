@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +16,16 @@ from .hankel import Decomposition
 from .modes import best, drawn, scores, select
 from .naming import naming_block, naming_system
 from .parallel import side_by_side, workers
-from .ranks import BlockDecomposition
+from .ranks import BlockDecomposition, Ranked, SystemDecomposition
+from .real import RealDecomposition, reduced_real
+from .selective import SelectiveDecomposition, StateSelection
 from .singular_perturbation import residualise
 from .stacks import StackTruncation, leading
 from .weighting.measured import WeightedDecomposition
 from .weighting.reduce import reduce_weighted
 
-BlockTruncation = Truncation | StackTruncation
+BlockTruncation = Truncation | StackTruncation | StateSelection
+BALANCING = ("balanced", "smallest", "singular_perturbation")  # not a choice of modes
 
 
 def all_reduced(
@@ -52,7 +56,7 @@ class Piece:
 
     block: int
     place: int | None
-    system: Decomposition
+    system: Ranked
     order: int
     lot: torch.Tensor | None = None  # the modes that chance keeps
 
@@ -65,9 +69,11 @@ class Piece:
         """Modes by lot, one draw of the generator; None, and no draw, where the system stays."""
         return None if self.stays else drawn(self.system.state_dim, self.order, generator)
 
-    def reduced(self, how: str) -> Truncation:
+    def reduced(self, how: str) -> Any:
         """The system at its order."""
         with naming_block(self.block), naming_system(self.place):
+            if isinstance(self.system, SelectiveDecomposition):
+                return self.system.kept(self.order, how, self.lot)
             if self.stays:
                 return leading(self.system, self.order)
             if self.place is not None and not bool(self.system.hsv.any()):
@@ -89,13 +95,21 @@ def _pieces(i: int, block: BlockDecomposition, order: Order) -> list[Piece]:
     return [Piece(i, place, one, n) for place, (one, n) in enumerate(together)]
 
 
-def _reduced(system: Decomposition, order: int, how: str, lot: torch.Tensor | None) -> Truncation:
+def _reduced(
+    system: SystemDecomposition, order: int, how: str, lot: torch.Tensor | None
+) -> Truncation:
+    if how not in BALANCING:
+        return select(system, best(scores(system, how), order) if lot is None else lot)
+    if isinstance(system, RealDecomposition):
+        return reduced_real(system, order, lambda whole, r: _balanced(whole, r, how))
+    return _balanced(system, order, how)
+
+
+def _balanced(system: Decomposition, order: int, how: str) -> Truncation:
     if how == "balanced" and isinstance(system, WeightedDecomposition):
         return reduce_weighted(system, order)
     if how == "balanced":
         return reduce(system, order)
     if how == "smallest":
         return reduce_smallest(system, order)
-    if how == "singular_perturbation":
-        return residualise(system, order)
-    return select(system, best(scores(system, how), order) if lot is None else lot)
+    return residualise(system, order)

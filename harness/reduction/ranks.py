@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
@@ -18,9 +19,13 @@ from .gramians import energy_rank
 from .hankel import Decomposition
 from .modes import scores
 from .naming import naming_block, naming_system
-from .stacks import StackDecomposition, stack_ranks
+from .real import RealDecomposition
+from .selective import SelectiveDecomposition
+from .stacks import Orders, StackDecomposition, level, stack_ranks
 
-BlockDecomposition = Decomposition | StackDecomposition
+SystemDecomposition = Decomposition | RealDecomposition
+Ranked = SystemDecomposition | SelectiveDecomposition
+BlockDecomposition = Ranked | StackDecomposition
 Method = Literal["balanced", "singular_perturbation", "last", "aire", "modal", "random"]
 Scope = Literal["layer", "global"]
 METHODS: tuple[str, ...] = get_args(Method)
@@ -172,8 +177,26 @@ def rank_by_tau(i: int, block: BlockDecomposition, tau: float, method: str) -> O
     check_energy(method)
     with naming_block(i):
         if isinstance(block, StackDecomposition):
-            return stack_ranks([worths(one, method) for one in block.systems], tau)
+            return stack_ranks([worths(one, method) for one in block.systems], tau, block.orders)
         return energy_rank(worths(block, method), tau)
+
+
+def sharing(blocks: Sequence[BlockDecomposition], orders: Orders) -> list[BlockDecomposition]:
+    """The blocks, with energy ranks of stacks shared out so."""
+    return [
+        replace(one, orders=orders) if isinstance(one, StackDecomposition) else one
+        for one in blocks
+    ]
+
+
+def shared(found: Sequence[Order], now: Sequence[Order], orders: Orders) -> list[Order]:
+    """Orders of blocks, of a stack levelled to its largest unless they may be ragged."""
+    return [
+        level(order, was)
+        if orders != "ragged" and isinstance(order, tuple) and isinstance(was, tuple)
+        else order
+        for order, was in zip(found, now, strict=True)
+    ]
 
 
 def check_energy(method: str) -> None:
@@ -182,12 +205,14 @@ def check_energy(method: str) -> None:
         raise ValueError(f"method {method!r} has no energy for tau to discard: give sizes")
 
 
-def worths(system: Decomposition, method: str) -> torch.Tensor:
+def worths(system: Ranked, method: str) -> torch.Tensor:
     """What each state (descending) or mode (parameter order) is worth, (N,) float64."""
-    return system.hsv if method in OF_STATES else scores(system, method)
+    if isinstance(system, SelectiveDecomposition) or method in OF_STATES:
+        return system.hsv
+    return scores(system, method)
 
 
-Place = tuple[int, int | None, Decomposition]  # block, place in a stack if it is one, system
+Place = tuple[int, int | None, Any]  # block, place in a stack if it is one, system
 
 
 def _by_tau(places: Sequence[Place], method: str, tau: float) -> list[int]:
@@ -233,7 +258,9 @@ def _by_budget(
     return _shared_out(_named(places, lambda one: ranked(one, method)), total)
 
 
-def _named(places: Sequence[Place], function: Callable[[Decomposition], Found]) -> list[Found]:
+def _named(
+    places: Sequence[Place], function: Callable[[SystemDecomposition], Found]
+) -> list[Found]:
     """The function of every system; an error names block and system."""
     found = []
     for i, place, one in places:
@@ -260,12 +287,12 @@ def _common_fraction(places: Sequence[Place], total: int) -> list[int]:
     return at(high)
 
 
-def _descending(system: Decomposition, method: str) -> torch.Tensor:
+def _descending(system: SystemDecomposition, method: str) -> torch.Tensor:
     """The method's mode scores, (N,) float64, from the largest down."""
     return scores(system, method).sort(descending=True).values
 
 
-def _normalised(system: Decomposition, method: str) -> torch.Tensor:
+def _normalised(system: SystemDecomposition, method: str) -> torch.Tensor:
     """LAST's and AIRE's scores, comparable across layers, (N,) float64, descending.
 
     Each is divided by the sum of those up to and including it, from the largest down.

@@ -39,6 +39,7 @@ from .circle import gaps
 from .gramians import gramians_of, square_root
 from .naming import naming_block
 from .parallel import side_by_side, workers
+from .real import Realness, with_conjugates
 
 Method = Literal["exact", "adjoint", "modal"]
 System = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # eigenvalues, B, C in complex128
@@ -47,17 +48,22 @@ WEAK = 1e-6  # of sigma_1; the eigenvalue sigma^2 has four digits there
 
 
 def hankel_nuclear_norm(
-    layers_or_model: nn.Module | Sequence[Any], method: Method = "adjoint"
+    layers_or_model: nn.Module | Sequence[Any],
+    method: Method = "adjoint",
+    realness: Realness = "complex",
 ) -> torch.Tensor:
     """Sum over layers of the mean Hankel singular value of their states (or its bound).
 
-    In a stack of systems the mean is over the states of all of them, without its padding.
+    In a stack of systems the mean is over the states of all of them, without its padding. Of a
+    layer whose states stand for their conjugates, too, the sum is that of its real system, and the
+    mean over the states that are stored.
 
     Args:
         layers_or_model: a model with state-space layers, or the layers; each offers
             `trainable_system()`, the differentiable (eigenvalues (N,), B (N, H) with gamma,
             C (H, N)) in complex128, or the same of a stack, (S, N), (S, N, I), (S, O, N).
         method: how; see the module.
+        realness: `real` takes the states of a layer without `conjugates` for one of each pair, too.
 
     Returns:
         A float64 scalar on the layers' device, differentiable once in the parameters of every
@@ -76,8 +82,8 @@ def hankel_nuclear_norm(
         found = list(layers_or_model)
     if not found:
         raise ValueError("there is no layer to regularise")
-    systems = [_system(i, layer) for i, layer in enumerate(found)]
-    sizes = [_states(*pair) for pair in zip(found, systems, strict=True)]
+    systems = [_system(i, layer, realness) for i, layer in enumerate(found)]
+    sizes = [_states(*pair, realness) for pair in zip(found, systems, strict=True)]
     means = [
         _norms(method, stack, members) / _sizes([sizes[i] for i in members], stack[0].device)
         for stack, members in _stacks(systems)
@@ -85,16 +91,21 @@ def hankel_nuclear_norm(
     return torch.stack([part.sum() for part in means]).sum()
 
 
-def _system(i: int, layer: Any) -> System:
+def _system(i: int, layer: Any, realness: Realness) -> System:
     if not hasattr(layer, "trainable_system"):
         raise ValueError(f"block {i}: {type(layer).__name__} has no trainable_system()")
-    return layer.trainable_system()
+    system = layer.trainable_system()
+    return with_conjugates(*system) if _is_real(layer, realness) else system
 
 
-def _states(layer: Any, system: System) -> int:
-    """The states of a layer, of all the systems of a stack."""
+def _is_real(layer: Any, realness: Realness) -> bool:
+    return realness == "real" or getattr(layer, "conjugates", False)
+
+
+def _states(layer: Any, system: System, realness: Realness) -> int:
+    """The states of a layer as stored, of all the systems of a stack."""
     if getattr(layer, "orders", None) is None:
-        return system[0].shape[-1]
+        return system[0].shape[-1] // (2 if _is_real(layer, realness) else 1)
     return total(order_of(layer))
 
 

@@ -16,7 +16,7 @@ from .balanced import (
     eigenvectors,
     numerical_rank,
 )
-from .hankel import Decomposition
+from .hankel import Decomposition, svd
 
 SINGLE = torch.finfo(torch.float32).eps
 LOST = 1e-3  # of the largest HSV: what writing the reduced system in float32 may cost
@@ -51,7 +51,7 @@ def residualise(system: Decomposition, order: int) -> Truncation:
             with so small an eigenvalue that float32 cannot hold C' and gain.
     """
     lam, b, c = system.eigenvalues, system.B, system.C
-    U, S, Vh = torch.linalg.svd(system.L.mH @ (lam[:, None] * system.R))
+    U, S, Vh = svd(system.L.mH @ (lam[:, None] * system.R), system.is_real)
     r = min(int(order), numerical_rank(S, len(S)))
     scale = S[:r].rsqrt().to(torch.complex128)
     T = (system.R @ Vh.mH[:, :r]) * scale
@@ -65,7 +65,7 @@ def residualise(system: Decomposition, order: int) -> Truncation:
         inverse @ into,
         out @ inverse,
     )
-    values, X = eigenvectors(M)
+    values, X = eigenvectors(M, system.is_real)
     singular = torch.linalg.svdvals(X)
     condition = float(singular[0] / singular[-1])
     T, W = T @ X, torch.linalg.solve(X, W)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import torch
 
@@ -22,15 +23,19 @@ from harness.models.orders import Order
 from .balanced import Truncation
 from .gramians import energy_rank
 from .hankel import Decomposition
+from .real import RealDecomposition
 
 System = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+Orders = Literal["ragged", "common", "largest"]
 
 
 @dataclass(frozen=True)
 class StackDecomposition:
-    """The decompositions of a block's S systems, each of its own order, without any padding."""
+    """The decompositions of a block's S systems, each of its own order, without any padding, and
+    how energy ranks are shared out among them (see `stack_ranks`)."""
 
-    systems: tuple[Decomposition, ...]
+    systems: tuple[Decomposition | RealDecomposition, ...]
+    orders: Orders = "ragged"
 
     @property
     def state_dim(self) -> int:
@@ -53,21 +58,44 @@ class StackDecomposition:
         return torch.cat([one.mode_shares for one in self.systems])
 
     def energy_rank(self, tau: float) -> Order:
-        """For every system the order that discards a fraction tau of its own energy.
+        """For every system the order that discards a fraction tau of its own energy, or as
+        `orders` says.
 
         A system without any energy keeps one state, or all with tau = 0, like the others.
 
         Raises:
             ValueError: as `energy_rank`; a block of which no system has any energy.
         """
-        return stack_ranks([one.hsv for one in self.systems], tau)
+        return stack_ranks([one.hsv for one in self.systems], tau, self.orders)
 
 
-def stack_ranks(worths: Sequence[torch.Tensor], tau: float) -> tuple[int, ...]:
+def stack_ranks(
+    worths: Sequence[torch.Tensor], tau: float, orders: Orders = "ragged"
+) -> tuple[int, ...]:
     """The energy rank of every system of a block by what its states are worth.
+
+    orders: `ragged`, every system its own, at which it discards a fraction tau of its own energy;
+    `largest`, the largest of these for all; `common`, the rank for all at which they discard that
+    fraction of the energy of all of them together. A system that has fewer states keeps those.
 
     Raises as `StackDecomposition.energy_rank`.
     """
+    if orders == "common":
+        ranked = [one.sort(descending=True).values for one in worths]
+        n = max(map(len, ranked))
+        together = sum(torch.nn.functional.pad(one, (0, n - len(one))) for one in ranked)
+        assert isinstance(together, torch.Tensor)
+        return tuple(min(energy_rank(together, tau), len(one)) for one in ranked)
+    found = _own_ranks(worths, tau)
+    return found if orders == "ragged" else level(found, [len(one) for one in worths])
+
+
+def level(order: Sequence[int], now: Sequence[int]) -> tuple[int, ...]:
+    """The largest of these orders for every system, or all its states if it has fewer."""
+    return tuple(min(max(order), n) for n in now)
+
+
+def _own_ranks(worths: Sequence[torch.Tensor], tau: float) -> tuple[int, ...]:
     if tau == 0.0 or not any(bool(one.any()) for one in worths):
         energy_rank(torch.cat(list(worths)), tau)  # refuses a block without energy
     return tuple(
@@ -160,6 +188,24 @@ class StackTruncation:
         return _padded([one.W for one in self.systems])
 
     @cached_property
+    def T_conj(self) -> torch.Tensor | None:
+        return self._of_conjugates([one.T_conj for one in self.systems], self.T)
+
+    @cached_property
+    def W_conj(self) -> torch.Tensor | None:
+        return self._of_conjugates([one.W_conj for one in self.systems], self.W)
+
+    def _of_conjugates(self, given: list, like: torch.Tensor) -> torch.Tensor | None:
+        """Padded like T or W, zero for systems that stay; None where no system is real."""
+        if all(one is None for one in given):
+            return None
+        found = torch.zeros_like(like)
+        for target, one in zip(found, given, strict=True):
+            if one is not None:
+                target[: one.shape[0], : one.shape[1]] = one
+        return found
+
+    @cached_property
     def gain(self) -> torch.Tensor | None:
         given = [one.gain for one in self.systems]
         some = next((gain for gain in given if gain is not None), None)
@@ -195,7 +241,7 @@ def unpadded(system: System, orders: Sequence[int]) -> list[System]:
     return [(lam[s, :n], B[s, :n], C[s, :, :n]) for s, n in enumerate(orders)]
 
 
-def leading(system: Decomposition, order: int) -> Truncation:
+def leading(system: Decomposition | RealDecomposition, order: int) -> Truncation:
     """The first states of a system as they are, where the others carry nothing: exact."""
     n = system.state_dim
     T = torch.eye(n, dtype=system.B.dtype, device=system.B.device)[:, :order]

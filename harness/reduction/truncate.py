@@ -13,19 +13,24 @@ from torch import nn
 from harness.models.orders import Order, order_of
 
 from .arrays import Array
-from .blocks import decomposed_of, given_of, layers
+from .blocks import are_selective, decomposed_of, given_of, layers
 from .change import change
 from .moments import Moments, check_moments, check_optimizer
 from .pieces import all_reduced
 from .ranks import (
-    MEASURED,
     BlockDecomposition,
     Method,
     check_energy,
     check_method,
     given_orders,
     rank_by_tau,
+    sharing,
 )
+from .real import Realness
+from .refusals import check_gains, check_realness, check_states, check_weighting
+from .selective.error import selective_errors
+from .selective.means import check_selective, selective_decompositions
+from .stacks import Orders
 from .weighting.calibration import Calibration, calibration_of
 from .weighting.choice import Weighting, weighting_of
 from .weighting.error import output_errors
@@ -58,10 +63,15 @@ def truncate(
     loss: Loss | None = None,
     length: int | None = None,
     refit: str | Refit = "none",
+    orders: Orders = "ragged",
+    selective: str = "mean_modes",
+    realness: Realness = "complex",
 ) -> list[Any]:
     """Truncate every layer in place; a block that is already at its rank is left alone.
 
     In a stack each system is truncated separately; systems already at their rank keep their basis.
+    Selective layers lose whole states, those of the least Hankel shares over the calibration
+    batches (see `selective`); there are no other gramians, methods or refits for them.
 
     Args:
         tau: fraction of the method's energy to discard, per block, in a stack per system; or
@@ -79,7 +89,8 @@ def truncate(
             of the unbalanced system (method random, at the ranks of method balanced).
         generator: draws random modes, one draw per block that changes, in order.
         gramians: what the states are weighed by, or the modes of `last` and `aire`: `white` noise
-            for all time (published); white noise over the `horizon` of `length` steps; the `signal`
+            for all time (published); white noise over the `horizon` of `length` steps; noise that
+            is white in time with the covariance of the layer's `input`; the `signal`
             of the calibration sequences; or that and how the loss looks at the outputs (`task`). Or
             a `Weighting`. `tau` is then a share of the weighted singular values, or scores.
         controllability, observability: one side in place of that of `gramians`.
@@ -87,15 +98,26 @@ def truncate(
             on what the truncated blocks before it give; None: as the `Weighting` says, `together`.
         calibration: batches (x, y) or x, iterable more than once, (batch, length, ...) each. Every
             fifth, at most four, is held out to measure `output_error`. Or a `Calibration`.
+            Integer labels of -100 are looked at by no target.
         loss: of (model's output, y), a scalar mean or one number per example; for `task`.
         length: steps of a sequence, for `horizon`.
         refit: what is fitted to the full layers' outputs on the calibration batches afterwards, by
             least squares, while the reduced poles stay, of any method: `C`, `BC` (B and C in turn),
             a static `gain`, `C+gain` or `BC+gain`. Or a `Refit`.
+        orders: what tau and max_loss give the systems of a stack: `ragged`, each its own rank;
+            `largest`, the largest of these for all, or `common`, that of the energy of all
+            together.
+        selective: what stands in for the system that a selective layer has not: `mean_modes`, the
+            system of its mean decays, inputs and outputs over the calibration batches, or
+            `second_moment`, of the second moments of the latter two; or `activation`, no system but
+            what each state adds to the outputs.
+        realness: whether the states are balanced as the `complex` system that they are by
+            themselves (published), or with their conjugates, as the `real` one from real inputs to
+            real outputs. Layers with `conjugates` are balanced so in any case, and take no `real`.
 
     Returns:
-        One `Truncation` per block that changed, in order, or `StackTruncation` where the block is a
-        stack. A failure leaves the model as it was.
+        One `Truncation` per block that changed, in order, `StackTruncation` where the block is a
+        stack, or `StateSelection` where it is selective. A failure leaves the model as it was.
 
     Raises:
         ValueError: not exactly one of tau, state_dims and max_loss, or, naming the block, an order
@@ -106,23 +128,35 @@ def truncate(
             model; decompositions of another model, or from before a step; a method or `keep` that
             does not exist, or random modes without a generator; gramians that do not exist or lack
             what they need, a layer or a loss that cannot give them, calibration that is empty or
-            constant; a `refit` that does not exist, or of too many unknowns.
+            constant; a `refit` that does not exist, or of too many unknowns; realness `real` for
+            modes, which are worth the same, or for a layer that is real anyway.
     """
     found = layers(model)
     how = _how(method, keep, generator)
     asked = {} if sweep is None else {"sweep": sweep}
     weighting = weighting_of(gramians, controllability, observability, **asked)
-    _check_weighting(weighting, how, calibration, max_loss)
+    check_weighting(weighting, how, calibration, max_loss)
     fit = refit_of(refit)
     if fit.is_asked and calibration is None:
         raise ValueError("a refit is one to data: give `calibration` batches")
     heard = calibration_of(calibration, loss, length)
+    check_selective(selective)
+    check_realness(realness, method)
+    if are_selective(found):
+        check_states(how, weighting, fit, realness, calibration, decomposed is not None)
+    if orders not in get_args(Orders):
+        raise ValueError(f"orders must be one of {', '.join(get_args(Orders))}, not {orders!r}")
     if max_loss is not None:
         if tau is not None or state_dims is not None:
             raise ValueError("give exactly one of tau and state_dims, or max_loss alone")
         every = dict(enumerate(found))
-        decomposed = list(_systems(model, found, every, decomposed, weighting, heard).values())
-        state_dims, _ = orders_within(model, decomposed, max_loss, heard, weighting, fit)
+        decomposed = list(
+            _systems(
+                model, found, every, decomposed, weighting, heard, selective, realness
+            ).values()
+        )
+        decomposed = sharing(decomposed, orders)
+        state_dims, _ = orders_within(model, decomposed, max_loss, heard, weighting, fit, realness)
     wanted = _wanted(found, tau, state_dims)
     if tau is not None:
         check_energy(method)
@@ -132,15 +166,26 @@ def truncate(
     moving = {i: layer for i, layer in enumerate(found) if wanted[i] != order_of(layer)}
 
     def rank(i: int, block: BlockDecomposition) -> Order:
+        (block,) = sharing([block], orders)
         return _rank(i, block, wanted[i], tau, method)
 
     systems, done = _reduced(
-        model, found, moving, rank, how, weighting, heard, decomposed, generator
+        model,
+        found,
+        moving,
+        rank,
+        how,
+        weighting,
+        heard,
+        decomposed,
+        generator,
+        selective,
+        realness,
     )
     if fit.fits_gain:
-        _check_gains({i: found[i] for i in done}, f"refit {fit.fits!r}")
+        check_gains({i: found[i] for i in done}, f"refit {fit.fits!r}")
     done = refitted(model, dict(enumerate(found)), systems, done, fit, heard)
-    if fit.is_asked or not weighting.is_white:
+    if fit.is_asked or not weighting.is_white or are_selective(found):
         done = _measured(model, found, systems, done, heard.held_out)
     change(model, found, done, optimizer, moments)
     return list(done.values())
@@ -156,18 +201,20 @@ def _reduced(
     heard: Calibration,
     given: Sequence[BlockDecomposition] | None,
     generator: np.random.Generator | None,
+    selective: str,
+    realness: Realness,
 ) -> tuple[dict[int, BlockDecomposition], dict[int, Any]]:
     """The decompositions of the moving blocks, and the truncations of those whose order changes."""
     if weighting.sweep == "in_order":
         known = None
         if given is not None:
-            known = _systems(model, found, moving, given, weighting, heard)
-        return swept(model, moving, rank, how, weighting, heard, known)
-    systems = _systems(model, found, moving, given, weighting, heard)
+            known = _systems(model, found, moving, given, weighting, heard, selective, realness)
+        return swept(model, moving, rank, how, weighting, heard, known, realness)
+    systems = _systems(model, found, moving, given, weighting, heard, selective, realness)
     orders = {i: rank(i, systems[i]) for i in moving}
     orders = {i: order for i, order in orders.items() if order != order_of(found[i])}
     if how == "singular_perturbation":
-        _check_gains({i: found[i] for i in orders}, "method 'singular_perturbation'")
+        check_gains({i: found[i] for i in orders}, "method 'singular_perturbation'")
     return systems, dict(zip(orders, all_reduced(systems, orders, how, generator), strict=True))
 
 
@@ -178,11 +225,16 @@ def _systems(
     given: Sequence[BlockDecomposition] | None,
     weighting: Weighting,
     heard: Calibration,
+    selective: str,
+    realness: Realness,
 ) -> dict[int, BlockDecomposition]:
     """The decompositions of the chosen blocks under the weighting, or the caller's of all."""
+    if given is None and are_selective(found):
+        return {**selective_decompositions(model, chosen, selective, heard)} if chosen else {}
     if given is None:
-        return weighted_decompositions(model, chosen, decomposed_of(chosen), weighting, heard)
-    systems = given_of(given, found)
+        white = decomposed_of(chosen, realness)
+        return weighted_decompositions(model, chosen, white, weighting, heard)
+    systems = given_of(given, found, realness)
     under = [weighting_under(one) for block in systems.values() for one in block.systems]
     if any(one != (None if weighting.is_white else weighting) for one in under):
         raise ValueError("the decompositions are under other gramians than those asked for")
@@ -196,11 +248,12 @@ def orders_within(
     calibration: Calibration,
     weighting: Weighting,
     refit: Refit,
+    realness: Realness = "complex",
 ) -> tuple[list[Order], list[tuple[Order, ...]]]:
     """The smallest energy ranks whose loss on held-out examples is at most `max_loss` above the
     model's, and all orders that were measured. See `within.bisected`, also for what it raises.
 
-    decomposed: of all blocks of the model as it is, under the weighting.
+    decomposed: of all blocks of the model as it is, under the weighting and of the realness.
     """
     blind = replace(calibration, held_out=())  # a candidate's own error is not asked for
 
@@ -212,6 +265,7 @@ def orders_within(
             gramians=weighting,
             calibration=blind,
             refit=refit,
+            realness=realness,
         )
 
     return bisected(model, decomposed, max_loss, calibration, cut)
@@ -230,39 +284,18 @@ def _how(method: str, keep: str, generator: np.random.Generator | None) -> str:
     return how
 
 
-def _check_weighting(
-    weighting: Weighting, how: str, calibration: Any, max_loss: float | None
-) -> None:
-    """Raise `ValueError` where gramians or a bound on the loss do not fit the method, or where
-    calibration is missing."""
-    if not weighting.is_white and how not in MEASURED:
-        reason = ", which weighs nothing by a norm" if how in ("modal", "random") else ""
-        raise ValueError(
-            f"gramians other than white go with methods {', '.join(MEASURED)} and keep 'largest', "
-            f"not {how!r}{reason}"
-        )
-    if max_loss is not None and how != "balanced":
-        raise ValueError(f"max_loss goes with method 'balanced' and keep 'largest', not {how!r}")
-    if weighting.uses_data and calibration is None:
-        raise ValueError("these gramians are measured: give `calibration` batches")
-
-
 def _measured(
     model: nn.Module, found: list, systems: Any, done: dict[int, Any], held_out: Iterable[Any]
 ) -> dict[int, Any]:
     """The truncations with their output errors on held-out batches, if there are any."""
     if not done or next(iter(held_out), None) is None:
         return done
-    errors = output_errors(model, dict(enumerate(found)), systems, done, held_out)
+    every = dict(enumerate(found))
+    if are_selective(found):
+        errors = selective_errors(model, every, done, held_out)
+    else:
+        errors = output_errors(model, every, systems, done, held_out)
     return {i: replace(one, output_error=errors[i]) for i, one in done.items()}
-
-
-def _check_gains(changing: dict[int, Any], what: str) -> None:
-    for i, layer in changing.items():
-        if not hasattr(layer, "add_gain"):
-            raise ValueError(
-                f"block {i}: {what} needs a static gain, and {type(layer).__name__} has no add_gain"
-            )
 
 
 def _wanted(

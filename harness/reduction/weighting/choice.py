@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-Gramians = Literal["white", "horizon", "signal", "task"]
-Controllability = Literal["white", "horizon", "signal"]
+Gramians = Literal["white", "horizon", "input", "signal", "task"]
+Controllability = Literal["white", "horizon", "input", "signal"]
 Observability = Literal["white", "horizon", "task"]
 Target = Literal["loss", "label", "logits", "fisher"]
 Stability = Literal["one_sided", "stabilised", "projected"]
@@ -18,6 +18,7 @@ PROJECTIONS = 2  # random ones of the logits, a backward pass each
 SIDES: dict[str, tuple[Controllability, Observability]] = {
     "white": ("white", "white"),
     "horizon": ("horizon", "horizon"),
+    "input": ("input", "white"),
     "signal": ("signal", "white"),
     "task": ("signal", "task"),
 }
@@ -28,7 +29,8 @@ class Weighting:
     """How a truncation weighs states; see harness/reduction/weighting/README.md.
 
     controllability: states reached by `white` noise for all time, by white noise over the `horizon`
-    of the sequence length, or by the `signal` of the calibration sequences.
+    of the sequence length, by noise that is white in time with the covariance of the layer's
+    `input`, or by the `signal` of the calibration sequences.
     observability: states as they show in all outputs for all time (`white`) or to the `horizon`, or
     as the `task` looks at them, by gradients of `target`.
     target: the `loss`; the true `label`'s logit; random projections of all `logits`; or the loss at
@@ -56,7 +58,12 @@ class Weighting:
     @property
     def uses_data(self) -> bool:
         """Whether it needs calibration sequences."""
-        return self.controllability == "signal" or self.observability == "task"
+        return self.hears or self.observability == "task"
+
+    @property
+    def hears(self) -> bool:
+        """Whether controllability is measured, on what enters a layer."""
+        return self.controllability in ("input", "signal")
 
     @property
     def passes(self) -> int:
@@ -108,7 +115,7 @@ def weighting_of(
             raise ValueError(f"{name} must be one of {listed}, not {value!r}")
     if found.sweep == "in_order" and not found.uses_data:
         raise ValueError(
-            "sweep 'in_order' needs gramians that are measured, signal or task: "
+            "sweep 'in_order' needs gramians that are measured, input, signal or task: "
             f"{found.controllability}/{found.observability} is the same whatever a block hears"
         )
     return found

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,14 +11,15 @@ from torch import nn
 
 from ..circle import distances
 from ..gramians import square_root
-from ..hankel import Decomposition
+from ..hankel import Decomposition, svd
 from ..naming import naming_block
-from ..ranks import BlockDecomposition
+from ..ranks import BlockDecomposition, SystemDecomposition
+from ..real import RealDecomposition, root_of
 from ..stacks import StackDecomposition, System
 from .calibration import Calibration, listen, listen_both_ways
 from .choice import Weighting
 from .horizon import horizon_gramians
-from .states import SecondMoment
+from .states import InputCovariance, SecondMoment
 
 RIDGE = 1e-10  # of a state's own second moment, added to it in a measured Gramian
 UNDRIVEN = "the calibration sequences drive no state at all"
@@ -31,6 +32,10 @@ class WeightedDecomposition(Decomposition):
 
     white: Decomposition
     weighting: Weighting
+
+    @property
+    def is_real(self) -> bool:
+        return self.white.is_real
 
     @property
     def mode_gains(self) -> torch.Tensor:
@@ -61,24 +66,46 @@ def weighted_decompositions(
         return dict(white)
     if weighting.uses_horizon and calibration.length is None:
         raise ValueError("gramians 'horizon' need the `length` of the sequences")
-    systems = {i: stacked(block) for i, block in white.items()}
+    wholes = {i: [_whole(one) for one in block.systems] for i, block in white.items()}
+    systems = {i: _stacked(some) for i, some in wholes.items()}
     P, Q = _moments(model, layers, systems, weighting, calibration)
     found: dict[int, BlockDecomposition] = {}
     for i, block in white.items():
         with naming_block(i):
             one = [
-                _decomposed(system, weighting, calibration.length, p, q)
-                for system, p, q in zip(block.systems, _each(block, P.get(i)),
-                                        _each(block, Q.get(i)), strict=True)
+                _weighed(given, _decomposed(system, weighting, calibration.length, p, q))
+                for given, system, p, q in zip(block.systems, wholes[i], _each(wholes[i], P.get(i)),
+                                               _each(wholes[i], Q.get(i)), strict=True)
             ]  # fmt: skip
-        is_stack = isinstance(block, StackDecomposition)
-        found[i] = StackDecomposition(tuple(one)) if is_stack else one[0]
+        if isinstance(block, StackDecomposition):
+            found[i] = replace(block, systems=tuple(one))
+        else:
+            found[i] = one[0]
     return found
+
+
+def _whole(system: SystemDecomposition) -> Decomposition:
+    """What is measured: all states of a real system, those that are not stored, too."""
+    return system.whole if isinstance(system, RealDecomposition) else system
+
+
+def _weighed(given: SystemDecomposition, whole: Decomposition) -> SystemDecomposition:
+    return replace(given, whole=whole) if isinstance(given, RealDecomposition) else whole
+
+
+def unweighted(system: SystemDecomposition) -> SystemDecomposition:
+    """The published decomposition behind a weighted one."""
+    whole = _whole(system)
+    return _weighed(system, whole.white if isinstance(whole, WeightedDecomposition) else whole)
 
 
 def stacked(block: BlockDecomposition) -> System:
     """A block's systems side by side, (S, N), (S, N, I), (S, O, N), zero in the padding."""
-    n = block.state_dim
+    return _stacked(block.systems)
+
+
+def _stacked(systems: Sequence[SystemDecomposition]) -> System:
+    n = max(one.state_dim for one in systems)
 
     def pad(x: torch.Tensor, axis: int) -> torch.Tensor:
         if x.shape[axis] == n:
@@ -88,16 +115,16 @@ def stacked(block: BlockDecomposition) -> System:
         return torch.cat([x, x.new_zeros(shape)], axis)
 
     return (
-        torch.stack([pad(one.eigenvalues, 0) for one in block.systems]),
-        torch.stack([pad(one.B, 0) for one in block.systems]),
-        torch.stack([pad(one.C, 1) for one in block.systems]),
+        torch.stack([pad(one.eigenvalues, 0) for one in systems]),
+        torch.stack([pad(one.B, 0) for one in systems]),
+        torch.stack([pad(one.C, 1) for one in systems]),
     )
 
 
-def _each(block: BlockDecomposition, gramians: torch.Tensor | None) -> Sequence[Any]:
+def _each(systems: Sequence[Decomposition], gramians: torch.Tensor | None) -> Sequence[Any]:
     if gramians is None:
-        return [None] * len(block.systems)
-    orders = [one.state_dim for one in block.systems]
+        return [None] * len(systems)
+    orders = [one.state_dim for one in systems]
     return [gramian[:n, :n] for gramian, n in zip(gramians, orders, strict=True)]
 
 
@@ -109,7 +136,8 @@ def _moments(
     calibration: Calibration,
 ) -> tuple[dict[int, torch.Tensor], dict[int, torch.Tensor]]:
     """Measured controllability and observability Gramians (S, N, N) of the blocks, as asked for."""
-    states = {i: SecondMoment(lam, b) for i, (lam, b, _) in systems.items()}
+    kind = InputCovariance if weighting.controllability == "input" else SecondMoment
+    states = {i: kind(lam, b) for i, (lam, b, _) in systems.items()}
     adjoint = {
         i: SecondMoment(lam.conj().resolve_conj(), c.mH.resolve_conj())
         for i, (lam, _, c) in systems.items()
@@ -126,13 +154,12 @@ def _moments(
             g = g / torch.where(size > 0, size, 1.0)
         adjoint[i].add(g.flip(1))
 
-    by_signal = weighting.controllability == "signal"
     if weighting.observability == "task":
-        hear = inputs if by_signal else None
+        hear = inputs if weighting.hears else None
         listen_both_ways(model, layers, calibration, hear, gradients, weighting.target)
-    elif by_signal:
+    elif weighting.hears:
         listen(model, layers, calibration.batches, inputs)
-    P = {i: one.mean for i, one in states.items()} if by_signal else {}
+    P = {i: one.mean for i, one in states.items()} if weighting.hears else {}
     Q = {i: one.mean for i, one in adjoint.items()} if weighting.observability == "task" else {}
     check_measured(P, "states", UNDRIVEN)
     check_measured(Q, "gradients", silent(weighting.target))
@@ -182,15 +209,21 @@ def _decomposed(
         limited = horizon_gramians(*system, length)
     R, L = white.R, white.L
     if P is not None:
-        R = root(P)
+        R = _root(P, root if weighting.controllability == "signal" else square_root, white)
     elif weighting.controllability == "horizon":
-        R = square_root(limited[0])
+        R = _root(limited[0], square_root, white)
     if Q is not None:
-        L = root(Q)
+        L = _root(Q, root, white)
     elif weighting.observability == "horizon":
-        L = square_root(limited[1])
-    U, S, Vh = torch.linalg.svd(L.mH @ R)
+        L = _root(limited[1], square_root, white)
+    U, S, Vh = svd(L.mH @ R, white.is_real)
     return WeightedDecomposition(*system, R, L, U, S, Vh, white, weighting)
+
+
+def _root(
+    gramian: torch.Tensor, how: Callable[[torch.Tensor], torch.Tensor], white: Decomposition
+) -> torch.Tensor:
+    return root_of(gramian, how) if white.is_real else how(gramian)
 
 
 def root(gramian: torch.Tensor) -> torch.Tensor:
@@ -201,6 +234,7 @@ def root(gramian: torch.Tensor) -> torch.Tensor:
     return square_root((scaled + scaled.mH) / 2)
 
 
-def weighting_under(system: Decomposition) -> Weighting | None:
+def weighting_under(system: SystemDecomposition) -> Weighting | None:
     """What a decomposition was weighted by; None for white noise."""
+    system = _whole(system)
     return system.weighting if isinstance(system, WeightedDecomposition) else None

@@ -44,7 +44,7 @@ def _kept(system: WeightedDecomposition, order: int, radius: float | None = None
     """The largest states in diagonal form; with a `radius`, unstable poles moved to it."""
     r = min(int(order), numerical_rank(system.hsv, len(system.hsv)))
     balanced, T, W = project(system, slice(0, r))
-    poles, X = eigenvectors(balanced[0])
+    poles, X = eigenvectors(balanced[0], system.is_real)
     moved = None
     if radius is not None:
         (A, b, c), found = balanced, poles

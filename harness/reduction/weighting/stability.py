@@ -14,6 +14,8 @@ import torch
 
 from ..circle import gaps
 from ..gramians import square_root
+from ..hankel import svd
+from ..real import root_of
 from .choice import Stability
 from .measured import WeightedDecomposition
 
@@ -36,9 +38,10 @@ def stabilised(system: WeightedDecomposition) -> WeightedDecomposition:
     values, vectors = torch.linalg.eigh((X + X.mH) / 2)
     made = (vectors * values.abs()) @ vectors.mH
     Q = made / gap
-    return _with(system, system.R, square_root((Q + Q.mH) / 2))
+    Q = (Q + Q.mH) / 2
+    return _with(system, system.R, root_of(Q, square_root) if system.is_real else square_root(Q))
 
 
 def _with(system: WeightedDecomposition, R: torch.Tensor, L: torch.Tensor) -> WeightedDecomposition:
-    U, S, Vh = torch.linalg.svd(L.mH @ R)
+    U, S, Vh = svd(L.mH @ R, system.is_real)
     return replace(system, R=R, L=L, U=U, hsv=S, Vh=Vh)

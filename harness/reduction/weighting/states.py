@@ -9,6 +9,8 @@ import torch
 
 from harness.models.scans.associative import scan
 
+from ..circle import gaps
+
 BYTES_AT_ONCE = 4 * 2**20  # of states: a block that stays in the cache
 PANELS = 4  # of a Gramian, of which those above the diagonal are left to symmetry
 WORTHWHILE = 128  # states from which on panels save time
@@ -38,6 +40,31 @@ class SecondMoment:
     def mean(self) -> torch.Tensor:
         """(S, N, N) Hermitian."""
         return self.sum / max(1, self.steps)
+
+
+class InputCovariance:
+    """The Gramian of noise that is white in time with the second moment of the inputs u_k: P = A P
+    A^H + B E[u u^T] B^H. As `SecondMoment`, it is fed real u, (batch, length, S I)."""
+
+    def __init__(self, lam: torch.Tensor, into: torch.Tensor):
+        self.lam, self.into = lam.resolve_conj(), into.resolve_conj()
+        size, _, inputs = into.shape
+        self.sum = lam.real.new_zeros(size, inputs, inputs)
+        self.steps = 0
+
+    def add(self, u: torch.Tensor) -> None:
+        """All steps of a batch."""
+        size, _, inputs = self.into.shape
+        by_system = u.double().reshape(-1, size, inputs).transpose(0, 1)
+        self.sum += by_system.mT @ by_system
+        self.steps += u.shape[0] * u.shape[1]
+
+    @property
+    def mean(self) -> torch.Tensor:
+        """(S, N, N) Hermitian."""
+        covariance = (self.sum / max(1, self.steps)).to(self.into.dtype)
+        gap = gaps(self.lam, float(self.lam.abs().max()))
+        return (self.into @ covariance @ self.into.mH) / gap
 
 
 def driven(lam: torch.Tensor, into: torch.Tensor, v: torch.Tensor) -> Iterator[torch.Tensor]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from torch import nn
 
@@ -16,10 +17,11 @@ from ..blocks import decomposed_of, layers
 from ..change import change
 from ..pieces import BlockTruncation, all_reduced
 from ..ranks import BlockDecomposition
+from ..real import Realness
 from ..stacks import StackDecomposition
 from .calibration import Calibration
 from .choice import Weighting
-from .measured import WeightedDecomposition, weighted_decompositions
+from .measured import unweighted, weighted_decompositions
 
 Swept = tuple[dict[int, BlockDecomposition], dict[int, BlockTruncation]]
 
@@ -32,6 +34,7 @@ def swept(
     weighting: Weighting,
     calibration: Calibration,
     given: Mapping[int, BlockDecomposition] | None = None,
+    realness: Realness = "complex",
 ) -> Swept:
     """The decompositions and truncations of the moving layers, block by block, in a copy of the
     model: block i is measured where those before it have the sizes that `rank` gave them, those
@@ -45,7 +48,10 @@ def swept(
     """
     copied = copy.deepcopy(model)
     found = layers(copied)
-    white = decomposed_of({i: found[i] for i in moving}) if given is None else _white(given)
+    if given is None:
+        white = decomposed_of({i: found[i] for i in moving}, realness)
+    else:
+        white = _white(given)
     systems: dict[int, BlockDecomposition] = {}
     done: dict[int, BlockTruncation] = {}
     for i in moving:
@@ -66,7 +72,9 @@ def _white(given: Mapping[int, BlockDecomposition]) -> dict[int, BlockDecomposit
     """The published decompositions behind weighted ones."""
     found: dict[int, BlockDecomposition] = {}
     for i, block in given.items():
-        all_white = [one.white for one in block.systems if isinstance(one, WeightedDecomposition)]
-        is_stack = isinstance(block, StackDecomposition)
-        found[i] = StackDecomposition(tuple(all_white)) if is_stack else all_white[0]
+        all_white = [unweighted(one) for one in block.systems]
+        if isinstance(block, StackDecomposition):
+            found[i] = replace(block, systems=tuple(all_white))
+        else:
+            found[i] = all_white[0]
     return found

@@ -106,7 +106,7 @@ def test_modes_that_are_never_driven_or_never_seen_go_first(method, gramians, ki
 
 
 @pytest.mark.parametrize("method", ["last", "aire"])
-@pytest.mark.parametrize("gramians", ["horizon", "signal", "task"])
+@pytest.mark.parametrize("gramians", ["horizon", "input", "signal", "task"])
 def test_a_models_modes_by_measured_scores(method, gramians):
     model = Classifier()
     kept = model.first.system()[0]

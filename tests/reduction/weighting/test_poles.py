@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from harness.arms import PostHocSpec
 from harness.reduction import StackTruncation, TruncationError, truncate, weighting_of
 from harness.reduction.balanced import eigenvectors, project
 from harness.reduction.weighting import reduce as reducing
@@ -94,7 +95,9 @@ def test_a_stack_says_the_farthest_and_the_row_has_it():
     one, two = (reduce_weighted(projecting(seed), 6) for seed in UNSTABLE[:2])
     together = StackTruncation((one, two))
     assert together.poles_moved == max(one.poles_moved, two.poles_moved)
-    row = truncation_row(projecting(0).weighting, together)
+    arm = PostHocSpec(tau=0.1, gramians="task", stability="projected")
+    assert arm.weighting == projecting(0).weighting
+    row = truncation_row(arm, together)
     assert row["poles_moved"] == together.poles_moved
     assert row["stabilised"] == "projected"
 

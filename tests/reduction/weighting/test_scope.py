@@ -32,7 +32,7 @@ def kept(one, tau):
     return next(r for r in range(1, 25) if sum(sigma[r:]) <= tau * sum(sigma))
 
 
-@pytest.mark.parametrize("gramians", ["horizon", "signal", "task"])
+@pytest.mark.parametrize("gramians", ["horizon", "input", "signal", "task"])
 @pytest.mark.parametrize("mean_dim", [2, 3.5, 6])
 def test_the_budget_is_filled_at_the_smallest_common_tau_of_the_weighted_values(gramians, mean_dim):
     systems = weighed(gramians)

@@ -59,7 +59,7 @@ def batches(count=10, size=8, seed=0, width=WIDTH):
     ]
 
 
-@pytest.mark.parametrize("gramians", ["horizon", "signal", "task"])
+@pytest.mark.parametrize("gramians", ["horizon", "input", "signal", "task"])
 def test_a_users_model_in_one_call(gramians):
     model = Classifier()
     done = truncate(
