@@ -97,6 +97,24 @@ class Arm(Spec):
         return (Capability.SYSTEM,) if type(self).ranks is not Arm.ranks else ()
 
     @property
+    def needs_system_for(self) -> str | None:
+        """What it needs a layer's own system for, in words that follow its name ("with method
+        last", or none at all); None where what stands in for a selective layer's system will do."""
+        return ""
+
+    def lacks(self, model: Any) -> str | None:
+        """Which capability the model's layers lack, as a sentence; None if none."""
+        there, words = model.capabilities, None
+        if Capability.SURROGATE in there:
+            words = self.needs_system_for
+            there = there | ({Capability.SYSTEM} if words is None else set())
+        for one in self.needs:
+            if one not in there:
+                named = f"{self.kind} {words}" if words else self.kind
+                return f"arm {named} needs a layer that {one.does}; {model.kind} {one.lacks}"
+        return None
+
+    @property
     def rank_rules(self) -> tuple[str, ...]:
         """The names of the rules of `harness.arms.rank_rules` that it uses."""
         return ()
@@ -212,6 +230,27 @@ class Arm(Spec):
     def held_out_size(self) -> int:
         """How many further ones the error is measured on."""
         return 0
+
+    @property
+    def balances_as(self) -> Literal["complex", "real"]:
+        """Whether its truncations, and its `ranks`, take complex states with their conjugates."""
+        return "complex"
+
+    @property
+    def stand_in(self) -> Literal["mean_modes", "second_moment", "activation"]:
+        """What stands in for the system of selective layers; see `harness.reduction.selective`."""
+        return "mean_modes"
+
+    def examples(self, model: Any) -> tuple[int, int]:
+        """How many training examples its truncations of this model look at, and how many further
+        ones their error is measured on."""
+        return self.calibration_size, self.held_out_size
+
+    @property
+    def shares_orders(self) -> Literal["ragged", "common", "largest"]:
+        """What its ranks give the systems of a stack, such as the channels of S4D: `ragged`, each
+        its own; `largest`, the largest of these for all; `common`, that of the energy of all."""
+        return "ragged"
 
     @property
     def recorded_tau(self) -> float | None:

@@ -48,19 +48,34 @@ class DistillSpec(SizedArm):
         assert teacher is not None
         with torch.no_grad():
             answers = teacher(x)
-        return partial(distillation_loss, loss, answers, self.temperature, self.alpha)
+        info: Any = teacher.info
+        how = {"temperature": self.temperature, "alpha": self.alpha, "unscored": info.unscored}
+        return partial(distillation_loss, loss, answers, **how)
 
     def extra_flops(self, work: StepWork) -> float:
         return work.batch * work.forward(work.model.state_dims)
 
 
 def distillation_loss(
-    loss: Loss, answers: Tensor, temperature: float, alpha: float, logits: Tensor, targets: Tensor
+    loss: Loss,
+    answers: Tensor,
+    logits: Tensor,
+    targets: Tensor,
+    temperature: float,
+    alpha: float,
+    unscored: bool = False,
 ) -> Tensor:
     """alpha T^2 CE(softmax(answers / T), softmax(logits / T)) + (1 - alpha) loss(logits, targets).
 
     The soft term is a cross-entropy in nats, the mean over examples (and steps): the KL divergence
-    up to a constant. `answers` are the teacher's logits, of the logits' shape.
+    up to a constant. `answers` are the teacher's logits, of the logits' shape. unscored:
+    targets may be `UNSCORED`, and the mean is over the other steps.
     """
     soft = -((answers / temperature).softmax(-1) * (logits / temperature).log_softmax(-1)).sum(-1)
-    return alpha * temperature**2 * soft.mean() + (1 - alpha) * loss(logits, targets)
+    if unscored:
+        from harness.tasks.scored import scored_mean
+
+        mean = scored_mean(soft, targets)
+    else:
+        mean = soft.mean()
+    return alpha * temperature**2 * mean + (1 - alpha) * loss(logits, targets)

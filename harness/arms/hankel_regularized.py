@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from harness.models.layers.capabilities import Capability
+from harness.models.orders import each
 
 from .base import EventKeys, Style
 from .given import Event, StepWork, Training
@@ -46,22 +47,29 @@ class HankelRegularizedSpec(WeightedArm, SizedArm):
     def needs(self) -> tuple[Capability, ...]:
         return (Capability.SYSTEM, Capability.GRADIENT, *self.gain_needs)
 
+    @property
+    def needs_system_for(self) -> str | None:
+        return ""  # to penalise
+
     def added_loss(self, model: nn.Module) -> Tensor | None:
         from harness.reduction import hankel_nuclear_norm
 
-        return self.weight * hankel_nuclear_norm(model, method=self.penalty)
+        return self.weight * hankel_nuclear_norm(model, method=self.penalty, realness=self.realness)
 
     def extra_flops(self, work: StepWork) -> float:
         from harness.reduction import regularizer_flops
 
-        return sum(regularizer_flops(n, work.model.width, self.penalty) for n in work.state_dims)
+        # Of the whole system for each that is stored.
+        states = 2 if work.model.conjugates or self.realness == "real" else 1
+        dims = [each(order, lambda n: states * n) for order in work.state_dims]
+        return sum(regularizer_flops(n, work.model.width, self.penalty) for n in dims)
 
     def events(self, steps: int) -> tuple[int, ...]:
         return (steps,)
 
     def event_keys(self, training: Training) -> EventKeys:
         # The penalty acts from the start; the size only at the end.
-        how = f"{self.penalty} {self.weight!r}"
+        how = f"{self.penalty} {self.weight!r}" + (" real" if self.realness == "real" else "")
         size = self.model_dump_json()
         return ((0, how), *((step, size) for step in self.happens(training)))
 

@@ -78,6 +78,12 @@ class PostHocSpec(WeightedArm, SizedArm):
         gain = self.method == "singular_perturbation" or self.gain_needs
         return (Capability.SYSTEM, *([Capability.GAIN] if gain else []))
 
+    @property
+    def needs_system_for(self) -> str | None:
+        if self.method not in ("balanced", "random"):
+            return f"with method {self.method}"
+        return super().needs_system_for
+
     def check(self, trial: Trial) -> None:
         super().check(trial)
         size = sum(trial.model.state_dims) / trial.model.blocks

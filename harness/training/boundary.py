@@ -16,16 +16,19 @@ from harness.models.layers.capabilities import Capability
 from harness.reduction import (
     BlockDecomposition,
     Order,
+    Realness,
     UnusableSystem,
     decompositions,
     given_orders,
+    shared,
+    sharing,
     truncate,
 )
 
-from .calibration import weighted_of, weighted_options, within
+from .calibration import is_selective, selective_of, weighted_of, weighted_options, within
 from .context import TrialContext
 from .costs.flops import all_spectra_flops, block_truncation_flops
-from .costs.looking import calibration_flops, cut_flops, error_flops
+from .costs.looking import calibration_flops, cut_flops, error_flops, selective_flops
 from .evaluate import evaluate
 from .host.faults import Diverged
 from .rows import record_point, record_truncations, sizes_row, truncation_row
@@ -181,20 +184,28 @@ def cut(
 
 def ask_for_ranks(
     context: TrialContext, state: RunState, event: Event
-) -> tuple[list[BlockDecomposition], list[BlockDecomposition], list[Order]]:
+) -> tuple[list[BlockDecomposition] | None, list[BlockDecomposition], list[Order]]:
     """The decompositions for the spectra, those that the arm weighs states by, and its ranks from
-    these, on the truncation's clock."""
+    these, on the truncation's clock.
+
+    Spectra are those of the states as they are stored, whatever the arm: trials fork from common
+    records. Where the arm takes others there are none for the spectra yet.
+    """
     arm, weighed = context.arm, None
     with context.clocks("truncate"):
-        decomposed = decompositions_of(state)
+        decomposed = decompositions_of(context, state, arm.balances_as)
+        if is_selective(context):
+            state.truncation_flops += selective_flops(context, state, decomposed)
         if arm.weighting is not None:
             weighed = weighted_of(context, state, decomposed)
             state.truncation_flops += calibration_flops(context, state)
             state.truncation_flops += all_spectra_flops(weighed)
-        event = replace(event, within=within(context, state, weighed or decomposed))
-        ranks = given_orders(state.orders, arm.ranks(weighed or decomposed, event))
+        systems = sharing(weighed or decomposed, arm.shares_orders)
+        event = replace(event, within=within(context, state, systems))
+        ranks = given_orders(state.orders, arm.ranks(systems, event))
+        ranks = shared(ranks, state.orders, arm.shares_orders)
     state.truncation_flops += all_spectra_flops(decomposed)
-    return decomposed, weighed or decomposed, ranks
+    return (decomposed if arm.balances_as == "complex" else None), weighed or decomposed, ranks
 
 
 def truncation_event(
@@ -219,6 +230,7 @@ def truncation_event(
             optimizer=state.optimizer,
             decomposed=decomposed,
             generator=event.generator,
+            realness=arm.balances_as,
             **weighted_options(context, state),
             **arm.truncation_options,
         )
@@ -231,7 +243,7 @@ def truncation_event(
         one = next(changed) if asked != n else None
         state.truncation_flops += block_truncation_flops(decomposed[i], one) if one else 0.0
         state.truncation_flops += error_flops(context, decomposed[i], one) if one else 0.0
-        rows.append({**sizes_row(i, n, r), **truncation_row(arm.weighting, one)})
+        rows.append({**sizes_row(i, n, r), **truncation_row(arm, one)})
     record_truncations(
         state, rows, tau=arm.recorded_tau, val_before=val_before, val_after=val_after,
         seconds=seconds,
@@ -299,12 +311,14 @@ def record_spectra(
                 "mode_shares": one.mode_shares.tolist(),
                 **({"orders": list(one.order)} if isinstance(one.order, tuple) else {}),
             }
-            for i, one in enumerate(decomposed or decompositions_of(state))
+            for i, one in enumerate(decomposed or decompositions_of(context, state))
         ]
     state.spectra.extend(rows)
 
 
-def decompositions_of(state: RunState) -> list[BlockDecomposition]:
+def decompositions_of(
+    context: TrialContext, state: RunState, realness: Realness = "complex"
+) -> list[BlockDecomposition]:
     """What the spectra and a truncation of the present model need.
 
     Raises:
@@ -312,6 +326,8 @@ def decompositions_of(state: RunState) -> list[BlockDecomposition]:
             depends on when it is checked, but the training is over either way.
     """
     try:
-        return decompositions(state.model)
+        if is_selective(context):
+            return selective_of(context, state)
+        return decompositions(state.model, realness)
     except UnusableSystem as error:
         raise Diverged(f"the system is broken at step {state.step}: {error}") from error

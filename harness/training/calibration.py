@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from harness.models.layers.capabilities import Capability
 from harness.reduction import (
     BlockDecomposition,
     Calibration,
@@ -17,13 +18,14 @@ from harness.reduction import (
     Weighting,
     layers,
     orders_within,
+    selective_decompositions,
     weighted_decompositions,
 )
 from harness.tasks.base import Task
 
 from .context import TrialContext
 from .costs.flops import forward_flops, orders_flops
-from .costs.looking import refitting_flops, sweep_flops
+from .costs.looking import held_out_size, refitting_flops, sweep_flops
 from .seeds import stream
 from .state import RunState
 from .step.feed import to_device
@@ -48,7 +50,7 @@ class Examples:
 def calibration_of(context: TrialContext, state: RunState) -> Calibration:
     """Examples of the training split, drawn by seed and step alone."""
     spec, task, arm = context.spec, context.task, context.arm
-    size, more = arm.calibration_size, arm.held_out_size
+    size, more = arm.examples(spec.model)
     seed = stream(spec.seed, "calibration", state.step)
     drawn = np.random.default_rng(seed).permutation(task.sizes["train"])
     both = drawn[:size], drawn[size : size + more]
@@ -71,6 +73,19 @@ def weighted_of(
     return list(weighed.values())
 
 
+def is_selective(context: TrialContext) -> bool:
+    """Whether the layers have no system of their own, and what stands in for it is measured."""
+    return Capability.SURROGATE in context.spec.model.capabilities
+
+
+def selective_of(context: TrialContext, state: RunState) -> list[BlockDecomposition]:
+    """The decompositions of the present model of selective layers."""
+    found = dict(enumerate(layers(state.model)))
+    calibration = calibration_of(context, state)
+    how = context.arm.stand_in
+    return list(selective_decompositions(state.model, found, how, calibration).values())
+
+
 def within(
     context: TrialContext, state: RunState, decomposed: Sequence[BlockDecomposition]
 ) -> Callable[[float], list[Order]]:
@@ -84,10 +99,11 @@ def within(
             calibration_of(context, state),
             context.arm.weighting or Weighting(),
             context.arm.refitting or Refit(),
+            context.arm.balances_as,
         )
         for one in measured:
             forward = forward_flops(context.spec.model, context.task.info, one)
-            state.truncation_flops += context.arm.held_out_size * forward
+            state.truncation_flops += held_out_size(context) * forward
             state.truncation_flops += orders_flops(decomposed, one)
             state.truncation_flops += sweep_flops(context, state, decomposed, one)
             state.truncation_flops += refitting_flops(context, state, decomposed, one)
@@ -99,6 +115,9 @@ def within(
 def weighted_options(context: TrialContext, state: RunState) -> dict[str, Any]:
     """Further arguments of `truncate` where it looks at data."""
     weighting, refit = context.arm.weighting, context.arm.refitting
+    if is_selective(context):
+        calibration = calibration_of(context, state)
+        return {"calibration": calibration, "selective": context.arm.stand_in}
     if weighting is None and refit is None:
         return {}
     return {

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness.tasks.base import Task
+from harness.tasks.base import UNSCORED, Task
 from harness.tasks.metrics import measure
 
 from .step.feed import to_device
@@ -27,6 +27,6 @@ def evaluate(model: nn.Module, task: Task, split: str, device: torch.device) -> 
         x, y = task.examples(split, np.arange(start, min(start + batch, size)))
         logits = model(to_device(x, device))
         total += metric_sum(task.metric, logits.float(), to_device(y, device))
-        count += y.numel()
+        count += int((y != UNSCORED).sum()) if task.info.unscored else y.numel()
     model.train(was_training)
     return measure(task.metric).value(float(total), count)

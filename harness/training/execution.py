@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
+from harness.records.lease import Watch
+
 Progress = Callable[[dict[str, Any]], None]
 
 
@@ -29,7 +31,8 @@ class Execution:
     whether to take a checkpoint and end. exclusive: the trial has its cores or its GPU to itself.
     device_share: its fraction of the GPU. checkpoint_seconds None means HARNESS_CHECKPOINT_SECONDS.
     The trial starts from `fork` rather than from step 0 if that state still exists. It keeps its
-    own state after the steps in `keep_at`, where others fork from it.
+    own state after the steps in `keep_at`, where others fork from it. owner, instead_of and watch
+    are those of the trial's claim; see `harness.records.lease`.
     """
 
     progress: Progress = lambda _: None
@@ -39,3 +42,6 @@ class Execution:
     checkpoint_seconds: float | None = None
     fork: Fork | None = None
     keep_at: Collection[int] = ()
+    owner: str | None = None
+    instead_of: str | None = None
+    watch: Watch | None = None

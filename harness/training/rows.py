@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from harness.arms import Arm
 from harness.models.orders import Order, largest
-from harness.reduction import BlockTruncation, Weighting
+from harness.reduction import BlockTruncation, StateSelection
 
 from .state import RunState
 
@@ -29,8 +30,9 @@ def sizes_row(block: int, before: Order, after: Order) -> dict[str, Any]:
     return sizes | ({"orders_after": list(after)} if isinstance(after, tuple) else {})
 
 
-def truncation_row(weighting: Weighting | None, done: BlockTruncation | None) -> dict[str, Any]:
+def truncation_row(arm: Arm, done: BlockTruncation | None) -> dict[str, Any]:
     """What a row of `truncations` says of a block's truncation; None where it was left alone."""
+    weighting = arm.weighting
     row: dict[str, Any] = {
         "energy_kept": done.energy_kept if done else 1.0,
         "error_bound": done.error_bound if done else 0.0,
@@ -43,4 +45,7 @@ def truncation_row(weighting: Weighting | None, done: BlockTruncation | None) ->
             row["weighted_singular_values"] = done.hsv.tolist()
     if done and done.refit:
         row["refit"], row["output_error"] = done.refit, done.output_error
+    if isinstance(done, StateSelection):
+        row["gramians"], row["output_error"] = arm.stand_in, done.output_error
+        row["weighted_singular_values"] = done.hsv.tolist()
     return row

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from harness.models import Backbone
 from harness.models.description import rebuild
 from harness.records.store import Store, TrialDir
@@ -47,7 +45,7 @@ def model_of(source: TrialDir, info: TaskInfo) -> Backbone:
             f"remove {source.place} to run trial {source.trial_id} again"
         ) from None
     stored = description.get("task_info")
-    if stored != asdict(info):
+    if stored != info.described():
         raise ValueError(f"{source.place} holds a model of another task: {shown(stored)}")
     try:
         return rebuild(description, weights)

@@ -16,6 +16,7 @@ from harness.arms.weighted import check_examples
 from harness.models import Backbone, build
 from harness.models.description import describe, expect
 from harness.models.precision import set_products
+from harness.records.lease import Busy
 from harness.records.store import Store, TrialDir
 from harness.suite.explain import explain, validated
 from harness.suite.specs import TrialSpec
@@ -54,12 +55,13 @@ def run_trial(spec: TrialSpec, store: Store, execution: Execution | None = None)
     Raises:
         ValueError: the trial cannot run as asked; nothing was lost.
         Interrupted: `execution.stop()` turned true; a checkpoint was taken.
+        Busy: another process runs the trial, or has taken it over from this one.
     """
     spec = validated(spec, TrialSpec).resolved()
-    folder = store.trial(spec.trial_id)
-    # Refusals come before anything is written, even a lock.
-    trial = None if folder.ended() else RunningTrial(spec, store, execution or Execution())
-    with folder.claim():
+    folder, execution = store.trial(spec.trial_id), execution or Execution()
+    # Refusals come before anything is written, even a claim.
+    trial = None if folder.ended() else RunningTrial(spec, store, folder, execution)
+    with folder.claim(execution.owner, execution.instead_of, execution.watch):
         ended = folder.result()
         if ended is not None:
             return ended
@@ -70,9 +72,9 @@ def run_trial(spec: TrialSpec, store: Store, execution: Execution | None = None)
 class RunningTrial:
     """A trial in this process. Creating one refuses what cannot run, and writes nothing."""
 
-    def __init__(self, spec: TrialSpec, store: Store, execution: Execution):
+    def __init__(self, spec: TrialSpec, store: Store, folder: TrialDir, execution: Execution):
         self.begun = time.perf_counter()
-        self.store, self.folder, self.execution = store, store.trial(spec.trial_id), execution
+        self.store, self.folder, self.execution = store, folder, execution
         source = source_of(spec, store)
         self.every = execution.checkpoint_seconds
         if self.every is None:
@@ -103,7 +105,7 @@ class RunningTrial:
         try:
             train(context, state, lambda: self._after_boundary(context))
             return self._finish("completed", None)
-        except Interrupted:
+        except (Interrupted, Busy):
             raise
         except Diverged as diverged:
             return self._finish("diverged", str(diverged))
@@ -119,7 +121,7 @@ class RunningTrial:
                 f"training.batch_size {batch} is larger than the training split of "
                 f"{task.name}, {task.sizes['train']} examples"
             )
-        check_examples(self.facts.spec.arm, task.sizes["train"], task.name)
+        check_examples(self.facts.spec.arm, self.facts.spec.model, task.sizes["train"], task.name)
         known = self.folder.manifest()
         changed = None if known is None else machine.difference(known, self.facts.manifest)
         if changed is not None:
@@ -182,6 +184,7 @@ class RunningTrial:
                 "train_flops": state.train_flops,
             }
         )
+        self.folder.check()
         stop = self.execution.stop()
         assert self.every is not None
         if stop or time.perf_counter() - self.saved >= self.every:
@@ -218,7 +221,9 @@ class RunningTrial:
             value = evaluate(model, task, "test", device)
             if not math.isfinite(value):
                 raise Diverged(f"the test {task.metric} is {value}")
-            latency, size = step_latency(model, task, device)
+            latency, size = None, None  # there is no recurrent mode
+            if model.spec.causal:
+                latency, size = step_latency(model, task, device)
         self.folder.save_model(model.state_dict(), describe(model))
         return {"test_metric": value, "step_latency_seconds": latency, "state_bytes": size}
 

@@ -9,7 +9,7 @@ from harness.models.layers.capabilities import Capability
 from harness.models.specs import LRUSpec
 from harness.suite import Comparison, FullSpec, InTrainingSpec, TaskSpec, TrialSpec
 
-EVERY = frozenset(Capability)
+EVERY = frozenset(Capability) - {Capability.SURROGATE}  # which may stand in for a system
 
 
 def trial(**arm):

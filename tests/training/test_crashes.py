@@ -89,7 +89,9 @@ def assert_as_if_nothing_had_been(kind, root, undisturbed):
 
 
 def files(root):
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*"))
+    """All paths but those of claims, which count their owners."""
+    found = sorted(str(path.relative_to(root)) for path in root.rglob("*"))
+    return [path for path in found if not path.startswith(".claims/")]
 
 
 def points(kind, count, every):
@@ -153,7 +155,7 @@ def full_at_points(whole, tmp_path, monkeypatch, capsys, every):
         with full_from(k, root) as refused:
             code = execute(command)
         out, err = capsys.readouterr()
-        if refused:
+        if refused and not Store(root).trial(CUT.trial_id).ended():
             refusals += 1
             assert code == 2, (k, err)
             assert out == ""

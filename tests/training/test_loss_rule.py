@@ -26,8 +26,10 @@ def events(monkeypatch):
     seen = []
     within = module.orders_within
 
-    def watched(model, decomposed, max_loss, calibration, weighting, refit):
-        orders, measured = within(model, decomposed, max_loss, calibration, weighting, refit)
+    def watched(model, decomposed, max_loss, calibration, weighting, refit, realness):
+        orders, measured = within(
+            model, decomposed, max_loss, calibration, weighting, refit, realness
+        )
         candidate = copy.deepcopy(model)
         truncate(
             candidate,

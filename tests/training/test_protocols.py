@@ -104,6 +104,15 @@ def test_the_norm_is_the_published_one_in_name_and_in_the_stored_model(ended):
     assert spec_under("published", model={"norm": "none"}).built.norm == "none"
 
 
+def test_a_block_with_a_norm_of_its_own_keeps_it():
+    mamba = trial_spec({"kind": "full"}, model={"kind": "mamba"}).model
+    for protocol in PROTOCOLS.values():
+        built = protocol.model(mamba)
+        assert type(mamba).model_validate(built.model_dump()) == built  # as a stored model is read
+    around = trial_spec({"kind": "full"}, model={"kind": "mamba", "block": "backbone"}).model
+    assert PROTOCOLS["published"].model(around).norm == "ema_batch"
+
+
 def test_one_dropout_mask_for_the_batch():
     assert spec_under("strict").built.dropout_mask == "each"
     assert spec_under("release").built.dropout_mask == "shared"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from harness.models import build, load
-from harness.records.locks import Busy
+from harness.records.lease import Busy
 from harness.records.store import TrialDir
 from harness.suite import TrialSpec
 from harness.tasks import TaskInfo
@@ -88,12 +89,13 @@ def test_a_broken_system_is_divergence(kind):
     spec = trial_spec({"kind": "full"})
     model = build(spec.model, TaskInfo("classification", 10, 8, inputs=1))
     state = RunState(model, make_optimizer(model, spec.training), step=7)
-    boundary.decompositions_of(state)
+    context = SimpleNamespace(spec=spec)
+    boundary.decompositions_of(context, state)
     with torch.no_grad():
         for name, value in values.items():
             getattr(model.blocks[1].ssm, name)[3] = value
     with pytest.raises(faults.Diverged, match=f"broken at step 7: block 1: .*{reason}"):
-        boundary.decompositions_of(state)
+        boundary.decompositions_of(context, state)
 
 
 def test_post_hoc_of_a_diverged_source_is_refused(store):

@@ -176,7 +176,7 @@ def test_the_distillation_loss_by_hand():
     soft = -(softmax([0, 2], 2) * np.log(softmax([1, 0], 2))).sum()
     hard = -np.log(softmax([1, 0], 1)[0])
     loss = distillation_loss(
-        lambda z, y: loss_of("classification", z, y), answers, 2.0, 0.25, logits, label
+        lambda z, y: loss_of("classification", z, y), answers, logits, label, 2.0, 0.25
     )
     assert float(loss) == pytest.approx(0.25 * 4 * soft + 0.75 * hard, rel=1e-6)
 

@@ -76,6 +76,24 @@ def test_the_cost_of_looking_is_that_of_its_parts(store):
     assert costs[1] - costs[0] == pytest.approx(looking, rel=1e-9)
 
 
+def test_the_cost_of_the_inputs_covariance_is_that_of_its_parts(store):
+    arm = {"kind": "post_hoc", "state_dims": [5]}
+    plain, spec = trial_spec(arm), trial_spec({**arm, "gramians": "input", "calibration": 40})
+    run_trial(spec.source(), store)
+    costs = []
+    for one in (plain, spec):
+        run_trial(one, store)
+        costs.append(store.trial(one.trial_id).result()["record"]["flops_method"])
+    examples, held_out, sizes, width = 40, 10, (16, 12), 8
+    info = spec.task.info
+    forward = forward_flops(spec.model, info, sizes)
+    looking = examples * (forward + info.length * len(sizes) * 2 * width**2)
+    outputs = sum(4 * (n + 5) * (width + width) + 8 * (n + 5) for n in sizes)
+    looking += held_out * (forward + info.length * outputs)
+    looking += sum(spectrum_flops(n, width) for n in sizes)
+    assert costs[1] - costs[0] == pytest.approx(looking, rel=1e-9)
+
+
 @pytest.mark.parametrize("method", ["last", "aire"])
 def test_rivals_scores_are_measured_and_their_rows_say_so(method, store):
     arm = {"kind": "post_hoc", "method": method, "scope": "global", "mean_dim": 5.0}

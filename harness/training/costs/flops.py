@@ -10,8 +10,14 @@ from harness.models.specs import BackboneSpec
 from harness.tasks.base import TaskInfo
 
 if TYPE_CHECKING:
-    from harness.reduction import BlockDecomposition, BlockTruncation, Refit
+    from harness.reduction import (
+        BlockDecomposition,
+        BlockTruncation,
+        Refit,
+        SelectiveDecomposition,
+    )
 
+MIXERS = {"glu": 4, "half_glu1": 2, "half_glu2": 2, "linear": 2, "none": 0}  # FLOPs a token, in H^2
 TRAIN_OVER_FORWARD = 3  # forward, and twice that for the backward pass
 
 
@@ -23,11 +29,11 @@ def forward_flops(
     `state_dims` has a number for every block, or the orders of its systems: each of the S systems
     of a stack costs 1/S of a layer whose systems all have its order.
 
-    Per token and block: the layer's, plus 4 H^2 (GLU; 2 H^2 for a linear mixer); then encoder and
-    head, and 2 H^2 for each of `gains` static gains. An embedding costs nothing.
+    Per token and block: the layer's, plus 4 H^2 (GLU; 2 H^2 for a linear mixer, 0 for none); then
+    encoder and head, and 2 H^2 for each of `gains` static gains. An embedding costs nothing.
     """
     H = model.width
-    mixer = (4 if model.mixer == "glu" else 2) * H * H
+    mixer = MIXERS[model.surroundings[1]] * H * H
     token = sum(_layer_flops(model, n) + mixer for n in state_dims)
     token += 2 * H * H * gains
     token += 2 * H * info.inputs if info.inputs is not None else 0
@@ -59,20 +65,26 @@ def step_flops(
     return TRAIN_OVER_FORWARD * batch * forward_flops(model, info, state_dims, gains)
 
 
-def spectrum_flops(n: int, width: int) -> float:
+def spectrum_flops(n: int, width: int, is_real: bool = False) -> float:
     """FLOPs, to leading order, of the Gramians and Hankel singular values of one block.
 
-    Complex arithmetic is counted as four real; Hermitian eigendecomposition 9 n^3 and singular
+    Complex arithmetic is counted as four real, and a real system of n stored states has 2 n of its
+    own; Hermitian eigendecomposition 9 n^3 and singular
     value decomposition 22 n^3 (Golub and Van Loan, Matrix Computations, chapters 8.3 and 8.6).
     """
+    if is_real:
+        return spectrum_flops(2 * n, width) / 4
     return 4.0 * (2 * 2 * n * n * width + 2 * 9 * n**3 + 2 * n**3 + 22 * n**3)
 
 
-def truncation_flops(n: int, r: int, width: int) -> float:
-    """FLOPs, to leading order, of truncating one block from n to r states, given its spectrum.
+def truncation_flops(n: int, r: int, width: int, is_real: bool = False) -> float:
+    """FLOPs, to leading order, of truncating one block from n to r states, given its spectrum; of a
+    real system from 2 n to 2 r.
 
     The nonsymmetric eigendecomposition counts 25 r^3 (same book, chapter 7.5).
     """
+    if is_real:
+        return truncation_flops(2 * n, 2 * r, width) / 4
     return 4.0 * (4 * n * n * r + 25 * r**3 + 4 * n * r * width)
 
 
@@ -88,6 +100,12 @@ def second_moment_flops(order: Order, width: int) -> float:
     return 4.0 * order * width + 8.0 * order + outer_flops(order)
 
 
+def covariance_flops(order: Order, width: int) -> float:
+    """FLOPs per token of the second moment of a layer's inputs; of a stack, whose systems see one
+    channel each, that of each channel."""
+    return 2.0 * width * (1 if isinstance(order, tuple) else width)
+
+
 def refit_flops(n: int, r: int, inputs: int, outputs: int, regressors: int) -> float:
     """FLOPs per token of the moments of a refit of one system: inputs and recurrences of both
     systems and the regressors, both outputs, and the products."""
@@ -96,20 +114,68 @@ def refit_flops(n: int, r: int, inputs: int, outputs: int, regressors: int) -> f
     return float(4 * states * inputs + 8 * states + 4 * (n + r) * outputs + products)
 
 
+def averaging_flops(channels: int, n: int) -> float:
+    """FLOPs per token of the means over a selective layer's steps: decays and inputs of every
+    channel and state, and the products of B and of C with themselves."""
+    return 5.0 * channels * n + 4.0 * n * n
+
+
+def head_averaging_flops(heads: int, groups: int, n: int) -> float:
+    """The same of a layer with heads: decays and squared steps of heads, their inputs, and the
+    products of every group."""
+    return 4.0 * heads + 2.0 * heads * n + 4.0 * groups * n * n
+
+
+def recurrence_flops(block: SelectiveDecomposition) -> float:
+    """FLOPs per token of a selective layer's recurrence: per state and channel 6, or 5 where dt A
+    is a number of a head."""
+    return (6.0 if block.groups is None else 5.0) * block.channels * block.state_dim
+
+
+def measured_flops(block: SelectiveDecomposition, how: str) -> float:
+    """FLOPs per token of what stands in for a selective layer by this method."""
+    if how == "activation":  # outputs of each state, and their squares
+        return recurrence_flops(block) + 2.0 * block.channels * block.state_dim
+    if block.groups is None:
+        return averaging_flops(block.channels, block.state_dim)
+    return head_averaging_flops(len(block.rates), block.groups, block.state_dim)
+
+
+def shares_flops(channels: int, n: int) -> float:
+    """FLOPs, to leading order, of the Hankel shares of a selective layer: in every channel two
+    eigendecompositions and a singular value decomposition, real, as in `spectrum_flops`, and four
+    products."""
+    return float(channels * (2 * 9 + 22 + 4 * 2) * n**3)
+
+
 def all_spectra_flops(decomposed: Sequence[BlockDecomposition]) -> float:
-    """`spectrum_flops` of every system of these blocks, each at its own order."""
-    systems = (one for block in decomposed for one in block.systems)
-    return sum(spectrum_flops(one.state_dim, one.B.shape[-1]) for one in systems)
+    """`spectrum_flops` of every system of these blocks, each at its own order; `shares_flops` of
+    those that are selective."""
+    from harness.reduction import SelectiveDecomposition
+
+    found = 0.0
+    for block in decomposed:
+        if isinstance(block, SelectiveDecomposition):
+            found += shares_flops(block.solved, block.state_dim)
+            continue
+        for one in block.systems:
+            found += spectrum_flops(one.state_dim, one.B.shape[-1], one.is_real)
+    return found
 
 
 def orders_flops(decomposed: Sequence[BlockDecomposition], orders: Sequence[Order]) -> float:
     """`truncation_flops` of taking these blocks to these orders, given their spectra."""
+    from harness.reduction import SelectiveDecomposition
+
     found = 0.0
     for block, order in zip(decomposed, orders, strict=True):
+        if isinstance(block, SelectiveDecomposition):  # whose states are chosen as they are
+            continue
         asked = order if isinstance(order, tuple) else (order,)
         for one, r in zip(block.systems, asked, strict=True):
             n = one.state_dim
-            found += truncation_flops(n, r, one.B.shape[-1]) if r != n else 0.0
+            cost = truncation_flops(n, r, one.B.shape[-1], one.is_real)
+            found += cost if r != n else 0.0
     return found
 
 
@@ -131,15 +197,28 @@ def block_refit_flops(
 
 
 def block_truncation_flops(before: BlockDecomposition, done: BlockTruncation) -> float:
-    """`truncation_flops` of those systems of a block whose order changed."""
+    """`truncation_flops` of those systems of a block whose order changed; none of choosing states
+    as they are."""
+    from harness.reduction import StateSelection
+
+    if isinstance(done, StateSelection):
+        return 0.0
     together = zip(before.systems, done.systems, strict=True)
-    sizes = ((one.state_dim, new.order, one.B.shape[-1]) for one, new in together)
-    return sum((truncation_flops(n, r, width) for n, r, width in sizes if r != n), 0.0)
+    costs = (
+        truncation_flops(one.state_dim, new.order, one.B.shape[-1], one.is_real)
+        for one, new in together
+        if new.order != one.state_dim
+    )
+    return sum(costs, 0.0)
 
 
 def output_error_flops(before: BlockDecomposition, done: BlockTruncation) -> float:
     """FLOPs per token of comparing a block's outputs with those of its truncation: of all systems,
-    whole and reduced, inputs, recurrences and Re(C h)."""
+    whole and reduced, inputs, recurrences and Re(C h); of a selective layer its recurrence once."""
+    from harness.reduction import SelectiveDecomposition
+
+    if isinstance(before, SelectiveDecomposition):
+        return recurrence_flops(before)
     together = zip(before.systems, done.systems, strict=True)
     sizes = ((one.state_dim + new.order, one.B.shape[-1], one.C.shape[-2])
              for one, new in together)  # fmt: skip

@@ -6,14 +6,16 @@ import itertools
 from collections.abc import Sequence
 
 from harness.models.description import gain_blocks
-from harness.reduction import BlockDecomposition, BlockTruncation, Order
+from harness.reduction import BlockDecomposition, BlockTruncation, Order, SelectiveDecomposition
 
 from ..context import TrialContext
 from ..state import RunState
 from .flops import (
     all_spectra_flops,
     block_refit_flops,
+    covariance_flops,
     forward_flops,
+    measured_flops,
     output_error_flops,
     second_moment_flops,
     tokens_of,
@@ -32,15 +34,33 @@ def cut_flops(
     found = sweep_flops(context, state, decomposed, after)
     found += refitting_flops(context, state, decomposed, after)
     if arm.weighting is None and arm.refitting is not None:  # else `calibration_flops` counts it
-        found += arm.held_out_size * forward_now(context, state)
+        found += held_out_size(context) * forward_now(context, state)
     return found
+
+
+def held_out_size(context: TrialContext) -> int:
+    """How many examples the error is measured on."""
+    return context.arm.examples(context.spec.model)[1]
+
+
+def selective_flops(
+    context: TrialContext, state: RunState, decomposed: Sequence[BlockDecomposition]
+) -> float:
+    """FLOPs, to leading order, of measuring what stands in for selective layers: the passes of the
+    model over all examples, those held out too, and what is summed over each step."""
+    arm = context.arm
+    size, held_out = arm.examples(context.spec.model)
+    tokens = size * tokens_of(context.task.info)
+    blocks = [one for one in decomposed if isinstance(one, SelectiveDecomposition)]
+    sums = sum(measured_flops(one, arm.stand_in) for one in blocks)
+    return (size + held_out) * forward_now(context, state) + tokens * sums
 
 
 def calibration_flops(context: TrialContext, state: RunState) -> float:
     """FLOPs of measuring the Gramians, to leading order, and of the pass over held-out examples."""
     weighting = context.arm.weighting
     assert weighting is not None
-    found = forward_now(context, state) * context.arm.held_out_size
+    found = forward_now(context, state) * held_out_size(context)
     if not weighting.uses_data:
         return found
     return found + measuring_flops(context, state, state.orders, state.orders)
@@ -81,8 +101,10 @@ def measuring_flops(
     tokens = size * tokens_of(info)
     by_task = weighting.observability == "task"
     sides = by_task + (weighting.controllability == "signal")
-    moments = sum(second_moment_flops(order, model.width) for order in measured)
-    return size * forward * (1 + 2 * weighting.passes) + sides * tokens * moments
+    moments = sides * sum(second_moment_flops(order, model.width) for order in measured)
+    if weighting.controllability == "input":
+        moments += sum(covariance_flops(order, model.width) for order in measured)
+    return size * forward * (1 + 2 * weighting.passes) + tokens * moments
 
 
 def sweep_flops(
@@ -117,5 +139,5 @@ def error_flops(context: TrialContext, before: BlockDecomposition, done: BlockTr
     pass of the model."""
     if done.output_error is None:
         return 0.0
-    tokens = context.arm.held_out_size * tokens_of(context.task.info)
+    tokens = held_out_size(context) * tokens_of(context.task.info)
     return tokens * output_error_flops(before, done)

@@ -58,8 +58,12 @@ def least_memory(trial: TrialSpec) -> Need:
 def parameters(model: BackboneSpec, info: TaskInfo, dims: Sequence[int]) -> int:
     """Real numbers in a model of these state dimensions."""
     H = model.width
-    mixer = 2 * H * (H + 1) if model.mixer == "glu" else H * H
-    numbers = sum(model.layer_parameters(n) + mixer for n in dims)
+    half = H * (H + 1)
+    mixers = {"glu": 2 * half, "half_glu1": half, "half_glu2": half, "linear": H * H, "none": 0}
+    norm, mixer = model.surroundings
+    numbers = sum(model.layer_parameters(n) + mixers[mixer] for n in dims)
+    if norm == "batch_affine":
+        numbers += 2 * H * (len(dims) + model.ends_with_norm)
     numbers += H * (info.vocabulary or (info.inputs or 1) + 1)
     if info.paired:
         return numbers + H * (2 * H + 1) + H // 2 * (H + 1) + info.outputs * (H // 2 + 1)

@@ -66,5 +66,5 @@ class Objective:
 def loss_under(spec: TrialSpec, info: TaskInfo) -> Loss:
     """The task's loss under the trial's protocol."""
     if spec.protocol.loss == "log_p_plus_epsilon" and info.kind != "regression":
-        return published_cross_entropy
+        return partial(published_cross_entropy, unscored=info.unscored)
     return partial(loss_of, info.kind)

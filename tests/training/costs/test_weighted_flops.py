@@ -10,8 +10,14 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.reduction.weighting.error import _outputs
-from harness.reduction.weighting.states import PANELS, SecondMoment, outer, outer_flops
-from harness.training.costs.flops import output_error_flops, second_moment_flops
+from harness.reduction.weighting.states import (
+    PANELS,
+    InputCovariance,
+    SecondMoment,
+    outer,
+    outer_flops,
+)
+from harness.training.costs.flops import covariance_flops, output_error_flops, second_moment_flops
 
 TOKENS = 4 * 33
 
@@ -50,6 +56,14 @@ def test_second_moments_of_a_stack():
     lam, b, _ = system(3, 5, 1)
     found = counted(lambda: SecondMoment(lam, b).add(torch.randn(4, 33, 3)))
     assert 4 * found + TOKENS * 3 * (4 + 8) * 5 == TOKENS * second_moment_flops((5, 5, 5), 3)
+
+
+@pytest.mark.parametrize(("systems", "inputs", "order"), [(1, 6, 5), (3, 1, (5, 5, 5))])
+def test_covariance_of_the_inputs(systems, inputs, order):
+    lam, b, _ = system(systems, 5, inputs)
+    width = systems * inputs
+    found = counted(lambda: InputCovariance(lam, b).add(torch.randn(4, 33, width)))
+    assert found == TOKENS * covariance_flops(order, width)
 
 
 @pytest.mark.parametrize(("systems", "inputs"), [(1, 6), (3, 1)])
