@@ -1,4 +1,4 @@
-"""Reads claims: a TOML file, and the table of published results that it may name."""
+"""Reads claims: a TOML file, and the tables of published results that it may name."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from harness.suite import Comparison, Suite, explain, load
 from harness.tools.inputs import cut, os_reason, read_bounded
 
 SHIPPED = Path(__file__).with_name("claims.toml")  # of the paper
+RIVALS = Path(__file__).with_name("rivals.toml")  # of other methods
 OWN = Path(__file__).with_name("own_claims.toml")  # of this repository
 LARGEST = 16 * 2**20  # bytes of a file
 FROM_TABLE = ("dataset", "statement", "metric", "value", "plus_minus", "confidence", "source",
@@ -25,8 +26,8 @@ FROM_TABLE = ("dataset", "statement", "metric", "value", "plus_minus", "confiden
 def read_claims(path: Path = SHIPPED) -> Claims:
     """The claims of a TOML file, in its order.
 
-    `published = "FILE.csv"` names a table beside it. A claim takes the fields that it does not set
-    from the table's line with its id, and every line of the table must have a claim.
+    `published = "FILE.csv"` names a table beside it, or several in a list. A claim takes the fields
+    that it does not set from the line with its id, and every line must have a claim.
 
     Raises:
         ValueError: one line naming the file and what is wrong in it.
@@ -34,8 +35,8 @@ def read_claims(path: Path = SHIPPED) -> Claims:
     name = cut(str(path))
     try:
         content = tomllib.loads(_text(path))
-        table = content.pop("published", None)
-        if table is not None:
+        tables = content.pop("published", [])
+        for table in tables if isinstance(tables, list) else [tables]:
             _fill(content, _published(path.with_name(str(table))))
         return Claims.model_validate(content)
     except OSError as error:
@@ -49,10 +50,10 @@ def read_claims(path: Path = SHIPPED) -> Claims:
 
 
 def all_claims() -> Claims:
-    """The claims of the paper, then those of this repository."""
-    papers, own = read_claims(SHIPPED), read_claims(OWN)
-    tolerances = {**papers.tolerances, **own.tolerances}
-    return Claims(tolerances=tolerances, claims=(*papers.claims, *own.claims))
+    """The claims of the paper, those of its rivals, then those of this repository."""
+    files = [read_claims(path) for path in (SHIPPED, RIVALS, OWN)]
+    tolerances = {name: one for file in files for name, one in file.tolerances.items()}
+    return Claims(tolerances=tolerances, claims=tuple(c for file in files for c in file.claims))
 
 
 def suites_of(claims: Claims, only: str | None = None) -> dict[str, Suite]:

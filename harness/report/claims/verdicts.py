@@ -13,6 +13,8 @@ from harness.report.claims.spec import Claims
 from harness.suite import load
 from harness.tools.inputs import shown
 
+SHOWN = 12  # names of suites in a message
+
 
 def verdicts(claims: Claims, store: Store, only: str | None = None) -> list[Judged]:
     """A verdict for every test of every claim, or only for the tests on one suite.
@@ -54,7 +56,8 @@ def verdicts_on(claims: Claims, records: SuiteRecords, suite: str) -> list[Judge
 
 
 def _untested(suite: str, suites: Iterable[str]) -> str:
-    listed = ", ".join(suites) or "none"
+    names = list(suites)
+    listed = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "") or "none"
     return f"no claim is tested by a suite {shown(suite)}; they name {listed}"
 
 
