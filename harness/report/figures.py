@@ -22,13 +22,14 @@ from harness.arms import of_kind
 from harness.report import presentation as show
 from harness.report.forest import every_row
 from harness.report.legend import FULL_LINE, REFERENCE_WIDTH, legend_lines
-from harness.report.looks import Look, Looks, looks, variant_name
+from harness.report.looks import Look, Looks, by_arm, looks, variant_name
+from harness.report.panels import MOST_PANELS, say_rest
 from harness.report.style import name_points
 
 DPI = 150
 WIDTH, PANEL_HEIGHT, LEGEND_LINE = 9.2, 2.3, 0.24  # inches
 CURVES_HEIGHT = 3.1  # inches, of a panel with curves
-LANE, WIDEST_LANES = 2.2, 22.0  # points between curves at one size, and the most they may take
+LANE, LANES = 2.2, 10  # points between curves at one size, and how many of these all may take
 ASIDE = 6.5  # points between rows of equal size, which are drawn side by side
 WIDEST = 42.0  # points, the most that all rows of one size may take
 FEW = 8  # sizes that get a tick each
@@ -61,7 +62,7 @@ def draw(comparison: pd.DataFrame) -> dict[str, bytes]:
         figures = {
             "state_dim": metric_against_state_dim(comparison),
             "cost": metric_against_cost(comparison),
-            "rows": every_row(comparison, looks(comparison).of),
+            "rows": every_row(comparison, by_arm(comparison)),
         }
         for name, figure in figures.items():
             if figure is None:
@@ -80,6 +81,7 @@ class Axis(NamedTuple):
     label: str
     tick: str
     aside: bool  # set rows of equal size side by side, and join the rows of an arm
+    lane: float = LANE  # points between curves
 
 
 STATE_DIM = Axis("state_dim_mean", "states per block", "{:g}", True)
@@ -103,17 +105,20 @@ def metric_against_cost(comparison: pd.DataFrame) -> Figure:
 def _panels(comparison: pd.DataFrame, axis: Axis) -> Figure:
     """One panel per comparison under one legend of arms and variants.
 
-    Panels are one below the other, or, if they show curves, higher and in two columns.
+    Panels are one below the other; if they show curves, higher, and in two columns from three on.
     """
-    sections, drawn_as = show.sections(comparison), looks(comparison)
+    every, drawn_as = show.sections(comparison), looks(comparison)
+    sections = every[:MOST_PANELS]
     lines = legend_lines(drawn_as, bool(_bare(comparison).any()), WIDTH)
     above = 0.14 + LEGEND_LINE * len(lines)
-    columns = min(2, len(sections)) if drawn_as.curves else 1
+    columns = 2 if drawn_as.curves and len(sections) > 2 else 1
+    axis = axis._replace(lane=axis.lane * 2 / columns)
     rows = math.ceil(len(sections) / columns)
     height = (CURVES_HEIGHT if drawn_as.curves else PANEL_HEIGHT) * rows + above
     layout = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - above / height), hspace=0.06, wspace=0.03)
     figure = Figure(figsize=(WIDTH, height), layout=layout)
     FigureCanvasAgg(figure)
+    say_rest(figure, sections, every)
     for number, handles in enumerate(lines):
         figure.legend(
             handles=handles, loc="upper left", ncols=len(handles), frameon=False,
@@ -168,7 +173,9 @@ def _drawn(rows: pd.DataFrame, axis: Axis, drawn_as: Looks) -> pd.DataFrame:
     x, factor = found[axis.column], show.shown_metric(str(rows.metric.iloc[0])).factor
     aside: Any = 0.0
     if axis.aside:
-        aside = _lanes(found, drawn_as) if drawn_as.curves else _aside(found, x, drawn_as)
+        aside = (
+            _lanes(found, drawn_as, axis.lane) if drawn_as.curves else _aside(found, x, drawn_as)
+        )
     return found.assign(x=x, y=found.metric_mean * factor, aside=aside)
 
 
@@ -201,11 +208,11 @@ def _aside(rows: pd.DataFrame, sizes: pd.Series, drawn_as: Looks) -> pd.Series:
     return aside
 
 
-def _lanes(rows: pd.DataFrame, drawn_as: Looks) -> pd.Series:
+def _lanes(rows: pd.DataFrame, drawn_as: Looks, lane: float) -> pd.Series:
     """Each row's shift in points: that of its curve, which is the same at every size."""
     curves = [drawn_as.curve[index] for index in rows.index]
     reduced = dict.fromkeys(c for c in curves if of_kind(c[0]).baseline != "full")
-    step = min(LANE, WIDEST_LANES / max(1, len(reduced)))
+    step = lane * min(1, LANES / max(1, len(reduced)))
     shift = {c: step * (k - (len(reduced) - 1) / 2) for k, c in enumerate(reduced)}
     return pd.Series([shift.get(curve, 0.0) for curve in curves], rows.index)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any
 
 import pandas as pd
@@ -13,7 +15,9 @@ from matplotlib.figure import Figure
 
 from harness.report import presentation as show
 from harness.report.looks import Look
+from harness.report.panels import MOST_PANELS, say_rest
 
+MOST_LINES = 1000  # rows of all panels, but at least one panel is whole
 WIDTH, LINE, AROUND = 9.2, 0.19, 0.75  # inches: the figure, a row, title and axis
 
 
@@ -22,12 +26,15 @@ def every_row(comparison: pd.DataFrame, looks: Mapping[Any, Look]) -> Figure | N
 
     `looks` has the look of each row by its index.
     """
-    sections = [(name, rows) for name, rows in show.sections(comparison) if show.is_crowded(rows)]
-    if not sections:
+    every = [(name, rows) for name, rows in show.sections(comparison) if show.is_crowded(rows)]
+    if not every:
         return None
+    lines = list(accumulate(len(rows) for _, rows in every))
+    sections = every[: max(1, bisect_right(lines, MOST_LINES))][:MOST_PANELS]
     heights = [LINE * len(rows) + AROUND for _, rows in sections]
     figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
     FigureCanvasAgg(figure)
+    say_rest(figure, sections, every)
     grid = figure.subplots(len(sections), squeeze=False, height_ratios=heights).ravel()
     for axes, (name, rows) in zip(grid, sections, strict=True):
         axes.set_title(name, loc="left")

@@ -11,6 +11,7 @@ from harness.report import presentation as show
 from harness.report.looks import Looks
 
 ENTRY = 1.8  # inches, the longest name of an arm
+HANDLE, LETTER = 0.5, 0.08  # inches, what stands before a name, and a letter of it
 FULL_LINE = (0, (4, 3))
 REFERENCE_WIDTH = 2.4  # points, of the curve of small from scratch
 
@@ -36,12 +37,21 @@ def legend_lines(looks: Looks, bare: bool, width: float) -> list[list[Line2D]]:
     ]  # fmt: skip
     if bare:
         rest.append(Line2D([], [], linestyle="none", label="no bar: no interval"))
-    abreast = int(width / ENTRY)
-    return [
-        kind[start : start + abreast]
-        for kind in (arms, rest)
-        for start in range(0, len(kind), abreast)
-    ]
+    return [line for kind in (arms, rest) for line in _wrapped(kind, width)]
+
+
+def _wrapped(entries: list[Line2D], width: float) -> list[list[Line2D]]:
+    """Lines of so many entries as are equally wide, or as fit if some have long names."""
+    lines: list[list[Line2D]] = []
+    left = 0.0
+    for entry in entries:
+        takes = max(ENTRY, HANDLE + LETTER * len(str(entry.get_label())))
+        if not lines or takes > left:
+            lines.append([])
+            left = width
+        lines[-1].append(entry)
+        left -= takes
+    return lines
 
 
 def _line(arm: str, looks: Looks) -> dict[str, Any]:

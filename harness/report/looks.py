@@ -1,22 +1,36 @@
 """How figures tell rows apart: colour, marker, filling and line of each row.
 
-An arm keeps its colour and marker in every figure. Several rows of one arm are told apart by how
-their markers are filled. Where an arm has several curves of metric against size, the field of its
-spec in which they differ most (`gramians`, say) gives the colour and the dashes, the arm the
-marker, and what else differs the filling. The colours are those of Okabe and Ito, which
-colour-blind readers can tell apart; the dashes serve in print.
+An arm keeps its colour and marker in every figure. A few rows of one arm are told apart by how
+their markers are filled. Where an arm has several curves of metric against size, or more variants
+than fillings, fields of its spec (`gramians`, say) give the colour and the dashes, the arm the
+marker, and what else differs the filling (`telling.py`). The colours are those of Okabe and Ito,
+which colour-blind readers can tell apart; the dashes serve in print.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pandas as pd
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
 
 from harness.arms import ARM_UNION, Style, of_kind
 from harness.report import presentation as show
-from harness.report.comparison.variants import fields
+from harness.report.telling import (
+    Said,
+    has_curves,
+    has_variants,
+    key_of,
+    named,
+    place_of,
+    rest_of,
+    shades,
+    shared_words,
+    telling_fields,
+)
 
 SOFT = "#666666"
 SOLID = "-"
@@ -31,7 +45,9 @@ VALUES: tuple[tuple[str, Any], ...] = (
     ("#E69F00", (0, (3, 1, 1, 1, 1, 1))),
     ("#7F3C8D", (0, (8, 2))),
 )
-CURVE = 3  # sizes that make a curve
+LIGHTEST = 0.88  # of the shades; lighter ones vanish on white
+PLAIN: tuple[str | None, Any] = (None, SOLID)  # the arm's own colour
+PATCH = "o"  # what shows a colour in the legend where no line does
 
 
 class Look(NamedTuple):
@@ -60,7 +76,7 @@ class Looks:
     then what else tells rows apart.
 
     `curves` is True if curves of one arm are told apart; each row's curve is in `curve`. `are_told`
-    is False if there are more variants than fillings, so that points need names.
+    is False if there are more labels than fillings, so that points need names.
     """
 
     of: dict[Any, Look]
@@ -73,9 +89,32 @@ class Looks:
 
 def looks(comparison: pd.DataFrame) -> Looks:
     """How the rows of a comparison are drawn."""
+    styles, curves = styles_of(comparison), has_curves(comparison)
+    found = _by_filling(comparison, styles)
+    if not curves and (found.are_told or not has_variants(comparison)):
+        return found
+    chosen = telling_fields(comparison, len(VALUES), len(FILLS))
+    drawn = _one_by_one(comparison) if chosen is None else _by_fields(chosen, comparison, styles)
+    of, arms = {}, {arm: Look(*style) for arm, style in styles.items()}
+    for index, arm in comparison.arm.items():
+        colour, line, fill = drawn.of[index]
+        of[index] = Look(colour or styles[arm].colour, styles[arm].marker, fill, line)
+        if colour is not None:
+            arms[arm] = Look(SOFT, styles[arm].marker)
+    curve = {index: _curve(row) for index, row in comparison.iterrows()}
+    if not curves:
+        curve = {index: (str(arm), "") for index, arm in comparison.arm.items()}
+    rest = {
+        name: look if curves or look.marker else look._replace(marker=PATCH)
+        for name, look in drawn.legend.items()
+    }
+    return Looks(of, curve, arms, rest, curves, are_told=curves)
+
+
+def by_arm(comparison: pd.DataFrame) -> dict[Any, Look]:
+    """The look of each row where a figure names it: its arm's."""
     styles = styles_of(comparison)
-    field = _telling_field(comparison)
-    return _by_filling(comparison, styles) if field is None else _by(field, comparison, styles)
+    return {index: Look(*styles[str(arm)]) for index, arm in comparison.arm.items()}
 
 
 def styles_of(comparison: pd.DataFrame) -> dict[str, Style]:
@@ -97,10 +136,6 @@ def variant_name(row: pd.Series) -> str:
 
 def _curve(row: pd.Series) -> tuple[str, str]:
     return str(row.arm), row.variant if isinstance(row.variant, str) else ""
-
-
-def _curves(comparison: pd.DataFrame) -> dict[Any, tuple[str, str]]:
-    return {index: _curve(row) for index, row in comparison.iterrows()}
 
 
 def _by_filling(comparison: pd.DataFrame, styles: dict[str, Style]) -> Looks:
@@ -131,88 +166,98 @@ def _fills(comparison: pd.DataFrame) -> dict[str, str]:
     return dict(zip(variants, FILLS, strict=False)) if len(variants) <= len(FILLS) else {}
 
 
-def _telling_field(comparison: pd.DataFrame) -> str | None:
-    """The field with most values of an arm that has several curves; None if there is no such arm.
+class _Drawn(NamedTuple):
+    """Colour (None: the arm's), line and filling of each row, and what the legend says of them."""
 
-    None also if it has more values than there are colours, or the rest more than fillings.
-    """
-    values: dict[str, set[Any]] = {}
-    for _, rows in show.sections(comparison):
-        for _, ours in rows.groupby("arm", sort=False):
-            sizes = ours.groupby("variant").state_dim_mean.nunique()
-            long = sizes[sizes >= CURVE].index
-            if len(long) < 2:
-                continue
-            for variant in long:
-                for name, value in fields(variant).items():
-                    values.setdefault(name, set()).add(value)
-    if not values:
-        return None
-    found = max(values, key=lambda name: len(values[name]))
-    every = [fields(variant) for variant in comparison.variant.dropna()]
-    colours = {one[found] for one in every if found in one}
-    rest = {_rest(row, found) for _, row in comparison.iterrows()}
-    return found if len(colours) <= len(VALUES) and len(rest) <= len(FILLS) else None
+    of: dict[Any, tuple[str | None, Any, str]]
+    legend: dict[str, Look]
 
 
-def _rest(row: pd.Series, field: str) -> tuple[tuple[str, Any], ...]:
-    """What the variant of a row says besides a field, where it is not the default."""
-    known = of_kind(str(row.arm)).model_fields
-    return tuple(
-        (name, value)
-        for name, value in fields(row.variant).items()
-        if name != field and (name not in known or value != known[name].default)
-    )
-
-
-def _by(field: str, comparison: pd.DataFrame, styles: dict[str, Style]) -> Looks:
-    """Colour and dashes by a field, marker by arm, filling by all else."""
-    values = {index: fields(row.variant) for index, row in comparison.iterrows()}
-    rests = {index: _rest(row, field) for index, row in comparison.iterrows()}
-    lines = _lines(field, styles, [one[field] for one in values.values() if field in one])
-    fills = dict(
-        zip(sorted(dict.fromkeys(rests.values()), key=lambda one: one != ()), FILLS, strict=False)
-    )
-    of, arms = {}, {arm: Look(*style) for arm, style in styles.items()}
-    for index, arm in comparison.arm.items():
-        style, told = styles[arm], field in values[index]
-        colour, line = lines[values[index][field]] if told else (style.colour, SOLID)
-        of[index] = Look(colour, style.marker, fills[rests[index]], line)
-        if told:
-            arms[arm] = Look(SOFT, style.marker)
+def _by_fields(
+    chosen: frozenset[str], comparison: pd.DataFrame, styles: dict[str, Style]
+) -> _Drawn:
+    """Colour and dashes by the chosen fields, filling by all else."""
+    keys = {index: key_of(row, chosen) for index, row in comparison.iterrows()}
+    rests = {index: rest_of(row, chosen) for index, row in comparison.iterrows()}
+    lines = _lines([key for key in keys.values() if key], styles)
+    ordered = sorted(dict.fromkeys(rests.values()), key=lambda one: one != ())
+    fills = dict(zip(ordered, FILLS, strict=False))
     coloured = {
-        f"{field} {value}": Look(colour, "", line=line) for value, (colour, line) in lines.items()
+        named(key) if len(key) == 1 else shared_words(comparison, keys, key) or named(key): Look(
+            colour, "", line=line
+        )
+        for key, (colour, line) in lines.items()
     }
     filled = {
-        _rest_name(comparison, rests, rest): Look(SOFT, "o", fill)
+        shared_words(comparison, rests, rest) or named(rest): Look(SOFT, "o", fill)
         for rest, fill in fills.items()
         if rest
     }
-    return Looks(of, _curves(comparison), arms, coloured | filled, curves=True, are_told=True)
+    of = {index: (*lines.get(keys[index], PLAIN), fills[rests[index]]) for index in keys}
+    return _Drawn(of, coloured | filled)
 
 
-def _lines(field: str, styles: dict[str, Style], values: list[Any]) -> dict[Any, tuple[str, Any]]:
-    """Colour and dashes of each value of a field, an arm's default first."""
-    specs = [of_kind(arm).model_fields for arm in styles]
-    defaults = [known[field].default for known in specs if field in known]
-    ordered = sorted(dict.fromkeys(values), key=lambda value: value not in defaults)
-    return dict(zip(ordered, VALUES, strict=False))
+def _lines(keys: Sequence[Said], styles: dict[str, Style]) -> dict[Said, tuple[str, Any]]:
+    """Colour and dashes of each key: shades in the order of numbers, else by its place.
+
+    A value has its place among the choices of its field, so it looks the same in every figure where
+    no other key came first.
+    """
+    found: dict[Said, tuple[str, Any]] = {}
+    for name, values in shades(set(keys)).items():
+        colours = _shades(len(values))
+        found |= {((name, v),): (c, SOLID) for v, c in zip(values, colours, strict=True)}
+    places = {key: place_of(key, styles) for key in keys if key not in found}
+    free = dict(enumerate(VALUES))
+    for key in sorted(places, key=lambda key: places[key] != 0):
+        place = places[key]
+        if place is not None and place in free:
+            found[key] = free.pop(place)
+    for key in places:
+        if key not in found:
+            found[key] = free.pop(min(free))
+    return {key: found[key] for key in sorted(found, key=lambda key: places.get(key, 0) != 0)}
 
 
-def _rest_name(comparison: pd.DataFrame, rests: dict[Any, tuple], rest: tuple) -> str:
-    """The words that the labels of these rows share and no other label of their arms has; without
-    any, the fields and values."""
-    words = {index: str(label).split() for index, label in comparison.label.items()}
-    ours = [index for index, one in rests.items() if one == rest]
-    arms = set(comparison.arm[ours])
-    theirs = [i for i in words if i not in ours and comparison.arm[i] in arms]
-    others = {word for index in theirs for word in words[index]}
-    shared = [
-        word
-        for word in words[ours[0]]
-        if word not in others and all(word in words[index] for index in ours)
-    ]
-    return " ".join(shared) or ", ".join(f"{name} {value}" for name, value in rest)
+def _shades(count: int) -> list[str]:
+    """So many colours from dark to light, which are told apart without hue as well."""
+    return [to_hex(colormaps["viridis"](LIGHTEST * k / max(1, count - 1))) for k in range(count)]
 
 
-__all__ = ["CURVE", "FILLS", "SOFT", "Look", "Looks", "looks", "styles_of", "variant_name"]
+def _one_by_one(comparison: pd.DataFrame) -> _Drawn:
+    """Colour and filling of each variant of an arm by its number, where no fields give them."""
+    said = {index: _curve(row) for index, row in comparison.iterrows()}
+    of: dict[Any, tuple[str | None, Any, str]] = {}
+    legend: dict[str, Look] = {}
+    for arm in dict.fromkeys(comparison.arm):
+        marker = styles_of(comparison)[arm].marker
+        variants = list(dict.fromkeys(one for one in said.values() if one[0] == arm))
+        several = len(variants) > 1
+        lines = VALUES
+        if len(variants) > len(VALUES) * len(FILLS):
+            lines = tuple((c, SOLID) for c in _shades(-(-len(variants) // len(FILLS))))
+        for number, variant in enumerate(variants):
+            colour, line = lines[number % len(lines)] if several else PLAIN
+            fill = FILLS[number // len(lines)]
+            rows = [index for index, one in said.items() if one == variant]
+            of |= dict.fromkeys(rows, (colour, line, fill))
+            if several:
+                legend[_number_name(comparison, said, rows, legend)] = Look(
+                    str(colour), marker, fill
+                )
+    return _Drawn(of, legend)
+
+
+def _number_name(
+    comparison: pd.DataFrame, said: dict[Any, Any], rows: list[Any], taken: Collection[str]
+) -> str:
+    """What the labels of a variant's rows say beyond the arm, whose name comes first if taken."""
+    names = dict.fromkeys(variant_name(comparison.loc[index]) for index in rows)
+    name = next(iter(names))
+    if len(names) > 1:
+        name = shared_words(comparison, said, said[rows[0]]) or name
+    arm = show.arm_name(str(comparison.arm[rows[0]]))
+    return arm if not name else f"{arm}: {name}" if name in taken else name
+
+
+__all__ = ["FILLS", "SOFT", "Look", "Looks", "by_arm", "looks", "styles_of", "variant_name"]

@@ -189,12 +189,13 @@ def _trials(trials: pd.DataFrame) -> list[dict[str, str]]:
 
 def _truncations(trials: pd.DataFrame, truncations: pd.DataFrame) -> list[dict[str, str]]:
     """Every truncation of a block, by trial and step."""
-    known = trials.drop_duplicates("trial_id").set_index("trial_id")
+    once = trials.drop_duplicates("trial_id")[["trial_id", "task", "label", "seed", "metric"]]
+    known = {trial.trial_id: trial for trial in once.itertuples()}
     found = []
     for event in truncations.sort_values(["trial_id", "step", "block"]).itertuples():
-        if event.trial_id not in known.index:
+        trial = known.get(event.trial_id)
+        if trial is None:
             continue
-        trial = known.loc[event.trial_id]
         found.append(
             {
                 "task": str(trial.task),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from harness.records.index import Results
 from harness.records.store import Store
 from harness.report.publish import publish
 from harness.tools.redact import redacted
@@ -83,7 +84,7 @@ def _trials(name: str, store: Store) -> pd.DataFrame:
     records = store.suite(name)
     if not records.has_table("trials"):
         raise ValueError(
-            f"suite {name} in {store.root} has no table of finished trials: "
+            f"suite {name} in {store.address} has no table of finished trials: "
             f"harness report {name} makes one if any trial has finished"
         )
     try:
@@ -100,8 +101,9 @@ def planned(name: str, store: Store) -> dict[str, Any]:
     """
     records = store.suite(name)
     if not records.has_plan():
-        raise ValueError(f"no record of suite {name} in {store.root}: run it first")
+        raise ValueError(f"no record of suite {name} in {store.address}: run it first")
     plan = records.plan()
-    if not any(store.trial(entry["trial_id"]).ended() for entry in plan["trials"]):
-        raise ValueError(f"suite {name} in {store.root} has no finished trial yet")
+    found = Results(store)
+    if not any(found.ended(entry["trial_id"]) for entry in plan["trials"]):
+        raise ValueError(f"suite {name} in {store.address} has no finished trial yet")
     return plan

@@ -12,8 +12,10 @@ from matplotlib.colors import to_rgb
 from harness.arms import SmallSpec
 from harness.report.comparison.compare import compare
 from harness.report.figures import metric_against_cost, metric_against_state_dim
-from harness.report.looks import FILLS, VALUES, looks
+from harness.report.looks import FILLS, VALUES, by_arm, looks, styles_of
 from harness.report.sentences import says
+from harness.report.telling import named as said_as
+from harness.report.telling import telling_fields
 
 GRAMIANS = ("white", "horizon", "signal", "task")
 SIZES = (4, 8, 16)
@@ -127,9 +129,10 @@ def test_the_ticks_are_the_sizes(curves):
         {"sizes": SIZES[:2]},  # too few sizes for a curve
     ],
 )
-def test_the_arm_gives_the_colour_unless_a_field_tells_curves_apart(trial, change):
+def test_too_few_sizes_make_no_curve_and_one_weighting_no_colour(trial, change):
     comparison = rows_of(trial, **change)
     found = looks(comparison)
+    assert_told_apart(comparison)
     if change.get("sizes"):
         assert not found.curves
         assert found.of[named(comparison, "small 8")].colour == SmallSpec.style.colour
@@ -138,13 +141,114 @@ def test_the_arm_gives_the_colour_unless_a_field_tells_curves_apart(trial, chang
         assert any("finetune_share" in name for name in found.rest)
 
 
-def test_more_values_than_colours_leave_the_colour_to_the_arm(trial):
+def test_more_values_than_colours_get_a_look_each(trial):
     many = tuple(f"weighting{k}" for k in range(len(VALUES) + 1))
     comparison = rows_of(trial, gramians=many)
     found = looks(comparison)
+    assert telling_fields(comparison, len(VALUES), len(FILLS)) is None
+    assert_told_apart(comparison)
+    assert len(found.rest) == 3 * len(many)  # cut, tuned, in training
+
+
+def assert_told_apart(comparison):
+    """Rows of one arm look the same exactly if they are of one variant."""
+    of = looks(comparison).of
+    for one, other in combinations(comparison.index, 2):
+        if comparison.arm[one] == comparison.arm[other]:
+            same = comparison.variant.fillna("")[[one, other]].nunique() == 1
+            assert (of[one] == of[other]) == same
+
+
+def scattered(trial, rows):
+    """A comparison of full size, small from scratch and these (arm, label, fields), at 8 states."""
+    made = [("full", "full", {}), ("small", "small 8", {}), *rows]
+    return compare(
+        pd.DataFrame(
+            trial(arm, seed, 0.5 + number / 100, label=label, dim=64.0 if arm == "full" else 8.0)
+            | {f"spec.arm.{name}": value for name, value in said.items()}
+            for number, (arm, label, said) in enumerate(made)
+            for seed in (0, 1)
+        )
+    )
+
+
+def refits():
+    """Three weightings and two other methods, each with and without a refit."""
+    ways = {one: {"method": "balanced", "gramians": one} for one in ("white", "signal", "task")}
+    ways |= {one: {"method": one, "gramians": "white"} for one in ("last", "aire")}
+    for name, way in ways.items():
+        yield "post_hoc", f"{name} 8", way | {"refit": "none"}
+        yield "post_hoc", f"{name} 8, C refitted", way | {"refit": "C"}
+
+
+def test_scattered_rows_are_told_apart_by_the_fields_that_say_it_shortest(trial):
+    comparison = scattered(trial, refits())
+    found = looks(comparison)
     assert not found.curves
-    assert len({look.colour for look in found.of.values()}) == comparison.arm.nunique()
-    assert len({look.fill for look in found.of.values()}) <= len(FILLS)
+    assert_told_apart(comparison)
+    assert list(found.rest) == ["white", "signal", "task", "last", "aire", "C refitted"]
+    assert all(look.marker for look in found.rest.values())  # no line shows a colour
+    for name in ("white", "task", "aire"):
+        plain, refitted = (
+            found.of[named(comparison, label)] for label in (f"{name} 8", f"{name} 8, C refitted")
+        )
+        assert plain.colour == refitted.colour
+        assert (plain.fill, refitted.fill) == ("full", "open")
+    assert found.of[named(comparison, "small 8")].colour == SmallSpec.style.colour
+
+
+def test_no_entry_names_what_is_not_set():
+    assert said_as((("gramians", "white"), ("controllability", None))) == "gramians white"
+    assert said_as((("state_dims", None),)) == "state_dims None"
+
+
+def test_a_weighting_has_its_colour_in_every_figure(trial, curves):
+    scatter, whole = scattered(trial, refits()), looks(curves).of
+    for one in ("white", "signal", "task"):
+        here = looks(scatter).of[named(scatter, f"{one} 8")]
+        there = whole[named(curves, f"post_hoc {one} 8")]
+        assert (here.colour, here.line) == (there.colour, there.line)
+
+
+def test_numbers_are_shades_from_dark_to_light(trial):
+    numbers = (512, 8, 64, 16, 128, 256, 32)
+    rows = [("post_hoc", f"{n} examples", {"calibration": n}) for n in numbers]
+    comparison = scattered(trial, rows)
+    found = looks(comparison)
+    assert list(found.rest) == [f"calibration {n}" for n in sorted(numbers)]
+    light = [
+        np.dot(to_rgb(found.rest[f"calibration {n}"].colour), (0.2126, 0.7152, 0.0722))
+        for n in sorted(numbers)
+    ]
+    assert (np.diff(light) > 0.03).all()
+    assert_told_apart(comparison)
+
+
+def test_more_variants_than_colours_and_fillings_still_differ(trial):
+    rows = [
+        ("post_hoc", f"{method} {keep} {n}", {"method": method, "scope": keep, "calibration": n})
+        for method in "abcde"
+        for keep in "xyz"
+        for n in range(3)
+    ]
+    assert len(rows) > len(VALUES) * len(FILLS)
+    assert_told_apart(scattered(trial, rows))
+
+
+def test_every_row_keeps_the_colour_of_its_arm_where_it_is_named(trial):
+    comparison = scattered(trial, refits())
+    styles = styles_of(comparison)
+    for index, look in by_arm(comparison).items():
+        assert look[:2] == styles[comparison.arm[index]]
+
+
+def test_names_too_long_for_a_column_get_more_room(trial):
+    rows = [("post_hoc", f"a name of very many letters, number {k}", {"calibration": 8 * k})
+            for k in range(1, 10)]  # fmt: skip
+    figure = metric_against_state_dim(scattered(trial, rows))
+    figure.canvas.draw()
+    for one in figure.legends:
+        assert one.get_window_extent().x1 <= figure.bbox.x1
 
 
 def test_colours_differ_in_print():

@@ -7,6 +7,7 @@ task alone decides.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -51,7 +52,7 @@ class Row:
         """Label of the row that sets this one's size: its own, unless it matches another."""
         return self.matches or self.label
 
-    @property
+    @cached_property  # each row is held against all others
     def setting(self) -> tuple[str | None, str, str, str, str]:
         """What two rows must have in common for their difference to mean anything."""
         data, protocol = self.constant("data_fingerprint"), self.constant("protocol")

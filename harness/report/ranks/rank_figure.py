@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -19,6 +20,7 @@ from matplotlib.ticker import PercentFormatter
 from harness.report import presentation as show
 from harness.report.figures import DPI, STYLE, WIDTH
 from harness.report.looks import SOFT
+from harness.report.panels import MOST_PANELS, say_rest
 from harness.report.ranks.rank_stability import TOP, by_row, over_blocks
 
 PANEL_HEIGHT = 2.4  # inches
@@ -58,9 +60,11 @@ def draw(stability: pd.DataFrame, trials: pd.DataFrame, spectra: pa.Table) -> di
 
 
 def _figure(rows: pd.DataFrame, trials: pd.DataFrame, spectra: pa.Table) -> Figure:
-    places = list(rows.groupby(["comparison", "task", "model"], sort=False, dropna=False))
+    every = list(rows.groupby(["comparison", "task", "model"], sort=False, dropna=False))
+    places = every[:MOST_PANELS]
     figure = Figure(figsize=(WIDTH, PANEL_HEIGHT * len(places) + 0.3), layout="constrained")
     FigureCanvasAgg(figure)
+    say_rest(figure, places, every)
     grid = figure.subplots(len(places), 3, squeeze=False)
     for axes, ((comparison, task, _), place) in zip(grid, places, strict=True):
         axes[0].set_title(show.place(task, comparison), loc="left")
@@ -128,8 +132,9 @@ def _full_trials(trials: pd.DataFrame, comparison: object, task: str) -> set[str
 def _singular_values(axes: Axes, spectra: pa.Table, trials: pd.DataFrame, chosen: set[str]) -> None:
     """Some of the sorted HSVs, from the first to the last, over training."""
     steps = trials.drop_duplicates("trial_id").set_index("trial_id")["spec.training.steps"]
-    known = spectra.select(["trial_id", "step", "hankel_singular_values"]).to_pandas()
-    known = known[known.trial_id.isin(chosen)]
+    ours = pc.is_in(spectra["trial_id"], pa.array(sorted(chosen), pa.string()))
+    columns = ["trial_id", "step", "hankel_singular_values"]
+    known = spectra.select(columns).filter(ours).to_pandas()
     axes.set_ylabel("sorted HSVs")
     if known.empty:
         axes.text(0.5, 0.5, "no full-size row", transform=axes.transAxes, ha="center")

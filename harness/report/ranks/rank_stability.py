@@ -8,6 +8,7 @@ singular values cannot show this: they may stay the same while modes trade place
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,7 +50,9 @@ def measure(spectra: pa.Table) -> pd.DataFrame:
         _stretch(trial_id, block, number, steps, shares)
         for trial_id, block, number, steps, shares in _stretches(spectra)
     ]
-    return pd.concat(parts, ignore_index=True) if parts else SCHEMA.empty_table().to_pandas()
+    if not parts:
+        return SCHEMA.empty_table().to_pandas()
+    return pd.DataFrame({name: np.concatenate([one[name] for one in parts]) for name in parts[0]})
 
 
 def to_table(frame: pd.DataFrame) -> pa.Table:
@@ -120,24 +123,22 @@ def over_blocks(found: pd.DataFrame) -> pd.DataFrame:
     return found.groupby(keys, sort=False, dropna=False)[list(MEASURES)].mean().reset_index()
 
 
-def _stretch(trial_id: str, block: int, number: int, steps: Array, shares: Array) -> pd.DataFrame:
-    states = shares.shape[1]
+def _stretch(
+    trial_id: str, block: int, number: int, steps: Array, shares: Array
+) -> dict[str, NDArray[Any]]:
+    count, states = shares.shape
     last, top = shares[-1], max(1, round(states / TOP))
-    return pd.DataFrame(
-        {
-            "trial_id": trial_id,
-            "block": block,
-            "stretch": number,
-            "begin": steps[0],
-            "end": steps[-1],
-            "step": steps,
-            "states": states,
-            "top": top,
-            "spearman": rank_correlation(shares, last),
-            "overlap": top_overlap(shares, last, top),
-            "outside": share_outside(shares, last, top),
-        }
-    )
+    same = {"block": block, "stretch": number, "begin": steps[0], "end": steps[-1]}
+    return {
+        "trial_id": np.full(count, trial_id, dtype=object),
+        **{name: np.full(count, value) for name, value in same.items()},
+        "step": steps,
+        "states": np.full(count, states),
+        "top": np.full(count, top),
+        "spearman": rank_correlation(shares, last),
+        "overlap": top_overlap(shares, last, top),
+        "outside": share_outside(shares, last, top),
+    }
 
 
 def _stretches(spectra: pa.Table) -> Iterator[tuple[str, int, int, Array, Array]]:
@@ -147,16 +148,28 @@ def _stretches(spectra: pa.Table) -> Iterator[tuple[str, int, int, Array, Array]
     where stretches end.
     """
     order = spectra.select(["trial_id", "block", "step"]).to_pandas()
-    shares = spectra["mode_shares"].combine_chunks()
-    for (trial_id, block), lines in order.groupby(["trial_id", "block"], sort=False):
+    shares, step_of = _split(spectra["mode_shares"]), order.step.to_numpy()
+    groups = order.groupby(["trial_id", "block"], sort=False).indices
+    for trial_id, block in dict.fromkeys(zip(order.trial_id, order.block, strict=True)):
+        lines = groups[trial_id, block]
         # Stable: the records before and after a truncation have the same step and stay in order.
-        lines = lines.sort_values("step", kind="stable")
-        values = [np.asarray(shares[i].values, dtype=np.float64) for i in lines.index]
+        lines = lines[np.argsort(step_of[lines], kind="stable")]
+        values = [shares[line] for line in lines]
         sizes = np.array([len(one) for one in values])
-        steps = lines.step.to_numpy()
+        steps = step_of[lines]
         ends = np.flatnonzero(np.diff(sizes)) + 1
         for number, places in enumerate(np.split(np.arange(len(steps)), ends)):
             kept = places[np.append(np.diff(steps[places]) > 0, True)]
             if len(kept) > 1 and sizes[kept[0]]:
                 matrix = np.stack([values[i] for i in kept])
                 yield str(trial_id), int(block), number, steps[kept], matrix
+
+
+def _split(lists: pa.ChunkedArray) -> list[Array]:
+    """The lists of a column as arrays."""
+    found: list[Array] = []
+    for chunk in lists.chunks:
+        flat = chunk.flatten().to_numpy(zero_copy_only=False).astype(np.float64)
+        lengths = chunk.value_lengths().to_numpy(zero_copy_only=False)
+        found += np.split(flat, np.cumsum(lengths)[:-1]) if len(lengths) else []
+    return found
