@@ -67,6 +67,34 @@ def more_arms() -> dict:
     return found
 
 
+def by_input() -> dict:
+    """What weighs B by the covariance of the inputs alone, and what balances an LRU as the real
+    system that it is, beside the published truncation and the weightings of `arms`."""
+    ways: dict = {
+        "white": {},
+        "real": {"realness": "real"},
+        "input": {"gramians": "input"},
+        "input/task": {"controllability": "input", "observability": "task"},
+        "signal": {"gramians": "signal"},
+        "task": {"gramians": "task"},
+        "signal, real": {"gramians": "signal", "realness": "real"},
+        "task, real": {"gramians": "task", "realness": "real"},
+    }
+    found: dict = {"full": FullSpec()}
+    for r in TUNED:
+        found[f"small {r}"] = SmallSpec(state_dims=(r,))
+        for name, way in ways.items():
+            compress = {"state_dims": (r,), **way}
+            found[f"post_hoc {name} {r}"] = PostHocSpec.model_validate(compress)
+            if "real" in name:
+                refit = {**compress, "refit": "C"}
+                found[f"post_hoc {name} {r}, C refitted"] = PostHocSpec.model_validate(refit)
+    for name, way in ways.items():
+        shrink = {"rule": "fixed", "final": TRAINED, "end": 0.4, **way}
+        found[f"in_training {name} {TRAINED}"] = InTrainingSpec.model_validate(shrink)
+    return found
+
+
 def refits() -> dict:
     """With and without C refitted to the full layer's outputs; the rivals get the same chance."""
     found: dict = {"full": FullSpec()}
@@ -101,6 +129,14 @@ refit = Suite(
     description="What does it add to refit C to what the full layer gives on training sequences?",
     comparisons=tuple(
         compared(like, refits()) for like in (demo.digits, demo.vowels, demo.pylib, demo.listops)
+    ),
+)
+
+inputs = Suite(
+    name="signal.inputs",
+    description="What does it change to weigh B by its inputs, or to balance a real system?",
+    comparisons=tuple(
+        compared(like, by_input()) for like in (demo.digits, demo.vowels, demo.pylib, demo.listops)
     ),
 )
 

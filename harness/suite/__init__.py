@@ -8,11 +8,12 @@ from harness.arms import (
     PostHocSpec,
     SmallSpec,
 )
-from harness.models.specs import GRUSpec, LRUSpec, ModelSpec
+from harness.models.specs import GRUSpec, LRUSpec, Mamba2Spec, MambaSpec, ModelSpec, S4DSpec, S5Spec
 
 from .explain import explain
 from .grid import grid
 from .load import available, load, override
+from .resources import SuiteResources
 from .specs import TaskSpec, TrainingSpec, TrialSpec, canonical
 from .suite import Comparison, Role, Suite
 
@@ -24,11 +25,16 @@ __all__ = [
     "HankelRegularizedSpec",
     "InTrainingSpec",
     "LRUSpec",
+    "Mamba2Spec",
+    "MambaSpec",
     "ModelSpec",
     "PostHocSpec",
     "Role",
+    "S4DSpec",
+    "S5Spec",
     "SmallSpec",
     "Suite",
+    "SuiteResources",
     "TaskSpec",
     "TrainingSpec",
     "TrialSpec",

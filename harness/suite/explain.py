@@ -17,6 +17,7 @@ from .specs import TrainingSpec, TrialSpec
 
 AnySpec = TypeVar("AnySpec", bound=Spec)
 LONGEST = 60  # characters of a refused value that are shown
+LONGEST_LIST = 200  # of the fields that there are
 LONGEST_MESSAGE = 1_000
 _UNIONS = (TASK_UNION, MODEL_UNION, ARM_UNION)  # what may be validated on its own
 _WHOLES: dict[str, Any] = {m.__name__: m for m in (TrialSpec, TrainingSpec)}
@@ -73,7 +74,7 @@ def _one(item: Any, whole: Any) -> str:
     message = " ".join(item["msg"].removeprefix("Value error, ").split())
     path = cut(path)
     if item["type"] == "extra_forbidden" and model is not None:
-        message = f"no such field; there are {', '.join(model.model_fields)}"
+        message = f"no such field; there are {cut(', '.join(model.model_fields), LONGEST_LIST)}"
     elif item["type"] == "union_tag_not_found":
         message = f"{item['ctx']['discriminator']} is missing"
     elif item["type"] == "union_tag_invalid":  # whose message holds all of the tag

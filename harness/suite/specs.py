@@ -57,10 +57,11 @@ if TYPE_CHECKING:  # which cannot read a union that grows: the bases stand for p
     from harness.tasks import specs as t
 
     AnyTask = (
-        t.AanSpec | t.ArraysSpec | t.AudioFolderSpec | t.DigitsSpec | t.Enwik8Spec
-        | t.FashionSpec | t.ImdbSpec | t.ListopsSpec | t.PathfinderSpec
-        | t.PathfinderGeneratedSpec | t.PathxSpec | t.PsmnistSpec | t.PylibSpec | t.Sc10Spec
-        | t.ScifarSpec | t.SmnistSpec | t.SpeechCommandsSpec | t.Text8Spec | t.TextFileSpec
+        t.AanSpec | t.ArraysSpec | t.AudioFolderSpec | t.CopyingSpec | t.DigitsSpec
+        | t.Enwik8Spec | t.FashionSpec | t.ImdbSpec | t.InductionSpec | t.ListopsSpec
+        | t.MqarSpec | t.PathfinderSpec | t.PathfinderGeneratedSpec | t.PathxSpec
+        | t.PsmnistSpec | t.PylibSpec | t.Sc10Spec | t.ScifarSpec | t.SelectiveCopyingSpec
+        | t.SmnistSpec | t.SpeechCommandsSpec | t.Text8Spec | t.TextFileSpec
         | t.VowelsSpec | t.Wikitext103Spec
         | t.TaskSpecBase
     )  # fmt: skip
@@ -104,14 +105,19 @@ class TrialSpec(Spec):
         return self
 
     @model_validator(mode="after")
-    def _arm_fits(self) -> TrialSpec:
-        arm, model = self.arm, self.model
-        lacking = next((one for one in arm.needs if one not in model.capabilities), None)
-        if lacking is not None:
+    def _direction_fits(self) -> TrialSpec:
+        if not self.model.causal and self.task.info.kind == "next_token":
             raise ValueError(
-                f"arm {arm.kind} needs a layer that {lacking.does}; {model.kind} {lacking.lacks}"
+                f"task {self.task.name} predicts the next token, which a bidirectional model reads"
             )
-        arm.check(self)
+        return self
+
+    @model_validator(mode="after")
+    def _arm_fits(self) -> TrialSpec:
+        lacking = self.arm.lacks(self.model)
+        if lacking is not None:
+            raise ValueError(lacking)
+        self.arm.check(self)
         return self
 
     @property

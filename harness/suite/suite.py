@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from harness.arms import Arm
 from harness.models.specs import AnyModel, LRUSpec
@@ -16,6 +22,7 @@ from .bring import Plugins
 from .explain import known
 from .named import NamedSpec
 from .names import checked_label
+from .resources import SuiteResources
 from .specs import AnyArm, AnyTask, TrainingSpec, TrialSpec
 
 # Every trial has a folder of its own.
@@ -116,7 +123,7 @@ class Role(Spec):
 
 class Suite(NamedSpec):
     """A named list of comparisons. `plugins` are loaded first: FILE.py, relative to the suite's
-    folder, or the name of an installed module."""
+    folder, or the name of an installed module. `resources` are those of each trial."""
 
     called: ClassVar[str] = "a suite"
 
@@ -126,6 +133,15 @@ class Suite(NamedSpec):
     comparisons: Annotated[
         tuple[Comparison, ...], Field(strict=False, min_length=1, max_length=MOST_ROWS)
     ]
+    resources: SuiteResources | None = None
+
+    @model_serializer(mode="wrap")
+    def _says_resources_if_any(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # So that the plans of suites that have none stay as they were before there were any.
+        found: dict[str, Any] = handler(self)
+        if self.resources is None:
+            found.pop("resources", None)
+        return found
 
     @field_validator("comparisons")
     @classmethod

@@ -41,7 +41,16 @@ def test_every_suite_that_comes_along_loads():
     assert isinstance(load("demo"), Suite)
     names = {"timing": ["digits", "vowels"], "ablations": ["digits", "digits_knobs", "smnist"]}
     names["paper"] = ["smnist", "scifar", "listops", "imdb", "aan", "pathfinder"]
-    names["paper"] += ["smnist_release", "scifar_release"]
+    names["paper"] += ["smnist_release", "scifar_release", "mamba_scifar", "mamba_imdb"]
+    names["rivals"] = [f"s5_{task}" for task in ("listops", "imdb", "aan", "cifar", "pathfinder")]
+    names["rivals"] += [
+        "s5_pathx",
+        "s5_speech",
+        "hsvr_cifar",
+        "hsvr_smnist",
+        "hsvr_imdb",
+        "s4d_again",
+    ]
     for module in available():
         for name in names.get(module, ["suite"]):
             found = find(f"{module}.{name}", (Suite, Study), "suite or study")

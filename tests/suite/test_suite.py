@@ -12,6 +12,7 @@ from harness.suite import (
     PostHocSpec,
     SmallSpec,
     Suite,
+    SuiteResources,
     TaskSpec,
     TrainingSpec,
 )
@@ -106,3 +107,17 @@ def test_comparisons_on_one_task_need_names_of_their_own():
 def test_a_suite_s_name_must_be_able_to_name_a_folder(name):
     with pytest.raises(ValidationError, match="a suite's name is letters"):
         Suite(name=name, comparisons=[comparison()])
+
+
+def test_resources_are_no_part_of_a_trial_and_unsaid_where_there_are_none():
+    """Plans written before suites had any stay as they were."""
+    plain = Suite(name="s", comparisons=(Comparison(task=DIGITS, arms={"full": FullSpec()}),))
+    assert "resources" not in plain.model_dump(mode="json")
+    wanted = SuiteResources(gpus="auto", memory="8GB", accelerator="A100")
+    rich = plain.model_copy(update={"resources": wanted})
+    assert Suite.model_validate_json(rich.model_dump_json()) == rich
+    ids = [[role.trial.resolved().trial_id for role in one.roles()] for one in (plain, rich)]
+    assert ids[0] == ids[1]
+    for wrong in ({"gpus": "all"}, {"gpus": -1.0}, {"cpus": 0}, {"gpu": 1}):
+        with pytest.raises(ValidationError):
+            SuiteResources(**wrong)
