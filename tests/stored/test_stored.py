@@ -24,7 +24,8 @@ from .canary import canary
 
 HERE = Path(__file__).parent
 KEPT = json.loads((HERE / "trials.json").read_text())
-SHORT = {name: one for name, one in KEPT["trials"].items() if name != "unfinished"}
+LATER = json.loads((HERE / "gru.json").read_text())
+SHORT = {n: one for n, one in (KEPT["trials"] | LATER["trials"]).items() if n != "unfinished"}
 UNFINISHED = KEPT["trials"]["unfinished"]
 
 
@@ -45,8 +46,9 @@ def store(tmp_path):
 
 
 def unpacked(folder):
-    with tarfile.open(HERE / "store.tar.xz") as tar:
-        tar.extractall(folder, filter="data")
+    for name in ("store.tar.xz", "gru.tar.xz"):
+        with tarfile.open(HERE / name) as tar:
+            tar.extractall(folder, filter="data")
     return Store.open(folder / "store")
 
 
@@ -59,8 +61,8 @@ def plain_environment(monkeypatch):
 
 @pytest.fixture(scope="module")
 def same_bits():
-    """Whether bits can be compared here."""
-    return canary() == KEPT["canary"]
+    """Whether bits can be compared here; all were written by machines that round alike."""
+    return canary() == KEPT["canary"] == LATER["canary"]
 
 
 def assert_close(one, two):
@@ -94,7 +96,8 @@ def test_a_trial_repeated_has_the_same_bits(name, kept, tmp_path, same_bits):
     assert record["state_dims"] == then["state_dims"]
     assert_close(weights(again, spec.trial_id), weights(kept, spec.trial_id))
     if same_bits:
-        assert_same(kept, again, spec.trial_id)
+        without = ("truncations", "spectra") if spec.model.kind == "gru" else ("truncations",)
+        assert_same(kept, again, spec.trial_id, without)
 
 
 def test_an_unfinished_trial_goes_on(store, same_bits):
