@@ -48,7 +48,7 @@ class Protocol:
     def model(self, model: Any) -> Any:
         """The model's spec as this protocol builds it."""
         changes = {}
-        if self.running_norm and model.norm == "batch":
+        if self.running_norm and model.surroundings[0] == "batch":
             changes["norm"] = "ema_batch"
         if self.shared_mask:
             changes["dropout_mask"] = "shared"

@@ -134,6 +134,32 @@ def test_a_run_says_what_it_took_and_where_it_is(finished):
     assert str(done) == repr(done)
 
 
+@pytest.mark.parametrize(
+    ("job", "address", "used"),
+    [
+        (None, None, "local"),
+        ("{}", None, "auto"),
+        ("{}", "local", "local"),
+        (None, "HOST:6379", "HOST:6379"),
+    ],
+)
+def test_in_a_job_it_runs_on_the_cluster_of_the_job(here, monkeypatch, job, address, used):
+    """As the command line does; what was asked for is in the recorded command, the default not."""
+    if job is None:
+        monkeypatch.delenv("RAY_JOB_CONFIG_JSON_ENV_VAR", raising=False)
+    else:
+        monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", job)
+    seen = []
+
+    def took(suite, store, command, options):
+        seen.append((options.address, f"--address={address}" in command, "--address" in command))
+        return run_suite.RunSummary(store.suite(suite.name))
+
+    monkeypatch.setattr(run_suite, "run_suite", took)
+    harness.run("tiny.py", "store", address, quiet=True)
+    assert seen == [(used, address is not None, address is not None)]
+
+
 def test_what_fails_is_told_rather_than_raised(here, monkeypatch):
     from tests.launch.test_run_suite import failed
 

@@ -231,7 +231,7 @@ def test_only_records_writes_to_the_store():
 
 
 # What reads and writes files for the room of records, and for nobody else.
-OF_RECORDS = ("files", "sealed", "tensors", "locks.exclusive", "schemas.read_table",
+OF_RECORDS = ("files", "sealed", "tensors", "lease.acquire", "storage", "schemas.read_table",
               "schemas.write_table", "schemas.parse_table")  # fmt: skip
 # Optuna's database is Optuna's to open, and the sources of plug-ins lie in folders of their own.
 NAMES_A_FILE = {"tune/search/optuna_storage.py", "suite/bring.py"}

@@ -15,6 +15,7 @@ from harness.cli.refusals import plain, say, unusable
 from harness.cli.report import report, table, ui
 from harness.cli.run import run, trial, tune
 from harness.cli.shard import shard
+from harness.cli.status import status
 from harness.cli.submit import submit
 
 app = typer.Typer(
@@ -25,7 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Compare ways to a small state-space model, at equal size and by counted cost.",
 )
-for verb in (plan, run, submit, shard, trial, tune, report, table, claims, ui, doctor):
+for verb in (plan, run, submit, shard, trial, tune, status, report, table, claims, ui, doctor):
     app.command()(verb)
 app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")

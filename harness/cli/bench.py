@@ -108,6 +108,37 @@ def launch(
 
 
 @app.command()
+def driver(
+    quick: Quick = False,
+    as_json: AsJson = False,
+    workers: Annotated[int | None, typer.Option(min=1, max=100_000, help="Workers.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="Seconds a trial takes.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Trials of each worker.")] = None,
+) -> None:
+    """Whether one driver keeps thousands of simulated workers busy."""
+    from harness.bench import driver_bench as bench
+
+    workers = workers or (bench.QUICK_WORKERS if quick else bench.WORKERS)
+    seconds = seconds or (5.0 if quick else bench.TRIAL_SECONDS)
+    _print(bench.measure(workers, seconds, rounds or bench.ROUNDS), bench.lines, as_json)
+
+
+@app.command()
+def cluster(
+    quick: Quick = False,
+    as_json: AsJson = False,
+    trials: Annotated[int | None, typer.Option(min=40, max=100_000, help="Trials.")] = None,
+    nodes: Annotated[int, typer.Option(min=1, max=64, help="Ray nodes on this machine.")] = 3,
+    store: Annotated[str | None, typer.Option(help="An empty store [a temporary one].")] = None,
+) -> None:
+    """Trials that train nothing on several nodes, one killed half-way; then tables of so many."""
+    from harness.bench import cluster_bench as bench
+
+    trials = trials or (bench.QUICK_TRIALS if quick else bench.TRIALS)
+    _print(bench.measure(trials, nodes, store), bench.lines, as_json)
+
+
+@app.command()
 def transfer(
     suite: Annotated[str, typer.Argument(metavar="SUITE", help="A suite that was run.")] = "signal",
     store: Annotated[str | None, typer.Option(help="Folder of records.")] = None,

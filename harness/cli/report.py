@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness import environment
 from harness.cli.naming import open_store, recorded_name
 from harness.cli.options import StoreOption, SuiteArgument
+from harness.tools.listening import check_listening, exposed
 from harness.tools.notes import say
+from harness.tools.redact import redacted
 
 if TYPE_CHECKING:
     from harness.records.store import Store
@@ -66,14 +69,28 @@ def table(
 def ui(
     store: StoreOption = None,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at: beyond loopback, others reach it.")
+    ] = "127.0.0.1",
 ) -> None:
-    """Serve MLflow's page on the store's mirror, to this machine only."""
+    """Serve MLflow's page on the store's mirror, to this machine only unless --host says more."""
     place = open_store(store, create=False)
+    server = environment.MLFLOW.get()
+    if server is not None:
+        raise ValueError(f"HARNESS_MLFLOW is set: the suites are shown at {redacted(server)}")
+    if not place.is_folder:
+        raise ValueError(f"{place.address} is no folder, so it has no mirror for MLflow to show")
     if not place.has_mirror():
-        raise ValueError(f"{place.root} has no mirror yet: harness run or harness report makes it")
+        raise ValueError(
+            f"{place.address} has no mirror yet: harness run or harness report makes it"
+        )
     from harness.records.mirror.mlflow_io import server_arguments
 
-    arguments = [*server_arguments(), "--host", "127.0.0.1", "--port", str(port)]
+    check_listening(host, port)
+    warning = exposed(host, port, "read and change what MLflow shows, without a password")
+    if warning:
+        say(f"{warning}; cluster/services.md has a server with passwords")
+    arguments = [*server_arguments(), "--host", host, "--port", str(port)]
     os.chdir(place.root)
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *arguments])
 

@@ -114,6 +114,8 @@ CASES = [
     ("task.split_seed=-1", "task.split_seed: Input should be greater"),
     ("task={\"name\": \"listops\", \"length\": 2}", "is too short"),
     ("task={\"name\": \"vowels\", \"snr_min\": 50}", "snr_min 50"),
+    ("task={\"name\": \"mqar\", \"pairs\": 40}", "is too short for 40 pairs"),
+    ("task={\"name\": \"selective_copying\", \"length\": 9}", "is too short to show 8 tokens"),
     # arms
     ("arms=null", "arms"),
     ("arms={}", "arms: Dictionary should have at least 1 item"),

@@ -77,7 +77,7 @@ CASES = [
             ("b\udcff", "argument 4 is not UTF-8 text"),
             ("/dev/null", "/dev/null is not a folder"),
             ("/dev/null/x", "/dev/null is not a folder"),
-            ("s3://bucket/x", "s3:// addresses are not supported yet"),
+            ("s4://bucket/x", "a store is a folder or one of s3://, gs://, az://"),
         )
     ),
     (nothing, ("run", "tiny.py", "--store", "/proc/x"), "cannot write to the store /proc/x"),

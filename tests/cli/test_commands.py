@@ -15,7 +15,7 @@ from harness.tasks import build
 
 VERBS = {
     "plan", "run", "submit", "shard", "trial", "tune", "report", "table", "claims", "data", "bench",
-    "cluster", "ui", "doctor",
+    "cluster", "ui", "doctor", "status",
 }  # fmt: skip
 HEAVY = ("torch", "ray", "mlflow", "pandas", "matplotlib", "pyarrow", "sklearn", "scipy", "numpy")
 

@@ -3,6 +3,7 @@ within bounded time and memory. The cases stand in `corpus_*.py`."""
 
 import faulthandler
 import json
+import re
 import resource
 import signal
 
@@ -26,10 +27,12 @@ SECONDS = 60  # a refusal takes a fraction of one; what hangs must not hang the 
 
 
 def cases(module):
-    """Parameters with short ids: what a case holds may be megabytes."""
+    """Parameters with short ids, the same in every process: what a case holds may be megabytes, or
+    a function, which is shown with its address."""
+    shown = (re.sub(" at 0x[0-9a-f]+", "", repr(case[0])[:200]) for case in module.CASES)
     return [
-        pytest.param(*case, id=f"{number}-{cut(repr(case[0])[:200], 40)}")
-        for number, case in enumerate(module.CASES)
+        pytest.param(*case, id=f"{number}-{cut(text, 40)}")
+        for number, (case, text) in enumerate(zip(module.CASES, shown, strict=True))
     ]
 
 

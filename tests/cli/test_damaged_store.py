@@ -199,7 +199,7 @@ def test_a_damaged_checkpoint_says_what_to_do(store, say, here, damage):
     assert (trial.path / "model.safetensors").read_bytes() == wanted
 
 
-@pytest.mark.parametrize("place", ["store/trials", "store/trials/ID", "store/.locks"])
+@pytest.mark.parametrize("place", ["store/trials", "store/trials/ID", "store/.claims"])
 def test_a_file_where_a_folder_belongs(store, say, here, place):
     trial = trial_of(store, "full")
     (here / "spec.json").write_bytes((trial.path / "spec.json").read_bytes())

@@ -107,6 +107,7 @@ def sealed(folder):
         ("smnist", []),
         ("vowels", ["length=64", "train=10", "validation=10", "test=10"]),
         ("listops", ["train=9", "validation=5", "test=5", "min_length=3", "max_length=50"]),
+        ("mqar", ["train=9", "validation=5", "test=5"]),
     ],
 )
 def test_check_needs_to_write_nothing(offline, capsys, name, settings):

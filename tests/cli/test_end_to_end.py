@@ -125,6 +125,7 @@ def test_differences_over_full_are_those_of_the_table(ran):
     assert "no row is called 'nothing'; use FIELD=VALUE or one of full," in refused.stderr
 
 
+@pytest.mark.slow
 def test_only_takes_what_its_rows_need(tmp_path, ran):
     shutil.copy(ran[0] / "tiny.py", tmp_path)
     done = harness(tmp_path, "run", "tiny.py", "--only", "digits/post_hoc", "--set", "seeds=[0]")
@@ -132,6 +133,7 @@ def test_only_takes_what_its_rows_need(tmp_path, ran):
     assert set(trials_of(tmp_path).label) == {"full", "in_training", "post_hoc"}
 
 
+@pytest.mark.slow
 def test_what_diverged_is_a_result_and_can_be_asked_for_again(tmp_path, ran):
     shutil.copy(ran[0] / "tiny.py", tmp_path)
     wild = ("--set", "training.lr=1e30", "--set", "seeds=[0]")
