@@ -44,6 +44,12 @@ def describe(model: Backbone) -> dict[str, Any]:
     }
 
 
+def numbers_in(model: nn.Module) -> int:
+    """Real parameters, and the numbers of the maps that a free basis has in place of them."""
+    maps = (b for name, b in model.named_buffers() if name.endswith(("B_map", "C_map")))
+    return sum(p.numel() for p in model.parameters()) + sum(one.numel() for one in maps)
+
+
 def gain_blocks(model: Backbone) -> list[int]:
     """The blocks whose layer has a static gain (see `layers.capabilities.TakesGain`)."""
     gains = (getattr(layer, "gain", None) for layer in model.layers)

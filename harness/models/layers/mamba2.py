@@ -12,6 +12,7 @@ from torch.nn.functional import linear, pad, rms_norm, silu, softplus
 from ..norm import EPSILON
 from ..scans import ssd
 from .base import Choice, Layer, LayerState, check_state_dim
+from .basis import FreeBasis
 from .convolution import convolved, uniform
 from .discretisation import log_uniform
 from .selection import HeadSelection
@@ -20,7 +21,7 @@ from .selection import HeadSelection
 class Weights(NamedTuple):
     """What a step needs: rates (heads,); as one matrix what multiplies the input, (2 D + 2 G N +
     heads, H), of z, x, B, C and dt; the convolution of x, B and C, (D + 2 G N, K); the rest by the
-    names of the parameters."""
+    names of the parameters and buffers."""
 
     rates: torch.Tensor
     projection: torch.Tensor
@@ -30,9 +31,11 @@ class Weights(NamedTuple):
     D: torch.Tensor
     norm_weight: torch.Tensor
     out_proj: torch.Tensor
+    B_map: torch.Tensor | None
+    C_map: torch.Tensor | None
 
 
-class Mamba2(Layer):
+class Mamba2(FreeBasis, Layer):
     """y = W_out norm((scan(x) + D x) silu(z)), with z, x, B, C and dt projections of the input u,
     of which x, B and C are convolved, channel by channel, and go through silu.
 
@@ -49,6 +52,9 @@ class Mamba2(Layer):
     and C_conv (G, N, K), their conv1d, with x_conv_bias (D,), B_conv_bias and C_conv_bias (G, N);
     dt_bias, A_log and D (heads,), norm_weight (D,), out_proj (H, D). Initialised as theirs;
     `residuals` > 0 divides out_proj by its root, as theirs in a stack of so many blocks.
+
+    In the basis "free" (see `FreeBasis`) each group is a system. Since A is a number, any change of
+    basis behind convolution and activation is exact, and no parameter changes with a truncation.
     """
 
     undecayed_parameters: ClassVar = ("A_log", "D", "dt_bias", "norm_weight")
@@ -71,6 +77,7 @@ class Mamba2(Layer):
         dt_max: float = 0.1,
         dt_floor: float = 1e-4,
         residuals: int = 0,
+        basis: str = "own",
         backend: str = "auto",
     ):
         super().__init__()
@@ -98,6 +105,7 @@ class Mamba2(Layer):
         }
         for name, value in values.items():
             self.register_parameter(name, nn.Parameter(value))
+        self.begin_basis(basis, groups, state_dim)
 
     @classmethod
     def of(cls, spec: Any, state_dim: int) -> Self:
@@ -113,6 +121,7 @@ class Mamba2(Layer):
             dt_max=spec.dt_max,
             dt_floor=spec.dt_floor,
             residuals=spec.blocks if spec.block == "authors" else 0,
+            basis=spec.basis,
             backend=spec.backend,
         )
 
@@ -126,6 +135,11 @@ class Mamba2(Layer):
     @property
     def state_dim(self) -> int:
         """N, the states of each channel."""
+        return self.features if self.B_map is None else self.B_map.shape[1]
+
+    @property
+    def features(self) -> int:
+        """M, the states of a channel but for a change of basis."""
         return self.get_parameter("B_proj").shape[1]
 
     @property
@@ -138,7 +152,7 @@ class Mamba2(Layer):
         weights = self._weights()
         z, xBC, dt = self._projected(weights, u)
         chosen = self._selection(weights, pad(xBC, (0, 0, self._memory, 0)), dt)
-        y = ssd.ssd_scan(chosen.x, chosen.dt, weights.rates, chosen.B, chosen.C, self.backend)
+        y = chosen.scan(weights.rates, self.backend)
         return self._read_out(weights, y, chosen.x, z)
 
     def selection(self, u: torch.Tensor) -> HeadSelection:
@@ -151,7 +165,8 @@ class Mamba2(Layer):
     def initial_state(self, sequences: int, device: torch.device | str | None = None) -> LayerState:
         """The last conv - 1 inputs of the convolution, (sequences, conv - 1, D + 2 G N), and the
         states, (sequences, heads, P, N)."""
-        weights = Weights(*(one.detach().to(device) for one in self._weights()))
+        held = (None if one is None else one.detach().to(device) for one in self._weights())
+        weights = Weights(*held)  # type: ignore[arg-type]
         new = weights.rates.new_zeros
         past = new(sequences, self._memory, len(weights.conv))
         h = new(sequences, len(weights.rates), self.head_dim, self.state_dim)
@@ -178,9 +193,17 @@ class Mamba2(Layer):
             at = at.view(*at.shape, *(1,) * (old.dim() - 2))
             self._replace(name, old.take_along_dim(at, 1).contiguous())
 
+    def project(self, W: torch.Tensor, T: torch.Tensor, orders: torch.Tensor) -> None:
+        """In a free basis: W (G, r, N) takes the states of each group to its new ones, T (G, N, r)
+        back, of these orders (G,)."""
+        self._project(W, T, orders)
+
     def resize(self, state_dim: int) -> None:
         """See `Layer`."""
         check_state_dim(state_dim)
+        if self.basis == "free":
+            self._resize_basis(state_dim)
+            return
         for name in self.of_states:
             old = self.get_parameter(name)
             self._replace(name, old.new_empty(len(old), state_dim, *old.shape[2:]))
@@ -201,7 +224,9 @@ class Mamba2(Layer):
             together("in_proj", "B_proj", "C_proj", "dt_proj"),
             together("x_conv", "B_conv", "C_conv"),
             together("x_conv_bias", "B_conv_bias", "C_conv_bias"),
-            *map(self.get_parameter, Weights._fields[4:]),
+            **{name: self.get_parameter(name) for name in Weights._fields[4:-2]},
+            B_map=self.B_map,
+            C_map=self.C_map,
         )
 
     def _projected(
@@ -215,12 +240,15 @@ class Mamba2(Layer):
 
     def _selection(self, weights: Weights, xBC: torch.Tensor, dt: torch.Tensor) -> HeadSelection:
         """Of x, B and C with those of conv - 1 steps before."""
-        channels, states = len(weights.norm_weight), self.groups * self.state_dim
+        channels, states = len(weights.norm_weight), self.groups * self.features
         convolution = convolved(xBC, weights.conv, weights.conv_bias)
         x, B, C = convolution.split([channels, states, states], -1)
         dt = softplus(dt.to(weights.dt_bias.dtype) + weights.dt_bias)
         B, C = (one.unflatten(-1, (self.groups, -1)) for one in (B, C))
-        return HeadSelection(x.unflatten(-1, (-1, self.head_dim)), dt, B, C)
+        chosen = HeadSelection(x.unflatten(-1, (-1, self.head_dim)), dt, B, C)
+        if weights.B_map is None or weights.C_map is None:
+            return chosen
+        return chosen.reduced(weights.B_map, weights.C_map.mT)
 
     def _read_out(self, weights: Weights, y: Any, x: Any, z: torch.Tensor) -> torch.Tensor:
         """(..., H) from the scan's output and its input, (..., heads, P) each, and z (..., D)."""

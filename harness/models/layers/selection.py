@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 
 from ..scans.selective import selective_scan
+from ..scans.selective.mapped import mapped, mapped_scan
 from ..scans.ssd import ssd_scan
 
 
@@ -20,10 +21,46 @@ class Selection(NamedTuple):
     B: torch.Tensor
     C: torch.Tensor
 
+    def of_channels(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """B and C as they stand beside the channels, (..., 1, N)."""
+        return self.B[..., None, :], self.C[..., None, :]
+
+    def scan(self, rates: torch.Tensor, backend: str = "auto") -> torch.Tensor:
+        """y (batch, length, D)."""
+        return selective_scan(self.x, self.dt, rates, self.B, self.C, backend)
+
+    def reduced(self, W: torch.Tensor, T: torch.Tensor) -> MappedSelection:
+        """The same of other states, W (D, r, N) times these and T (D, N, r) times those."""
+        return MappedSelection(*self, W, T.mT)
+
     def outputs(self, rates: torch.Tensor, modes: torch.Tensor) -> torch.Tensor:
         """y (batch, length, D) of these states, (r,) indices, alone."""
         B, C = self.B[..., modes], self.C[..., modes]
         return selective_scan(self.x, self.dt, rates[:, modes], B, C)
+
+
+class MappedSelection(NamedTuple):
+    """The same, of states that read B_map B_t and are read by C_map C_t: B and C (batch, length, M)
+    of features, B_map and C_map (D, N, M)."""
+
+    x: torch.Tensor
+    dt: torch.Tensor
+    B: torch.Tensor
+    C: torch.Tensor
+    B_map: torch.Tensor
+    C_map: torch.Tensor
+
+    def of_channels(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """B and C of each channel, (..., D, N)."""
+        return mapped(self.B, self.B_map), mapped(self.C, self.C_map)
+
+    def scan(self, rates: torch.Tensor, backend: str = "auto") -> torch.Tensor:
+        """y (batch, length, D)."""
+        return mapped_scan(*self[:2], rates, *self[2:], backend)
+
+    def reduced(self, W: torch.Tensor, T: torch.Tensor) -> MappedSelection:
+        """As of `Selection`."""
+        return MappedSelection(*self[:4], W @ self.B_map.to(W), T.mT @ self.C_map.to(T))
 
 
 class HeadSelection(NamedTuple):
@@ -35,6 +72,16 @@ class HeadSelection(NamedTuple):
     dt: torch.Tensor
     B: torch.Tensor
     C: torch.Tensor
+
+    def scan(self, rates: torch.Tensor, backend: str = "auto") -> torch.Tensor:
+        """y (batch, length, heads, P)."""
+        return ssd_scan(self.x, self.dt, rates, self.B, self.C, backend)
+
+    def reduced(self, W: torch.Tensor, T: torch.Tensor) -> HeadSelection:
+        """The same of other states, W (G, r, N) times these and T (G, N, r) times those."""
+        B, C = (torch.einsum("...gm,gnm->...gn", one, by.to(one))
+                for one, by in ((self.B, W), (self.C, T.mT)))  # fmt: skip
+        return self._replace(B=B, C=C)
 
     def outputs(self, rates: torch.Tensor, modes: torch.Tensor) -> torch.Tensor:
         """y (batch, length, heads, P) of these states alone, (r,) indices, or (G, r)."""

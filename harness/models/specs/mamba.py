@@ -21,7 +21,7 @@ class MambaSpec(SelectiveSpec):
     `dt_rank` that of the projection to the steps (`auto`: a sixteenth of the width, rounded up).
     New steps lie between `dt_min` and `dt_max`, and not below `dt_floor`.
 
-    `block`: see `SelectiveSpec`; `backend`: `harness.models.scans.selective`.
+    `block` and `basis`: see `SelectiveSpec`; `backend`: `harness.models.scans.selective`.
     """
 
     implementation: ClassVar[str] = "harness.models.layers.mamba:Mamba"
@@ -35,6 +35,7 @@ class MambaSpec(SelectiveSpec):
     dt_max: Step = 0.1
     dt_floor: Step = 1e-4
     block: Literal["authors", "backbone"] = "authors"
+    basis: Literal["own", "free"] = "own"
     backend: Literal["auto", "reference", "parallel", "scan"] = "auto"
 
     @model_validator(mode="after")
@@ -63,10 +64,14 @@ class MambaSpec(SelectiveSpec):
     def layer_flops(self, state_dim: int) -> int:
         """The products: 4 H D into two branches, 2 D (R + 2 N) and 2 R D for steps, B and C, and
         2 D H out. Per state and channel 6 for dt A, the recurrence and <C, h>; per channel 2 `conv`
-        for the convolution and 4 for dt x, D x and the gate. Activations count nothing."""
+        for the convolution and 4 for dt x, D x and the gate. Activations count nothing. In a free
+        basis, after a truncation, B and C are M features, and maps cost 4 M per state and channel.
+        """
         H, D, R, N = self.width, self.channels, self.rank, state_dim
-        products = 6 * H * D + 2 * D * (R + 2 * N) + 2 * R * D
-        return products + 6 * N * D + (2 * self.conv + 4) * D
+        M = self.features(state_dim)
+        products = 6 * H * D + 2 * D * (R + 2 * M) + 2 * R * D
+        maps = 4 * M * N * D if N < M else 0
+        return products + maps + 6 * N * D + (2 * self.conv + 4) * D
 
     def layer_parameters(self, state_dim: int) -> int:
         """In and out; the convolution; the projections to steps, B and C; A and D."""

@@ -20,11 +20,13 @@ class Mamba2Spec(SelectiveSpec):
     that changes with the sequence, and each channel with `state_dim` states (their d_state). Inputs
     and outputs of the states, which change too, are common to the heads of each of so many
     `groups`. `conv` is the width of the causal convolution (d_conv). New steps lie between `dt_min`
-    and `dt_max`, and not below `dt_floor`. `block`: see `SelectiveSpec`; `backend`:
+    and `dt_max`, and not below `dt_floor`. `block` and `basis`: see `SelectiveSpec`; `backend`:
     `harness.models.scans.ssd`.
     """
 
     implementation: ClassVar[str] = "harness.models.layers.mamba2:Mamba2"
+
+    has_heads: ClassVar[bool] = True
 
     kind: Literal["mamba2"] = "mamba2"
     state_dim: StateDim | StateDims = 64
@@ -36,6 +38,7 @@ class Mamba2Spec(SelectiveSpec):
     dt_max: Step = 0.1
     dt_floor: Step = 1e-4
     block: Literal["authors", "backbone"] = "authors"
+    basis: Literal["own", "free"] = "own"
     backend: Literal["auto", "reference", "chunked"] = "auto"
 
     @model_validator(mode="after")
@@ -68,10 +71,14 @@ class Mamba2Spec(SelectiveSpec):
     def layer_flops(self, state_dim: int) -> int:
         """The products: 2 H (2 D + 2 G N + heads) in, and 2 H D out. Per state and channel 5 for
         the recurrence and h C; 2 `conv` for the convolution of each of D + 2 G N; 8 a channel for
-        dt x, D x, the gate and the norm, and 1 a head for dt A. Activations count nothing."""
+        dt x, D x, the gate and the norm, and 1 a head for dt A. Activations count nothing. In a
+        free basis, after a truncation, B and C are M features, and maps cost 4 M per state and
+        group."""
         H, D, heads = self.width, self.channels, self.heads
-        states = 2 * self.groups * state_dim
+        M = self.features(state_dim)
+        states = 2 * self.groups * M
         products = 2 * H * (2 * D + states + heads) + 2 * H * D
+        products += 4 * M * state_dim * self.groups if state_dim < M else 0
         return products + 5 * state_dim * D + 2 * self.conv * (D + states) + 8 * D + heads
 
     def layer_parameters(self, state_dim: int) -> int:
