@@ -13,6 +13,7 @@ from .ranks import (
     BlockDecomposition,
     Method,
     Scope,
+    SystemDecomposition,
     given_orders,
     ranks,
     shared,
@@ -21,7 +22,8 @@ from .ranks import (
 from .real import Realness
 from .regularizer import hankel_nuclear_norm, regularizer_flops
 from .selective import SelectiveDecomposition, StateSelection
-from .selective.means import selective_decompositions
+from .selective.decompose import selective_decompositions
+from .selective.stand_ins import StandIn, is_of_selective
 from .stacks import Orders, StackDecomposition, StackTruncation
 from .truncate import Keep, orders_within, truncate
 from .weighting import Calibration, Refit, Weighting, weighted_decompositions, weighting_of
@@ -43,7 +45,9 @@ __all__ = [
     "SelectiveDecomposition",
     "StackDecomposition",
     "StackTruncation",
+    "StandIn",
     "StateSelection",
+    "SystemDecomposition",
     "Truncation",
     "TruncationError",
     "UnusableSystem",
@@ -55,6 +59,7 @@ __all__ = [
     "gramians",
     "hankel_nuclear_norm",
     "hankel_singular_values",
+    "is_of_selective",
     "layers",
     "orders_within",
     "ranks",

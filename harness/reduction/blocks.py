@@ -17,6 +17,7 @@ from .parallel import side_by_side, workers
 from .ranks import BlockDecomposition, SystemDecomposition
 from .real import Realness, decompose_real
 from .selective import SelectiveDecomposition, SelectiveLayer
+from .selective.stand_ins import StandIn
 from .stacks import StackDecomposition, System, unpadded
 
 
@@ -204,10 +205,26 @@ def _is_of(given: BlockDecomposition, layer: Any) -> bool:
     if given.order != order_of(layer):
         return False
     if isinstance(given, SelectiveDecomposition) or isinstance(layer, SelectiveLayer):
-        return isinstance(given, SelectiveDecomposition) and torch.equal(given.rates, layer.rates)
+        return _is_of_selective(given, layer)
     system = layer.system()
     now = unpadded(system, given.order) if isinstance(given.order, tuple) else [system]
     return all(map(_is_system, given.systems, now))
+
+
+def _is_of_selective(given: BlockDecomposition, layer: Any) -> bool:
+    """As far as its rates tell, which are all that does not depend on the data."""
+    if isinstance(given, SelectiveDecomposition):
+        return torch.equal(given.rates, layer.rates)
+    stand_ins = [one for one in given.systems if isinstance(one, StandIn)]
+    if len(stand_ins) != len(given.systems):
+        return False
+    known = [one.rates for one in stand_ins if one.rates is not None]
+    if layer.rates.dim() == 1:
+        return not known
+    now = layer.rates.detach().double()
+    return len(known) == len(now) and all(
+        torch.equal(rates, row[: len(rates)]) for rates, row in zip(known, now, strict=True)
+    )
 
 
 def _is_system(one: SystemDecomposition, system: System) -> bool:

@@ -16,7 +16,8 @@ from .balanced import Truncation
 from .moments import Changed, Moments, carried, entries, hand_over
 from .naming import naming_block
 from .pieces import BlockTruncation
-from .selective import StateSelection
+from .selective import SelectiveLayer, StateSelection
+from .selective.stand_ins import rates_of
 from .stacks import StackTruncation
 
 ROUNDING = 1024  # units of the parameters' precision that writing a system back may cost
@@ -149,6 +150,8 @@ def _assigned(was: Before, truncation: BlockTruncation) -> Changed:
     layer = was.layer
     if isinstance(truncation, StateSelection):
         return _selected(was, truncation)
+    if isinstance(layer, SelectiveLayer):
+        return _projected(was, truncation)
     orders = []
     if isinstance(truncation, StackTruncation):
         orders = [torch.tensor(truncation.orders)]
@@ -177,6 +180,22 @@ def _selected(was: Before, truncation: StateSelection) -> Changed:
     if not kept or layer.state_dim != truncation.order:
         raise ValueError(f"{type(layer).__name__}.keep_modes kept other states than it was given")
     return changed
+
+
+def _projected(was: Before, truncation: Any) -> Changed:
+    """Give a selective layer another basis, and check that it took it."""
+    layer, orders = was.layer, torch.tensor(truncation.orders)
+    given = rates_of(truncation)
+    rates = [] if given is None else [given]
+    layer.project(truncation.W, truncation.T, orders, *rates)
+    named = f"{type(layer).__name__}.project"
+    if order_of(layer) != truncation.orders or layer.state_dim != truncation.order:
+        raise ValueError(f"{named} was given orders that the layer does not have after it")
+    eps = torch.finfo(layer.rates.dtype).eps
+    for wanted in rates:
+        if not torch.allclose(layer.rates.detach().double().cpu(), wanted, rtol=ROUNDING * eps):
+            raise ValueError(f"{named} was given rates that the layer does not have after it")
+    return _what_changed(was, truncation, sliced=False)
 
 
 def _what_changed(was: Before, truncation: BlockTruncation, sliced: bool) -> Changed:

@@ -19,6 +19,7 @@ from .parallel import side_by_side, workers
 from .ranks import BlockDecomposition, Ranked, SystemDecomposition
 from .real import RealDecomposition, reduced_real
 from .selective import SelectiveDecomposition, StateSelection
+from .selective.stand_ins import StandIn
 from .singular_perturbation import residualise
 from .stacks import StackTruncation, leading
 from .weighting.measured import WeightedDecomposition
@@ -74,6 +75,8 @@ class Piece:
         with naming_block(self.block), naming_system(self.place):
             if isinstance(self.system, SelectiveDecomposition):
                 return self.system.kept(self.order, how, self.lot)
+            if isinstance(self.system, StandIn):
+                return self.system.reduced(self.order, how, self.lot)
             if self.stays:
                 return leading(self.system, self.order)
             if self.place is not None and not bool(self.system.hsv.any()):

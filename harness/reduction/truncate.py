@@ -28,8 +28,8 @@ from .ranks import (
 )
 from .real import Realness
 from .refusals import check_gains, check_realness, check_states, check_weighting
+from .selective.decompose import check_selective, selective_decompositions
 from .selective.error import selective_errors
-from .selective.means import check_selective, selective_decompositions
 from .stacks import Orders
 from .weighting.calibration import Calibration, calibration_of
 from .weighting.choice import Weighting, weighting_of

@@ -1,5 +1,5 @@
 """Truncating selective layers, which have no system of their own, by one that stands in for it."""
 
-from .decomposition import METHODS, SelectiveDecomposition, SelectiveLayer, StateSelection
+from .decomposition import SelectiveDecomposition, SelectiveLayer, StateSelection
 
-__all__ = ["METHODS", "SelectiveDecomposition", "SelectiveLayer", "StateSelection"]
+__all__ = ["SelectiveDecomposition", "SelectiveLayer", "StateSelection"]

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
 from ..gramians import energy_rank
 from ..modes import best
-
-Selective = Literal["mean_modes", "second_moment", "activation"]
-METHODS: tuple[str, ...] = get_args(Selective)
 
 
 @runtime_checkable
@@ -22,7 +19,11 @@ class SelectiveLayer(Protocol):
     where A is (D, N), a `HeadSelection` where it is a number for each head (see
     `harness.models.layers.selection`). `keep_modes(modes)` removes all states but these, (r,)
     indices, from every channel; with heads also (G, r), other states in every one of its
-    `groups`. `transports` and `restarts`, both empty, say that no other moment is touched.
+    `groups`. `transports`, empty, and `restarts` say what becomes of moments where states change
+    their basis.
+
+    Where its `basis` is "free" it is a stack of systems, `orders`, that `project` gives others (see
+    `harness.models.layers.basis`).
     """
 
     @property

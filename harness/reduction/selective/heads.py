@@ -58,19 +58,29 @@ class HeadSums:
         Raises:
             UnusableSystem: means that are not finite, or a head that never decays.
         """
-        losses, squares = self.losses / self.steps, self.squares / self.steps
+        gaps, roots = self._gaps(), self.roots()
         inputs, outputs = self.inputs / self.steps, self.outputs / self.steps
         BB, CC = self.BB / self.steps, self.CC / self.steps
-        if not all(bool(torch.isfinite(one).all()) for one in (losses, BB, CC)):
-            raise UnusableSystem("the means over the calibration examples must be finite")
-        if float(losses.min()) <= 0.0:
-            raise UnusableSystem("a head never decays on the calibration examples: steps are zero")
-        gaps = (losses * (2 - losses)).view(len(outputs), -1, 1)  # 1 - l^2, (G, heads of it, 1)
         if how == "mean_modes":
             products = inputs.view(len(outputs), -1, outputs.shape[-1]) * outputs[:, None]
             signs = products.sum(-1, keepdim=True).sign()
             return self.size * (signs * products / gaps).sum(1)
         one = torch.ones_like(outputs[:1])  # a loss of 1: the Gramians are the moments themselves
         of_group = [hankel_shares(one, B[None], C[None])[0] for B, C in zip(BB, CC, strict=True)]
-        roots = (squares.view(gaps.shape).sqrt() / gaps).sum(1)
-        return self.size * roots * torch.stack(of_group)
+        return self.size * roots.sum(1) * torch.stack(of_group)
+
+    def roots(self) -> torch.Tensor:
+        """What the Hankel singular values of each head, (G, heads of it, 1), are of the roots of
+        its group's E[B B^T] E[C C^T]; raises as `shares`."""
+        squares = self.squares / self.steps
+        gaps = self._gaps()
+        return squares.view(gaps.shape).sqrt() / gaps
+
+    def _gaps(self) -> torch.Tensor:
+        """1 - l^2, (G, heads of it, 1)."""
+        losses = self.losses / self.steps
+        if not all(bool(torch.isfinite(one).all()) for one in (losses, self.BB, self.CC)):
+            raise UnusableSystem("the means over the calibration examples must be finite")
+        if float(losses.min()) <= 0.0:
+            raise UnusableSystem("a head never decays on the calibration examples: steps are zero")
+        return (losses * (2 - losses)).view(len(self.outputs), -1, 1)

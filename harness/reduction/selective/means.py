@@ -16,70 +16,36 @@ projects B and C of each channel on balanced states, and does not say what becom
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
 
-from ..naming import naming_block
-from ..weighting.calibration import Calibration, listen
-from .activations import Activations
-from .decomposition import METHODS, SelectiveDecomposition
-from .heads import HeadSums
 from .shares import hankel_shares
 
 
-def selective_decompositions(
-    model: nn.Module, layers: Mapping[int, Any], how: str, calibration: Calibration
-) -> dict[int, SelectiveDecomposition]:
-    """The decompositions of these blocks, from one pass over the calibration batches.
-
-    Raises:
-        ValueError: a method that does not exist; calibration that is empty or constant; or, naming
-            the block, a layer that is not heard as (batch, length, channels).
-        UnusableSystem: means that are not finite, or a state that never decays; names the block.
-    """
-    check_selective(how)
-    sums = {i: _sums_of(layer, how) for i, layer in layers.items()}
-    listen(model, layers, calibration.batches, lambda i, u: sums[i].add(u))
-    found = {}
-    for i, one in sums.items():
-        with naming_block(i):
-            rates = one.layer.rates.detach().clone()
-            found[i] = SelectiveDecomposition(one.shares(how), rates, one.channels, one.solved(how))
-    return found
-
-
-def _sums_of(layer: Any, how: str) -> Sums | HeadSums | Activations:
-    if how == "activation":
-        return Activations(layer)
-    return HeadSums(layer) if layer.rates.dim() == 1 else Sums(layer)
-
-
-def check_selective(how: str) -> None:
-    """Raise `ValueError` for a method that does not exist."""
-    if how not in METHODS:
-        raise ValueError(f"selective must be one of {', '.join(METHODS)}, not {how!r}")
-
-
 class Sums:
-    """What a layer's recurrences are, summed over steps in double precision: (D, N) of 1 - decays
-    and of inputs, (N,) of outputs; (N, N) of their products, (D,) of squared steps."""
+    """What a layer's recurrences are, summed over steps in double precision: (D, N) of 1 - decays;
+    of M features, which are the states of a layer in its own basis, (D, M) of inputs, (M,) of
+    outputs, and (M, M) of their products; (D,) of squared steps."""
 
     def __init__(self, layer: Any):
         self.layer, self.steps = layer, 0
         channels, n = layer.rates.shape
+        m = getattr(layer, "features", n)
         self.channels = channels
         new = layer.rates.detach().double().new_zeros
-        self.losses, self.inputs, self.outputs = new(channels, n), new(channels, n), new(n)
-        self.BB, self.CC, self.squares = new(n, n), new(n, n), new(channels)
+        self.losses, self.inputs, self.outputs = new(channels, n), new(channels, m), new(m)
+        self.BB, self.CC, self.squares = new(m, m), new(m, m), new(channels)
 
     @torch.no_grad()
     def add(self, u: torch.Tensor) -> None:
         """The steps of a batch, (batch, length, H)."""
         chosen, rates = self.layer.selection(u), self.layer.rates
-        dt, B, C = (one.flatten(0, 1).to(rates.dtype) for one in (chosen.dt, chosen.B, chosen.C))
+        self._take(*(one.flatten(0, 1).to(rates.dtype) for one in (chosen.dt, chosen.B, chosen.C)))
+
+    def _take(self, dt: torch.Tensor, B: torch.Tensor, C: torch.Tensor) -> None:
+        """Steps (steps, D), and B and C (steps, M)."""
+        rates = self.layer.rates
         for n, rate in enumerate(rates.unbind(1)):
             self.losses[:, n] -= torch.expm1(dt * rate).sum(0)
         self.inputs += dt.mT @ B

@@ -21,10 +21,7 @@ def hankel_shares(losses: torch.Tensor, BB: torch.Tensor, CC: torch.Tensor) -> t
     Raises:
         UnusableSystem: numbers that are not finite, or losses that are not positive.
     """
-    if not all(bool(torch.isfinite(one).all()) for one in (losses, BB, CC)):
-        raise UnusableSystem("the means over the calibration examples must be finite")
-    if float(losses.min()) <= 0.0:
-        raise UnusableSystem("a state never decays on the calibration examples: its steps are zero")
+    check_means(losses, BB, CC)
     channels, n = losses.shape
     parts = max(1, -(-channels * n * n // NUMBERS))
     at_once = workers(n, losses.device)
@@ -32,18 +29,33 @@ def hankel_shares(losses: torch.Tensor, BB: torch.Tensor, CC: torch.Tensor) -> t
                        strict=True))  # fmt: skip
 
     def shares(given: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        left, inputs = given
-        # 1 - (1 - a)(1 - b), with the digits of losses that are small.
-        gaps = left[:, :, None] + left[:, None] - left[:, :, None] * left[:, None]
-        if inputs.dim() == 2:  # diag(b) K diag(b), whose root is that of K
-            root = _root(1.0 / gaps)
-            R, L = inputs[..., None] * root, CC[..., None] * root
-        else:
-            R, L = _root(inputs / gaps), _root(CC / gaps)
-        U, _, Vh = torch.linalg.svd(L.mT @ R, full_matrices=False)  # as many columns as either
+        R, L, U, _, Vh = factors(*given, CC)
         return ((R @ Vh.mT) * (L @ U)).sum(-1)
 
     return torch.cat(side_by_side(shares, batches, at_once))
+
+
+def check_means(losses: torch.Tensor, *others: torch.Tensor) -> None:
+    """Raise `UnusableSystem` for numbers that are not finite, or losses that are not positive."""
+    if not all(bool(torch.isfinite(one).all()) for one in (losses, *others)):
+        raise UnusableSystem("the means over the calibration examples must be finite")
+    if float(losses.min()) <= 0.0:
+        raise UnusableSystem("a state never decays on the calibration examples: its steps are zero")
+
+
+def factors(losses: torch.Tensor, BB: torch.Tensor, CC: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """R and L (D, N, k) with P = R R^T and Q = L L^T, and U, hsv, Vh with L^T R = U diag(hsv) Vh.
+
+    Arguments as for `hankel_shares`. k is the largest rank among the channels.
+    """
+    # 1 - (1 - a)(1 - b), with the digits of losses that are small.
+    gaps = losses[:, :, None] + losses[:, None] - losses[:, :, None] * losses[:, None]
+    if BB.dim() == 2:  # diag(b) K diag(b), whose root is that of K
+        root = _root(1.0 / gaps)
+        R, L = BB[..., None] * root, CC[..., None] * root
+    else:
+        R, L = _root(BB / gaps), _root(CC / gaps)
+    return (R, L, *torch.linalg.svd(L.mT @ R, full_matrices=False))  # as many columns as either
 
 
 def _root(gramians: torch.Tensor) -> torch.Tensor:
