@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from pydantic import SerializationInfo, SerializerFunctionWrapHandler, model_serializer
 
 from harness.models.layers.capabilities import Capability
+from harness.models.selective import Selective
 from harness.spec import Spec
 
 from .given import Boundary, Event, StepWork, Training, Trial
@@ -237,7 +238,7 @@ class Arm(Spec):
         return "complex"
 
     @property
-    def stand_in(self) -> Literal["mean_modes", "second_moment", "activation"]:
+    def stand_in(self) -> Selective:
         """What stands in for the system of selective layers; see `harness.reduction.selective`."""
         return "mean_modes"
 

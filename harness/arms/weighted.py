@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from harness.models.layers.capabilities import Capability
+from harness.models.selective import Selective, check_basis
 
 from .base import Arm
 from .given import Trial
@@ -73,7 +74,7 @@ class WeightedArm(Arm):
     refit: Literal["none", "gain", "C", "C+gain", "BC", "BC+gain"] = "none"
     refit_weight: Literal["uniform", "task"] = "uniform"
     orders: Literal["ragged", "common", "largest"] = "ragged"
-    selective: Literal["mean_modes", "second_moment", "activation"] = "mean_modes"
+    selective: Selective = "mean_modes"
     realness: Literal["complex", "real"] = "complex"
 
     @classmethod
@@ -152,7 +153,7 @@ class WeightedArm(Arm):
         return self.realness
 
     @property
-    def stand_in(self) -> Literal["mean_modes", "second_moment", "activation"]:
+    def stand_in(self) -> Selective:
         return self.selective
 
     def examples(self, model: Any) -> tuple[int, int]:
@@ -176,6 +177,9 @@ class WeightedArm(Arm):
                 f"arm.selective {self.selective} is for selective layers; {trial.model.kind} has "
                 "systems of its own"
             )
+        if Capability.SURROGATE in trial.model.capabilities:
+            basis = getattr(trial.model, "basis", "own")
+            check_basis(self.selective, basis, getattr(trial.model, "has_heads", False))
         if self.realness == "real" and trial.model.conjugates:
             raise ValueError(
                 f"arm.realness real is for states without conjugates; {trial.model.kind} as it is "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness.models.description import numbers_in
 from harness.models.orders import Order, largest, mean, total
 from harness.records import schemas
 
@@ -45,7 +46,7 @@ def record_of(
         "state_dim_total": sum(map(total, orders)),
         **_of_stacks(orders),
         "initial_state_dim": sum(initial) / len(initial),
-        "parameters": sum(p.numel() for p in state.model.parameters()),
+        "parameters": numbers_in(state.model),
         "train_flops": float(state.train_flops),
         **{f"seconds_{name}": value for name, value in seconds.items()},
         "seconds_total": spending.clocks.total,

@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.arms import Arm
 from harness.models.orders import Order, largest
-from harness.reduction import BlockTruncation, StateSelection
+from harness.reduction import BlockTruncation, is_of_selective
 
 from .state import RunState
 
@@ -45,7 +45,8 @@ def truncation_row(arm: Arm, done: BlockTruncation | None) -> dict[str, Any]:
             row["weighted_singular_values"] = done.hsv.tolist()
     if done and done.refit:
         row["refit"], row["output_error"] = done.refit, done.output_error
-    if isinstance(done, StateSelection):
+    if done and is_of_selective(done):
         row["gramians"], row["output_error"] = arm.stand_in, done.output_error
         row["weighted_singular_values"] = done.hsv.tolist()
+        row["poles_moved"] = done.poles_moved
     return row

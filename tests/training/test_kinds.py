@@ -24,10 +24,12 @@ KINDS = {
     "s4d channels": {"kind": "s4d", "n_ssm": "channels", "init": "dfout_1", "backend": "fft"},
     "mamba": {"kind": "mamba"},
     "mamba backbone": {"kind": "mamba", "block": "backbone", "backend": "parallel"},
+    "mamba free": {"kind": "mamba", "basis": "free", "state_dim": 6},
+    "mamba2 free": {"kind": "mamba2", "basis": "free", "head_dim": 2, "groups": 2, "state_dim": 6},
     "mamba2": {"kind": "mamba2", "expand": 3, "head_dim": 2, "groups": 2},
     "mamba2 backbone": {"kind": "mamba2", "block": "backbone", "head_dim": 4},
 }
-QUICK = {"s5 bidirectional", "s4d", "mamba"}
+QUICK = {"s5 bidirectional", "s4d", "mamba", "mamba free"}
 QUICK_AND_SLOW = [
     name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in KINDS
 ]
@@ -36,17 +38,19 @@ STACKS = {"s4d", "s4d channels", "s4d authors"}  # which take no static gain
 TWO_WAYS = {"s5 bidirectional"}
 LOOKING = {"task", "horizon", "in order", "refit", "gain", "within"}  # at data, or adding a gain
 SELECTIVE = {"mamba", "mamba backbone", "mamba2", "mamba2 backbone"}  # which have no system
+STAND_INS = {"mamba free": {"selective": "mean_lti"}, "mamba2 free": {"selective": "second_moment"}}
 SYSTEM = {"hankel", "task", "horizon", "in order", "refit", "gain", "modal", "last", "aire"}
 WITHOUT = {
     **{name: {"gain"} for name in STACKS},
     **dict.fromkeys(TWO_WAYS, LOOKING),
     **dict.fromkeys(SELECTIVE, SYSTEM),
+    **{name: {*SYSTEM, "activation"} for name in STAND_INS},
 }
 SUITE = """
 from harness.suite import *
 
-shrink = InTrainingSpec(tau=0.1, end=0.5, count=2)
-after = PostHocSpec(match="seed", to=shrink)
+shrink = InTrainingSpec(tau=0.1, end=0.5, count=2, **STAND_IN)
+after = PostHocSpec(match="seed", to=shrink, **STAND_IN)
 arms = {
     "full": FullSpec(),
     "in_training": shrink,
@@ -63,9 +67,9 @@ arms = {
     "refit": after.model_copy(update={"refit": "C", "calibration": 32}),
     "second": after.model_copy(update={"selective": "second_moment"}),
     "activation": after.model_copy(update={"selective": "activation"}),
-    "common": PostHocSpec(tau=0.1, orders="common"),
-    "largest": PostHocSpec(tau=0.1, orders="largest"),
-    "within": PostHocSpec(max_loss=0.5, calibration=32),
+    "common": PostHocSpec(tau=0.1, orders="common", **STAND_IN),
+    "largest": PostHocSpec(tau=0.1, orders="largest", **STAND_IN),
+    "within": PostHocSpec(max_loss=0.5, calibration=32, **STAND_IN),
     "gain": after.model_copy(update={"method": "singular_perturbation"}),
     **{m: after.model_copy(update={"method": m}) for m in ("modal", "random", "last", "aire")},
 }
@@ -74,7 +78,7 @@ suite = Suite(
     comparisons=[
         Comparison(
             task=TaskSpec(name="digits"),
-            model=ModelSpec(**MODEL, blocks=2, width=4, state_dim=[6, 4]),
+            model=ModelSpec(**{"state_dim": [6, 4], **MODEL}, blocks=2, width=4),
             training=TrainingSpec(steps=24, batch_size=20, evaluate_every=8, lr=0.01),
             arms={name: arm for name, arm in arms.items() if name not in WITHOUT},
             seeds=(0,),
@@ -87,7 +91,9 @@ suite = Suite(
 def suite_of(name, folder, **change):
     path = folder / "kinds.py"
     text = SUITE.replace("MODEL", repr({**KINDS[name], **change}))
-    without = WITHOUT.get(name, set()) | (set() if name in SELECTIVE else {"second", "activation"})
+    text = text.replace("STAND_IN", repr(STAND_INS.get(name, {})))
+    selective = name in SELECTIVE or name in STAND_INS
+    without = WITHOUT.get(name, set()) | (set() if selective else {"second", "activation"})
     path.write_text(text.replace("WITHOUT", repr(without)))
     return path
 
@@ -111,12 +117,13 @@ def test_a_suite_of_every_arm(name, tmp_path, monkeypatch, capsys):
             assert record["state_dim_mean"] <= shrunk["state_dim_mean"] + 0.5, label  # rounded
         model = load(store.trial(record["trial_id"]).path)
         assert model.state_dims == record["state_dims"]
-        assert record["parameters"] == sum(p.numel() for p in model.parameters())
+        maps = [b.numel() for name, b in model.named_buffers() if name.endswith("_map")]
+        assert record["parameters"] == sum(p.numel() for p in model.parameters()) + sum(maps)
         if name in TWO_WAYS:
             assert record["step_latency_seconds"] is record["state_bytes"] is None
         else:
             assert model.initial_state(1).bytes == record["state_bytes"]
-    if name in STACKS:
+    if name in STACKS or name in STAND_INS:
         assert all(len(set(block)) == 1 for block in records["common"]["orders"])
         assert all(len(set(block)) == 1 for block in records["largest"]["orders"])
         assert records["common"]["state_dims"] <= records["largest"]["state_dims"]
@@ -130,7 +137,7 @@ def test_a_suite_of_every_arm(name, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("name", QUICK_AND_SLOW)
 def test_stopped_at_every_boundary_it_ends_bit_identical(name, tmp_path):
-    arm = {"kind": "in_training", "tau": 0.05, "end": 0.6, "count": 3}
+    arm = {"kind": "in_training", "tau": 0.05, "end": 0.6, "count": 3, **STAND_INS.get(name, {})}
     training = {"steps": 40, "evaluate_every": 10, "lr": 0.01}
     spec = trial_spec(arm, model={**KINDS[name], "dropout": 0.1}, training=training)
     whole, store = (Store.open(tmp_path / one) for one in ("whole", "stopped"))
@@ -145,7 +152,7 @@ def test_stopped_at_every_boundary_it_ends_bit_identical(name, tmp_path):
         except Interrupted:
             stops += 1
     assert stops >= 1
-    empty = {"spectra"} if name in SELECTIVE else ()
+    empty = {"spectra"} if name in SELECTIVE or name in STAND_INS else ()
     assert_same(store, whole, spec.trial_id, empty=("truncations", *empty))
 
 

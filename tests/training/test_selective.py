@@ -10,6 +10,7 @@ from harness.training.costs.flops import (
     forward_flops,
     head_averaging_flops,
     shares_flops,
+    truncation_flops,
 )
 from harness.training.trial import run_trial
 
@@ -153,6 +154,10 @@ REFUSED = {
         {"kind": "in_training", "calibration": 100_000},
         "arm.calibration 100000 needs 125000 training examples, held-out ones included, more than",
     ),
+    "own basis": (
+        {"kind": "in_training", "selective": "mean_lti"},
+        "selective mean_lti does not go with the model's basis own, in which a truncation removes",
+    ),
     "unknown": ({"kind": "in_training", "selective": "median"}, "selective"),
 }
 
@@ -162,6 +167,60 @@ def test_what_a_selective_layer_cannot_do_is_refused_before_anything_starts(case
     arm, message = REFUSED[case]
     with pytest.raises(ValueError, match=message):
         mamba(arm)
+
+
+@pytest.mark.parametrize(
+    ("model", "how", "message"),
+    [
+        (
+            {"kind": "mamba"},
+            "mean_modes",
+            "selective mean_modes does not go with the model's basis",
+        ),
+        ({"kind": "mamba2"}, "mean_lti", "selective mean_lti would keep one state of a layer with"),
+        ({"kind": "mamba", "state_dim": [8, 6]}, "mean_lti", "basis free needs one state_dim for"),
+    ],
+)
+def test_what_a_free_basis_cannot_do_is_refused_before_anything_starts(model, how, message):
+    with pytest.raises(ValueError, match=message):
+        trial_spec(
+            {"kind": "in_training", "selective": how},
+            model={"state_dim": 8, "basis": "free", **model},
+        )
+
+
+def test_what_a_free_basis_costs_and_records(tmp_path):
+    store = Store.open(tmp_path)
+    arm = {"kind": "in_training", "tau": 0.1, "end": 0.5, "count": 1, "calibration": 40}
+    model = {"kind": "mamba", "width": 4, "state_dim": 8, "blocks": 1, "basis": "free"}
+    spec = trial_spec({**arm, "selective": "mean_lti"}, model=model, training=TRAINING)
+    found = run_trial(spec, store)
+    assert found["status"] == "completed", found["message"]
+    (row,) = table_of(store, spec.trial_id, "truncations")
+    orders = row["orders_after"]
+    assert len(orders) == 8
+    assert row["dim_after"] == max(orders) < 8
+    assert row["gramians"] == "mean_lti"
+    assert 0.0 < row["output_error"] < 2.0
+    assert row["error_bound"] is None
+    # 40 examples and 10 held out through the model; of each of 8 channels decays at 8 and 48 rates
+    # and inputs of 8 features; its decomposition, real, and its truncation; and on the held-out
+    # examples its recurrence and its maps from 8 features, before and after.
+    record = found["record"]
+    cost = record["flops_method"] - record["train_flops"]
+    passes = 50 * forward_flops(spec.model, spec.task.info, [8])
+    means = 40 * 64 * 8 * (3 * (8 + 48) + 2 * 8)
+    shares = shares_flops(8, 8)
+    cuts = sum(truncation_flops(8, r, 1) / 4 for r in orders if r < 8)
+    errors = 10 * 64 * sum((6 + 4 * 8) * (8 + r) for r in orders)
+    assert cost == pytest.approx(passes + means + shares + cuts + errors)
+    # Steps after the event, whose ragged orders share the cost of a layer.
+    after = sum(spec.model.layer_flops(r) for r in orders) / 8
+    assert spec.model.layer_flops(8) < after  # maps cost more than states save
+    again = trial_spec({"kind": "small", "state_dims": [3]}, model=model, training=TRAINING)
+    own = {**model, "basis": "own"}
+    same = trial_spec({"kind": "small", "state_dims": [3]}, model=own, training=TRAINING)
+    assert again.resolved().model == same.resolved().model
 
 
 def test_a_stand_in_is_for_layers_without_a_system():

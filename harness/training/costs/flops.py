@@ -15,6 +15,8 @@ if TYPE_CHECKING:
         BlockTruncation,
         Refit,
         SelectiveDecomposition,
+        StandIn,
+        SystemDecomposition,
     )
 
 MIXERS = {"glu": 4, "half_glu1": 2, "half_glu2": 2, "linear": 2, "none": 0}  # FLOPs a token, in H^2
@@ -132,13 +134,40 @@ def recurrence_flops(block: SelectiveDecomposition) -> float:
     return (6.0 if block.groups is None else 5.0) * block.channels * block.state_dim
 
 
-def measured_flops(block: SelectiveDecomposition, how: str) -> float:
+def measured_flops(block: BlockDecomposition, how: str) -> float:
     """FLOPs per token of what stands in for a selective layer by this method."""
+    from harness.reduction import SelectiveDecomposition
+
+    if not isinstance(block, SelectiveDecomposition):
+        return sum(stand_in_flops(one) for one in stand_ins_of(block))
     if how == "activation":  # outputs of each state, and their squares
         return recurrence_flops(block) + 2.0 * block.channels * block.state_dim
     if block.groups is None:
         return averaging_flops(block.channels, block.state_dim)
     return head_averaging_flops(len(block.rates), block.groups, block.state_dim)
+
+
+def stand_ins_of(block: BlockDecomposition) -> list[StandIn]:
+    """The systems that stand in for a selective layer in a free basis; none of other layers."""
+    from harness.reduction import StandIn
+
+    return [one for one in block.systems if isinstance(one, StandIn)]
+
+
+def stand_in_flops(one: StandIn) -> float:
+    """FLOPs per token of measuring a channel, or a group of heads, whose states may take any basis:
+    their inputs, a channel's decays at its own rates and on a grid, and products of features, once
+    a group, and once for all channels, which is left out."""
+    if one.curve is None:
+        return 4.0 * one.state_dim**2
+    return 3.0 * (one.state_dim + one.curve.size) + 2.0 * one.features
+
+
+def stand_in_scan_flops(one: StandIn, order: int) -> float:
+    """FLOPs per token of the recurrences that it stands for at this order: as `recurrence_flops`,
+    and of the maps."""
+    maps = 4.0 * one.features * order
+    return maps + (5.0 if one.curve is None else 6.0) * one.channels * order
 
 
 def shares_flops(channels: int, n: int) -> float:
@@ -151,7 +180,7 @@ def shares_flops(channels: int, n: int) -> float:
 def all_spectra_flops(decomposed: Sequence[BlockDecomposition]) -> float:
     """`spectrum_flops` of every system of these blocks, each at its own order; `shares_flops` of
     those that are selective."""
-    from harness.reduction import SelectiveDecomposition
+    from harness.reduction import SelectiveDecomposition, StandIn
 
     found = 0.0
     for block in decomposed:
@@ -159,7 +188,10 @@ def all_spectra_flops(decomposed: Sequence[BlockDecomposition]) -> float:
             found += shares_flops(block.solved, block.state_dim)
             continue
         for one in block.systems:
-            found += spectrum_flops(one.state_dim, one.B.shape[-1], one.is_real)
+            if isinstance(one, StandIn):
+                found += shares_flops(1, one.state_dim)
+            else:
+                found += spectrum_flops(one.state_dim, one.B.shape[-1], one.is_real)
     return found
 
 
@@ -173,10 +205,18 @@ def orders_flops(decomposed: Sequence[BlockDecomposition], orders: Sequence[Orde
             continue
         asked = order if isinstance(order, tuple) else (order,)
         for one, r in zip(block.systems, asked, strict=True):
-            n = one.state_dim
-            cost = truncation_flops(n, r, one.B.shape[-1], one.is_real)
-            found += cost if r != n else 0.0
+            found += system_truncation_flops(one, r)
     return found
+
+
+def system_truncation_flops(one: SystemDecomposition, r: int) -> float:
+    """`truncation_flops` of taking one system to r states, 0 where it has so many."""
+    from harness.reduction import StandIn
+
+    if r == one.state_dim:
+        return 0.0
+    whole = truncation_flops(one.state_dim, r, one.B.shape[-1], one.is_real)
+    return whole / 4 if isinstance(one, StandIn) else whole  # which is real, state by state
 
 
 def block_refit_flops(
@@ -204,21 +244,21 @@ def block_truncation_flops(before: BlockDecomposition, done: BlockTruncation) ->
     if isinstance(done, StateSelection):
         return 0.0
     together = zip(before.systems, done.systems, strict=True)
-    costs = (
-        truncation_flops(one.state_dim, new.order, one.B.shape[-1], one.is_real)
-        for one, new in together
-        if new.order != one.state_dim
-    )
-    return sum(costs, 0.0)
+    return sum((system_truncation_flops(one, new.order) for one, new in together), 0.0)
 
 
 def output_error_flops(before: BlockDecomposition, done: BlockTruncation) -> float:
     """FLOPs per token of comparing a block's outputs with those of its truncation: of all systems,
-    whole and reduced, inputs, recurrences and Re(C h); of a selective layer its recurrence once."""
+    whole and reduced, inputs, recurrences and Re(C h); of a selective layer its recurrence once, or
+    in a free basis before and after."""
     from harness.reduction import SelectiveDecomposition
 
     if isinstance(before, SelectiveDecomposition):
         return recurrence_flops(before)
+    if stand_ins := stand_ins_of(before):
+        both = zip(stand_ins, done.systems, strict=True)
+        return sum(stand_in_scan_flops(one, n) for one, new in both
+                   for n in (one.state_dim, new.order))  # fmt: skip
     together = zip(before.systems, done.systems, strict=True)
     sizes = ((one.state_dim + new.order, one.B.shape[-1], one.C.shape[-2])
              for one, new in together)  # fmt: skip

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 
 from harness.models.description import gain_blocks
-from harness.reduction import BlockDecomposition, BlockTruncation, Order, SelectiveDecomposition
+from harness.reduction import BlockDecomposition, BlockTruncation, Order
 
 from ..context import TrialContext
 from ..state import RunState
@@ -51,8 +51,7 @@ def selective_flops(
     arm = context.arm
     size, held_out = arm.examples(context.spec.model)
     tokens = size * tokens_of(context.task.info)
-    blocks = [one for one in decomposed if isinstance(one, SelectiveDecomposition)]
-    sums = sum(measured_flops(one, arm.stand_in) for one in blocks)
+    sums = sum(measured_flops(one, arm.stand_in) for one in decomposed)
     return (size + held_out) * forward_now(context, state) + tokens * sums
 
 
