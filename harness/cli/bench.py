@@ -95,6 +95,21 @@ def weighting(
 
 
 @app.command()
+def selective(
+    quick: Quick = False,
+    as_json: AsJson = False,
+    threads: Threads = 2,
+    rounds: RoundsOption = None,
+    batches: Annotated[int, typer.Option(help="Calibration batches of what is timed.")] = 2,
+) -> None:
+    """What truncations of Mamba and Mamba-2 lose by method and basis, and what they cost."""
+    from harness.bench import selective_bench as bench
+
+    found = bench.measure(quick=quick, threads=threads, rounds=rounds, batches=batches)
+    _print(found, bench.lines, as_json)
+
+
+@app.command()
 def launch(
     quick: Quick = False,
     as_json: AsJson = False,
