@@ -3,10 +3,10 @@ balanced truncation, in a diagonal form that a real kernel can run.
 
 The form is ours: arXiv 2510.02823, appendix E, as secondary sources tell it, projects B and C on
 the balanced states of each channel, and does not say what becomes of A, which is then dense. Here
-the reduced A = X diag(poles) X^-1 is made diagonal. Where a pole is complex, or outside of what a
-rate can give, X holds the real and imaginary part of its eigenvector, its place is taken by the
-nearest real pole there is, and the output's maps are scaled, state by state, so that the impulse
-response is that of the reduced system, as near as real poles of these numbers come, in the H2 norm.
+the reduced A = X diag(poles) X^-1 is made diagonal, and the reduced system met exactly, where all
+poles are real and have a rate. Elsewhere the full states are projected on the same subspace, the
+range of T, along another: orthogonally in the metric diag(Q), in which a diagonal A is symmetric,
+so that poles are real and lie among those of A, and their eigenvectors are orthonormal.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from .curve import Curve
 from .decomposition import StateSelection
 
 MET = 1e-9  # what a pole may be off and count as met
-RIDGE = 1e-6  # of a state's energy, that keeps the scales near 1 where they are not determined
+LEAST = 1e-12  # of the largest root of Q's diagonal, which no other falls below
 
 
 @dataclass(frozen=True)
 class StandInTruncation(Truncation):
-    """Of one stand-in, real: `rates` (r,) are the new rates, negative, None of heads. W T is the
-    identity only where all poles are met; `poles_moved` is the largest miss, None if there is none.
-    No bound is known of a layer that changes with its input."""
+    """Of one stand-in, real: `rates` (r,) are the new rates, negative, None of heads. `poles_moved`
+    says how far at most poles, in the order of their real parts, are from those of the balanced
+    system, where these cannot be had; None where they can. No bound is known of a layer that
+    changes with its input."""
 
     rates: torch.Tensor | None = None
 
@@ -78,16 +79,29 @@ class StandIn(Decomposition):
         energy = float(self.hsv[kept].sum() / self.hsv.sum())
         if self.curve is None:
             return self._found(self.eigenvalues[kept], T, W, 1.0, energy, None)
-        A = W @ (self.eigenvalues[:, None] * T)
-        poles, X = _real_form(A)
+        poles, X = torch.linalg.eig(W @ (self.eigenvalues[:, None] * T))
         rates, met = self.curve.rates(poles.real)
-        W_r, T_r = torch.linalg.solve(X, W), T @ X
         miss = float((met - poles).abs().max())
-        if miss > MET:
-            T_r = T_r * _scales(met, A, (W @ self.B, self.C @ T), (W_r @ self.B, self.C @ T_r))
-        condition = float(torch.linalg.cond(X))
-        found = self._found(met, T_r, W_r, condition, energy, rates)
-        return replace(found, poles_moved=miss if miss > MET else None)
+        if miss <= MET:
+            X = X.real
+            T, W, condition = T @ X, torch.linalg.solve(X, W), float(torch.linalg.cond(X))
+            return self._found(met, T, W, condition, energy, rates)
+        met, T, W = self._nearest_real(T)
+        rates, met = self.curve.rates(met)
+        miss = float((met - poles.real.sort().values).abs().max())
+        found = self._found(met, T, W, 1.0, energy, rates)
+        return replace(found, poles_moved=miss)
+
+    def _nearest_real(self, T: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Poles (r,) ascending, T and W of the projection on the range of T that is orthogonal in
+        the metric D = diag(Q). A is symmetric in it, so poles are real, and lie among those of A.
+        """
+        root = torch.linalg.vector_norm(self.L, dim=1)
+        root = root.clamp_min(LEAST * float(root.max()))
+        V, _ = torch.linalg.qr(root[:, None] * T)
+        poles, X = torch.linalg.eigh(V.mT @ (self.eigenvalues[:, None] * V))
+        V = V @ X
+        return poles, V / root[:, None], V.mT * root
 
     def _found(
         self,
@@ -127,33 +141,3 @@ def rates_of(done: StackTruncation) -> torch.Tensor | None:
     for row, one in zip(found, done.systems, strict=True):
         row[: one.order] = one.rates  # type: ignore[attr-defined]
     return found
-
-
-def _real_form(A: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Eigenvalues (r,) complex, of a pair one after the other, and X (r, r) real: eigenvectors of
-    unit norm, of a pair real and imaginary part of the first's."""
-    values, vectors = torch.linalg.eig(A)
-    second = values.imag < 0.0  # LAPACK gives the one above the axis first
-    X = torch.where(second, vectors.imag.roll(1, 1), vectors.real)
-    return values, X / torch.linalg.vector_norm(X, dim=0).clamp_min(torch.finfo(A.dtype).tiny)
-
-
-def _scales(
-    poles: torch.Tensor,
-    A: torch.Tensor,
-    wanted: tuple[torch.Tensor, torch.Tensor],
-    found: tuple[torch.Tensor, torch.Tensor],
-) -> torch.Tensor:
-    """f (r,) that makes sum_n f_n poles_n^k c_n b_n nearest to C A^k B, over all k >= 0.
-
-    wanted: B (r, I) and C (O, r) of A (r, r); found: those of the diagonal form, c_n a column of
-    its C and b_n a row of its B. <c_n b_n, C A^k B> summed over k with poles_n^k is c_n^T C
-    (1 - poles_n A)^-1 B b_n^T.
-    """
-    (B, C), (b, c) = wanted, found
-    energies = (b @ b.mT) * (c.mT @ c) / (1.0 - poles[:, None] * poles)
-    one = torch.eye(len(A), dtype=A.dtype, device=A.device)
-    inner = torch.linalg.solve(one - poles[:, None, None] * A, (B @ b.mT).mT[..., None])
-    right = ((c.mT @ C)[:, None, :] @ inner)[:, 0, 0]
-    ridge = RIDGE * energies.diagonal().clamp_min(torch.finfo(A.dtype).tiny)
-    return torch.linalg.solve(energies + torch.diag(ridge), right + ridge)

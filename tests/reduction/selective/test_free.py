@@ -239,25 +239,36 @@ def stand_in(lam, b, c):
     return StandIn(*system, R, L, U, hsv, Vh, rates[0], sums.curves()[0])
 
 
-def test_complex_poles_become_real_ones_with_the_nearest_impulse_response():
+def test_complex_poles_give_way_to_real_ones_of_the_same_subspace():
     lam = torch.tensor([0.95, 0.9, 0.7, 0.5, 0.3], dtype=torch.float64)
     b = torch.tensor([1.0, -2.0, 3.0, -1.0, 1.0], dtype=torch.float64)
     one, moved = stand_in(lam, b, torch.ones(5, dtype=torch.float64)), []
+    Q = 1.0 / (1.0 - lam[:, None] * lam)  # C is ones
     for order in (1, 2, 3, 4):
         found = one.reduced(order, "balanced", None)
-        exact = balanced_truncation(
-            *(a.to(torch.complex128) for a in (lam, b[:, None], one.C)), order
-        )
-        steps = torch.arange(400, dtype=torch.float64)[:, None]
-        wanted = ((exact.C[0] * exact.B[:, 0]) * exact.eigenvalues**steps).sum(-1).real
-        powers = found.eigenvalues**steps
-        ours = powers @ (found.C[0] * found.B[:, 0])
-        best = torch.from_numpy(np.linalg.lstsq(powers.numpy(), wanted.numpy(), rcond=None)[0])
-        least = float((powers @ best - wanted).square().sum())
-        assert float((ours - wanted).square().sum()) <= least * (1 + 1e-3) + 1e-10
-        assert 0.0 < float(found.eigenvalues.min()) <= float(found.eigenvalues.max()) < 1.0
+        system = (a.to(torch.complex128) for a in (lam, b[:, None], one.C))
+        exact = balanced_truncation(*system, order)
+        identity = torch.eye(order, dtype=torch.float64)
+        torch.testing.assert_close(found.W @ found.T, identity, rtol=0, atol=1e-9)
+        # A stays diagonal, the poles have their rates, and the range is that of balancing.
+        A = found.W @ (lam[:, None] * found.T)
+        torch.testing.assert_close(A, torch.diag(found.eigenvalues), rtol=0, atol=1e-8)
         torch.testing.assert_close(found.rates.exp(), found.eigenvalues, rtol=0, atol=1e-6)
+        both = torch.cat([found.T.to(exact.T), exact.T], 1)
+        assert int(torch.linalg.matrix_rank(both, rtol=1e-9)) == order
         moved.append(found.poles_moved)
+        if found.poles_moved is None:
+            steps = torch.arange(60, dtype=torch.float64)[:, None]
+            wanted = ((exact.C[0] * exact.B[:, 0]) * exact.eigenvalues**steps).sum(-1).real
+            ours = ((found.C[0] * found.B[:, 0]) * found.eigenvalues**steps).sum(-1)
+            torch.testing.assert_close(ours, wanted, rtol=0, atol=1e-9)
+        else:
+            assert float(exact.eigenvalues.imag.abs().max()) > 1e-3
+            assert 0.3 <= float(found.eigenvalues.min()) <= float(found.eigenvalues.max()) <= 0.95
+            # Orthogonal in the metric diag(Q): what is projected away sees nothing of the range.
+            along = (torch.eye(5, dtype=torch.float64) - found.T @ found.W).mT
+            seen = along @ torch.diag(Q.diagonal()) @ found.T
+            torch.testing.assert_close(seen, torch.zeros_like(seen), rtol=0, atol=1e-8)
     assert moved[0] is None
     assert any(moved)  # or no pole was complex
 
