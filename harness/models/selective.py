@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-Selective = Literal["mean_modes", "second_moment", "mean_lti", "activation"]
+Selective = Literal["mean_modes", "second_moment", "mean_lti", "activation", "taylor", "drrqr"]
 METHODS: tuple[str, ...] = get_args(Selective)
 
 # By whether states go as they are, or change their basis.

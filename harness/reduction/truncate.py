@@ -110,7 +110,8 @@ def truncate(
         selective: what stands in for the system that a selective layer has not: `mean_modes`, the
             system of its mean decays, inputs and outputs over the calibration batches, or
             `second_moment`, of the second moments of the latter two; or `activation`, no system but
-            what each state adds to the outputs.
+            what each state adds to the outputs; `taylor`, what the `loss` would lose with it; or
+            `drrqr`, a choice whose B and C the others' can be made of.
         realness: whether the states are balanced as the `complex` system that they are by
             themselves (published), or with their conjugates, as the `real` one from real inputs to
             real outputs. Layers with `conjugates` are balanced so in any case, and take no `real`.

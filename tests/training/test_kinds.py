@@ -44,8 +44,9 @@ WITHOUT = {
     **{name: {"gain"} for name in STACKS},
     **dict.fromkeys(TWO_WAYS, LOOKING),
     **dict.fromkeys(SELECTIVE, SYSTEM),
-    **{name: {*SYSTEM, "activation"} for name in STAND_INS},
+    **{name: {*SYSTEM, "activation", "taylor", "drrqr"} for name in STAND_INS},
 }
+RANKED_BY = {"second", "activation", "taylor", "drrqr"}
 SUITE = """
 from harness.suite import *
 
@@ -67,6 +68,8 @@ arms = {
     "refit": after.model_copy(update={"refit": "C", "calibration": 32}),
     "second": after.model_copy(update={"selective": "second_moment"}),
     "activation": after.model_copy(update={"selective": "activation"}),
+    "taylor": after.model_copy(update={"selective": "taylor", "calibration": 8}),
+    "drrqr": after.model_copy(update={"selective": "drrqr"}),
     "common": PostHocSpec(tau=0.1, orders="common", **STAND_IN),
     "largest": PostHocSpec(tau=0.1, orders="largest", **STAND_IN),
     "within": PostHocSpec(max_loss=0.5, calibration=32, **STAND_IN),
@@ -93,7 +96,7 @@ def suite_of(name, folder, **change):
     text = SUITE.replace("MODEL", repr({**KINDS[name], **change}))
     text = text.replace("STAND_IN", repr(STAND_INS.get(name, {})))
     selective = name in SELECTIVE or name in STAND_INS
-    without = WITHOUT.get(name, set()) | (set() if selective else {"second", "activation"})
+    without = WITHOUT.get(name, set()) | (set() if selective else RANKED_BY)
     path.write_text(text.replace("WITHOUT", repr(without)))
     return path
 

@@ -94,6 +94,39 @@ def test_an_event_of_layers_with_heads(tmp_path):
     }
 
 
+@pytest.mark.parametrize("kind", ["mamba", "mamba2"])
+@pytest.mark.parametrize("how", ["taylor", "drrqr"])
+def test_an_event_by_a_rival(how, kind, tmp_path):
+    store = Store.open(tmp_path)
+    arm = {"kind": "in_training", "tau": 0.2, "end": 0.5, "count": 1, "calibration": 40}
+    model = {"kind": kind, "width": 4, "state_dim": [8, 6]}
+    model |= {"head_dim": 4, "groups": 2} if kind == "mamba2" else {}
+    spec = trial_spec({**arm, "selective": how}, model=model, training=TRAINING)
+    found = run_trial(spec, store)
+    assert found["status"] == "completed", found["message"]
+    for row, n in zip(table_of(store, spec.trial_id, "truncations"), (8, 6), strict=True):
+        assert row["gramians"] == how
+        assert row["dim_before"] == n > row["dim_after"] >= 1
+        assert 0.0 < row["output_error"] < 2.0
+        worth = row["weighted_singular_values"]
+        assert worth == sorted(worth, reverse=True)
+        if how == "taylor":
+            kept = sum(worth[: row["dim_after"]]) / sum(worth)
+            assert row["energy_kept"] == pytest.approx(kept)
+    # 40 examples, and 10 held out, through the model; then the former back, and through the layers
+    # once more both ways; or the QR of 2 x 2,560 rows in each group.
+    forward = forward_flops(spec.model, spec.task.info, [8, 6])
+    wanted = 50 * forward + 10 * 64 * (6 if kind == "mamba" else 5) * 8 * (8 + 6)
+    if how == "taylor":
+        wanted += 40 * 2 * forward
+        wanted += 40 * 64 * 3 * sum(map(spec.model.layer_flops, (8, 6)))
+    else:
+        groups = 1 if kind == "mamba" else 2
+        wanted += groups * 2 * (2 * 2560) * (8**2 + 6**2)
+    record = found["record"]
+    assert record["flops_method"] - record["train_flops"] == wanted
+
+
 def test_a_bound_on_the_loss_finds_sizes(tmp_path):
     store = Store.open(tmp_path)
     arm = {"kind": "in_training", "rule": "loss", "max_loss": 5.0, "end": 0.5, "count": 1}

@@ -66,6 +66,7 @@ class Mamba(FreeBasis, Layer):
     transports: ClassVar[dict[str, tuple[str, str]]] = {}
     restarts: ClassVar[tuple[str, ...]] = ("A_log",)
     state_axes: ClassVar = {"A_log": 1, "B_proj": 0, "C_proj": 0}
+    removed_rows: ClassVar = ("B_proj", "C_proj")
 
     def __init__(
         self,

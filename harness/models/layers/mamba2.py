@@ -63,6 +63,7 @@ class Mamba2(FreeBasis, Layer):
     restarts: ClassVar[tuple[str, ...]] = ()
     # Parameters of every state, along axis 1.
     of_states: ClassVar = ("B_proj", "C_proj", "B_conv", "C_conv", "B_conv_bias", "C_conv_bias")
+    removed_rows: ClassVar = of_states
 
     def __init__(
         self,

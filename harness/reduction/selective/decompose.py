@@ -17,6 +17,8 @@ from .decomposition import SelectiveDecomposition
 from .free import FreeHeadSums, FreeSums
 from .heads import HeadSums
 from .means import Sums
+from .pivoting import PivotedDecomposition, Pivots
+from .taylor import Saliencies, look_back
 
 
 def selective_decompositions(
@@ -26,28 +28,26 @@ def selective_decompositions(
     layer in a free basis are stacks.
 
     Raises:
-        ValueError: a method that does not exist; calibration that is empty or constant; or, naming
-            the block, a method that the layer's basis or heads have no use for, or a layer that is
-            not heard as (batch, length, channels).
+        ValueError: a method that does not exist; calibration that is empty or constant, or lacks
+            the loss that `taylor` needs; or, naming the block, a method that the layer's basis or
+            heads have no use for, a layer that is not heard as (batch, length, channels), or whose
+            B and C the loss does not depend on.
         UnusableSystem: means that are not finite, or a state that never decays; names the block.
     """
     check_selective(how)
-    sums = {}
+    sums: dict[int, Any] = {}
     for i, layer in layers.items():
         with naming_block(i):
             check_basis(how, basis_of(layer), layer.rates.dim() == 1)
-            sums[i] = _sums_of(layer, how)
-    listen(model, layers, calibration.batches, lambda i, u: sums[i].add(u))
+            sums[i] = _sums_of(layer, how, calibration.seed)
+    if how == "taylor":
+        look_back(model, sums, layers, calibration)
+    else:
+        listen(model, layers, calibration.batches, lambda i, u: sums[i].add(u))
     found: dict[int, SelectiveDecomposition | StackDecomposition] = {}
     for i, one in sums.items():
         with naming_block(i):
-            if isinstance(one, FreeSums | FreeHeadSums):
-                found[i] = one.decomposition(how)
-            else:
-                rates = one.layer.rates.detach().clone()
-                found[i] = SelectiveDecomposition(
-                    one.shares(how), rates, one.channels, one.solved(how)
-                )
+            found[i] = _decomposition_of(one, how)
     return found
 
 
@@ -62,9 +62,23 @@ def check_selective(how: str) -> None:
         raise ValueError(f"selective must be one of {', '.join(METHODS)}, not {how!r}")
 
 
-def _sums_of(layer: Any, how: str) -> Sums | HeadSums | Activations:
+def _decomposition_of(sums: Any, how: str) -> SelectiveDecomposition | StackDecomposition:
+    if isinstance(sums, FreeSums | FreeHeadSums):
+        return sums.decomposition(how)
+    rates = sums.layer.rates.detach().clone()
+    given = sums.shares(how), rates, sums.channels, sums.solved(how)
+    if isinstance(sums, Pivots):
+        return PivotedDecomposition(*given, sums.factors)
+    return SelectiveDecomposition(*given)
+
+
+def _sums_of(layer: Any, how: str, seed: int) -> Any:
     if how == "activation":
         return Activations(layer)
+    if how == "taylor":
+        return Saliencies(layer)
+    if how == "drrqr":
+        return Pivots(layer, seed)
     if basis_of(layer) == "free":
         return FreeHeadSums(layer) if layer.rates.dim() == 1 else FreeSums(layer)
     return HeadSums(layer) if layer.rates.dim() == 1 else Sums(layer)

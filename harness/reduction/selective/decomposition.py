@@ -24,6 +24,9 @@ class SelectiveLayer(Protocol):
 
     Where its `basis` is "free" it is a stack of systems, `orders`, that `project` gives others (see
     `harness.models.layers.basis`).
+
+    It may name in `removed_rows` the parameters that a state's B and C are made of, (N, ...) or (G,
+    N, ...), so that zeroing its rows removes it: for `selective` `taylor`.
     """
 
     @property
@@ -45,7 +48,8 @@ class SelectiveDecomposition:
     mode_shares, float64: of the system that stands in for each channel, the real diagonal of
     (P Q)^(1/2) (`Decomposition.mode_shares`), which sums to its Hankel singular values. rates: A of
     the layer as it was. channels: D. solved: how many systems were decomposed for it. By method
-    `activation` shares are what states add to the outputs (see `Activations`).
+    `activation` shares are what states add to the outputs (see `Activations`); by `taylor` see
+    `Saliencies`, by `drrqr` `PivotedDecomposition`.
 
     It answers to what ranks ask of a block of one system: what a state is worth, `hsv`, is its
     share, or 0 where that is negative. Of groups, each keeps as many states, the best of its own:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     )
 
 MIXERS = {"glu": 4, "half_glu1": 2, "half_glu2": 2, "linear": 2, "none": 0}  # FLOPs a token, in H^2
-TRAIN_OVER_FORWARD = 3  # forward, and twice that for the backward pass
+BACKWARD_OVER_FORWARD = 2
+TRAIN_OVER_FORWARD = 1 + BACKWARD_OVER_FORWARD
 
 
 def forward_flops(
@@ -142,6 +143,8 @@ def measured_flops(block: BlockDecomposition, how: str) -> float:
         return sum(stand_in_flops(one) for one in stand_ins_of(block))
     if how == "activation":  # outputs of each state, and their squares
         return recurrence_flops(block) + 2.0 * block.channels * block.state_dim
+    if how in ("taylor", "drrqr"):  # with a backward pass, or of sampled steps
+        return 0.0
     if block.groups is None:
         return averaging_flops(block.channels, block.state_dim)
     return head_averaging_flops(len(block.rates), block.groups, block.state_dim)
@@ -168,6 +171,21 @@ def stand_in_scan_flops(one: StandIn, order: int) -> float:
     and of the maps."""
     maps = 4.0 * one.features * order
     return maps + (5.0 if one.curve is None else 6.0) * one.channels * order
+
+
+def saliency_flops(model: BackboneSpec, block: SelectiveDecomposition) -> float:
+    """FLOPs per token of what a selective layer's states are worth by `taylor`: the layer once
+    more, forward and backward, beside the model."""
+    return TRAIN_OVER_FORWARD * model.layer_flops(block.state_dim)
+
+
+def pivoting_flops(block: SelectiveDecomposition, tokens: float) -> float:
+    """FLOPs, to leading order, of what they are worth by `drrqr`: in every group the QR of B and C
+    of the sampled steps, 2 m n^2 of m rows and n columns (same book, chapter 5.2)."""
+    from harness.reduction.selective.pivoting import STEPS
+
+    rows = 2 * min(tokens, STEPS)
+    return 2.0 * (block.groups or 1) * rows * block.state_dim**2
 
 
 def shares_flops(channels: int, n: int) -> float:

@@ -6,17 +6,20 @@ import itertools
 from collections.abc import Sequence
 
 from harness.models.description import gain_blocks
-from harness.reduction import BlockDecomposition, BlockTruncation, Order
+from harness.reduction import BlockDecomposition, BlockTruncation, Order, SelectiveDecomposition
 
 from ..context import TrialContext
 from ..state import RunState
 from .flops import (
+    BACKWARD_OVER_FORWARD,
     all_spectra_flops,
     block_refit_flops,
     covariance_flops,
     forward_flops,
     measured_flops,
     output_error_flops,
+    pivoting_flops,
+    saliency_flops,
     second_moment_flops,
     tokens_of,
 )
@@ -51,8 +54,16 @@ def selective_flops(
     arm = context.arm
     size, held_out = arm.examples(context.spec.model)
     tokens = size * tokens_of(context.task.info)
+    blocks = [one for one in decomposed if isinstance(one, SelectiveDecomposition)]
     sums = sum(measured_flops(one, arm.stand_in) for one in decomposed)
-    return (size + held_out) * forward_now(context, state) + tokens * sums
+    forward = forward_now(context, state)
+    found = (size + held_out) * forward + tokens * sums
+    if arm.stand_in == "taylor":
+        found += size * BACKWARD_OVER_FORWARD * forward
+        found += sum(tokens * saliency_flops(context.spec.model, one) for one in blocks)
+    if arm.stand_in == "drrqr":
+        found += sum(pivoting_flops(one, tokens) for one in blocks)
+    return found
 
 
 def calibration_flops(context: TrialContext, state: RunState) -> float:

@@ -248,7 +248,7 @@ def test_random_and_smallest_states():
         ({"calibration": None}, "is measured: give `calibration` batches"),
         (
             {"selective": "median"},
-            "selective must be one of mean_modes, second_moment, .*activation, not 'median'",
+            "selective must be one of mean_modes, second_moment, .*drrqr, not 'median'",
         ),
         ({"calibration": Calibration([])}, "the calibration set is empty"),
         ({"state_dims": 7}, "block 0: order must be from 1 to 6, not 7"),
