@@ -114,7 +114,7 @@ def test_an_event_by_a_rival(how, kind, tmp_path):
             kept = sum(worth[: row["dim_after"]]) / sum(worth)
             assert row["energy_kept"] == pytest.approx(kept)
     # 40 examples, and 10 held out, through the model; then the former back, and through the layers
-    # once more both ways; or the QR of 2 x 2,560 rows in each group.
+    # once more both ways; or the QR of 2 x 2,500 sampled rows in each group.
     forward = forward_flops(spec.model, spec.task.info, [8, 6])
     wanted = 50 * forward + 10 * 64 * (6 if kind == "mamba" else 5) * 8 * (8 + 6)
     if how == "taylor":
@@ -122,7 +122,7 @@ def test_an_event_by_a_rival(how, kind, tmp_path):
         wanted += 40 * 64 * 3 * sum(map(spec.model.layer_flops, (8, 6)))
     else:
         groups = 1 if kind == "mamba" else 2
-        wanted += groups * 2 * (2 * 2560) * (8**2 + 6**2)
+        wanted += groups * 2 * (2 * 2500) * (8**2 + 6**2)
     record = found["record"]
     assert record["flops_method"] - record["train_flops"] == wanted
 

@@ -2,7 +2,9 @@
 
 A rival to Hankel shares, after DRRQR (Nazari and Rusch, arXiv 2602.04852), which removes channels
 of keys and queries from linear attention: pivoted QR of their activations behind the convolution,
-and then swaps (Gu and Eisenstat 1996, SIAM J. Sci. Comput. 17). Here B is the key and C the query.
+and then swaps (Gu and Eisenstat 1996, SIAM J. Sci. Comput. 17). Here B is the key and C the query,
+one's rows over the other's, as in their code (phnazari/LinearAttentionPruning@02c65e9); that either
+is divided by its norm first is ours, since the scales of B and C can be traded.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import torch
 from ..gramians import UnusableSystem
 from .decomposition import SelectiveDecomposition, StateSelection
 
-STEPS = 5000  # sampled at most, as theirs; each gives a row of B and one of C
+STEPS = 2500  # sampled at most; a row of B and one of C each make their 5,000
 F, SWAPS = 1.5, 20  # theirs
 
 

@@ -181,7 +181,7 @@ def saliency_flops(model: BackboneSpec, block: SelectiveDecomposition) -> float:
 
 def pivoting_flops(block: SelectiveDecomposition, tokens: float) -> float:
     """FLOPs, to leading order, of what they are worth by `drrqr`: in every group the QR of B and C
-    of the sampled steps, 2 m n^2 of m rows and n columns (same book, chapter 5.2)."""
+    of the sampled steps, 2 m n^2 of m rows and n columns (Golub and Van Loan, chapter 5.2)."""
     from harness.reduction.selective.pivoting import STEPS
 
     rows = 2 * min(tokens, STEPS)

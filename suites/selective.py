@@ -1,0 +1,82 @@
+"""What the choice of states is worth in Mamba and Mamba-2: Hankel shares of the systems that stand
+in for a layer, three rivals, and chance, at one size.
+
+`post_hoc` shows the choice alone, without fine-tuning; `in_training` what training makes good.
+`mqar` is set so that states decide: on other seeds, by validation, full models of these widths
+learnt it and small ones of the size that is left did not.
+"""
+
+from typing import Any
+
+from harness.suite import (
+    Comparison,
+    FullSpec,
+    InTrainingSpec,
+    Mamba2Spec,
+    MambaSpec,
+    PostHocSpec,
+    SmallSpec,
+    Suite,
+    TaskSpec,
+    TrainingSpec,
+)
+from suites import demo
+
+SEEDS = (0, 1, 2, 3, 4)
+STATES, KEPT, MORE = 16, 2, 4
+CHOICES: dict[str, Any] = {
+    "mean_modes": {},
+    "second_moment": {"selective": "second_moment"},
+    "activation": {"selective": "activation"},
+    "taylor": {"selective": "taylor"},
+    "drrqr": {"selective": "drrqr"},
+}
+
+
+def arms() -> dict:
+    """Every choice of `KEPT` states, after training and twice in it; of `MORE` after it."""
+    cuts: dict[str, Any] = {
+        "post_hoc": PostHocSpec(state_dims=(KEPT,)),
+        f"post_hoc to {MORE}": PostHocSpec(state_dims=(MORE,)),
+        "in_training": InTrainingSpec(rule="fixed", final=KEPT, end=0.4, count=2),
+    }
+    found: dict = {"full": FullSpec(), "small": SmallSpec(state_dims=(KEPT,))}
+    for when, arm in cuts.items():
+        chance = {"keep" if when == "in_training" else "method": "random"}
+        for name, change in (CHOICES | {"random": chance}).items():
+            found[f"{when} {name}"] = arm.model_copy(update=change)
+    return found
+
+
+def on(task: Any, training: TrainingSpec, width: int) -> tuple[Comparison, ...]:
+    """Both kinds on a task, Mamba at this width."""
+    size: dict[str, Any] = {"blocks": 2, "state_dim": STATES}
+    models = {
+        "mamba": MambaSpec(width=width, **size),
+        "mamba2": Mamba2Spec(width=16, head_dim=8, **size),
+    }
+    return tuple(
+        Comparison(
+            name=f"{task.name}_{kind}",
+            task=task,
+            model=model,
+            training=training,
+            arms=arms(),
+            seeds=SEEDS,
+        )
+        for kind, model in models.items()
+    )
+
+
+suite = Suite(
+    name="selective",
+    description="What is it worth which states of a selective layer stay?",
+    comparisons=(
+        *on(demo.digits.task, TrainingSpec(steps=400, batch_size=50, lr=0.01), 16),
+        *on(
+            TaskSpec(name="mqar", length=24, pairs=6, vocabulary=16),
+            TrainingSpec(steps=600, batch_size=64, lr=0.01),
+            32,
+        ),
+    ),
+)
