@@ -11,13 +11,14 @@ from torch.nn.functional import cross_entropy
 from harness.models import build
 from harness.reduction import Calibration, UnusableSystem, selective_decompositions, truncate
 from harness.reduction.selective import pivoting
-from harness.reduction.selective.pivoting import F, exchanges, strong_rrqr
+from harness.reduction.selective.pivoting import exchanges, strong_rrqr
 from harness.suite import ModelSpec
 from harness.tasks import TaskInfo
 
 from .test_selective import batches, heard
 
 N, G, LENGTH = 5, 2, 24
+MOST = 1.5  # by how much an exchange may still let the volume grow
 INFO = TaskInfo("classification", outputs=3, length=LENGTH, inputs=2)
 KINDS = {
     "mamba": {"kind": "mamba", "width": 6, "state_dim": N},
@@ -142,7 +143,7 @@ def test_pivots_are_those_of_inputs_over_outputs(kind):
             for order in range(1, N):
                 kept = found[i].kept(order, "balanced").modes.view(-1, order)[g].numpy()
                 assert kept.tolist() == strong_rrqr(activations, order).tolist()
-                assert growth(activations, kept).max() <= F + 1e-9
+                assert growth(activations, kept).max() <= MOST + 1e-9
         assert found[i].solved == 0
     worst = found[0].kept(2, "smallest").modes
     assert torch.equal(worst, found[0].mode_shares.argsort(-1)[..., :2].sort(-1).values)
@@ -180,10 +181,10 @@ def test_exchanges_are_ratios_of_volumes():
 def test_swaps_go_on_until_none_gains_more_than_f(monkeypatch):
     A = kahan()
     order = len(A) - 1
-    assert growth(A, np.arange(order)).max() > F  # where pivoting alone stops
+    assert growth(A, np.arange(order)).max() > MOST  # where pivoting alone stops
     kept = strong_rrqr(A, order)
     assert kept.tolist() != list(range(order))
-    assert growth(A, kept).max() <= F
+    assert growth(A, kept).max() <= MOST
     monkeypatch.setattr(pivoting, "SWAPS", 0)
     assert strong_rrqr(A, order).tolist() == list(range(order))
 
