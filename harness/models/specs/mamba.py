@@ -36,7 +36,7 @@ class MambaSpec(SelectiveSpec):
     dt_floor: Step = 1e-4
     block: Literal["authors", "backbone"] = "authors"
     basis: Literal["own", "free"] = "own"
-    backend: Literal["auto", "reference", "parallel", "scan"] = "auto"
+    backend: Literal["auto", "reference", "parallel", "scan", "triton"] = "auto"
 
     @model_validator(mode="after")
     def _rank_fits(self) -> MambaSpec:
@@ -52,12 +52,12 @@ class MambaSpec(SelectiveSpec):
         return -(-self.width // WIDTH_A_RANK) if self.dt_rank == "auto" else self.dt_rank
 
     def check_device(self, device: str) -> None:
-        """As in the base; imports torch only where a backend needs a CPU."""
-        if self.backend == "scan":
+        """As in the base; imports torch only for a backend that needs one."""
+        if self.backend in ("scan", "triton"):
             from ..scans.selective import choose
 
             try:
-                choose("scan", device=device)
+                choose(self.backend, device=device)
             except ValueError as error:
                 raise ValueError(f"model.{error}") from error
 

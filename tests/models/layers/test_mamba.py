@@ -10,10 +10,12 @@ import torch
 from harness.models import Mamba, build
 from harness.models.description import describe, rebuild
 from harness.models.scans import selective
-from harness.models.scans.selective import BACKENDS
+from harness.models.scans.triton_scan import unavailable
 from harness.suite import ModelSpec
 from harness.tasks import TaskInfo
 
+# Under TRITON_INTERPRET=1 Triton's too, which `tests/models/test_selective_triton.py` holds.
+BACKENDS = [b for b in selective.BACKENDS if b != "triton" or unavailable("cpu") is None]
 EPS = torch.finfo(torch.float32).eps
 LENGTHS = (1, 2, 7, 64, 333, 2048)
 # dt A of the first state: |decay| of 0.9999, of half, and one whose first power underflows.
@@ -131,7 +133,7 @@ def test_gradients_of_every_backend_are_those_of_autograd(speed):
         u = torch.randn(3, 150, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
         ssm(u.requires_grad_()).square().sum().backward()
         found[backend] = {**{k: p.grad for k, p in ssm.named_parameters()}, "u": u.grad}
-    for backend in ("parallel", "scan"):
+    for backend in set(BACKENDS) - {"reference"}:
         for name, gradient in found[backend].items():
             assert bool(torch.isfinite(gradient).all())
             scale = float(found["reference"][name].abs().max())
@@ -238,7 +240,7 @@ def test_a_model_steps_as_it_runs(block):
         ({"dt_min": 0.2}, "dt_max 0.1 must not be below dt_min 0.2"),
         ({"norm": "none"}, "norm none belongs to block backbone, not to block authors"),
         ({"mixer": "linear"}, "mixer linear belongs to block backbone"),
-        ({"backend": "triton"}, "backend"),
+        ({"backend": "chunked"}, "backend"),
     ],
 )
 def test_what_does_not_fit_is_refused(fields, message):
@@ -251,7 +253,10 @@ def test_a_compiled_scan_is_refused_on_a_gpu_before_anything_starts():
         ValueError, match=r"model\.backend scan cannot run here: its loops are comp"
     ):
         ModelSpec(kind="mamba", backend="scan").check_device("cuda")
-    assert selective.choose("auto", device="cuda").name == "parallel"
+    with pytest.raises(
+        ValueError, match=r"model\.backend triton cannot run here: it needs|no CUDA"
+    ):
+        ModelSpec(kind="mamba", backend="triton").check_device("cpu")
     with pytest.raises(ValueError, match="backend is 'fft'; use auto, reference"):
         selective.choose("fft", device="cpu")
 

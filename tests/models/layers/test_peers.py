@@ -1,122 +1,141 @@
-"""Development tests: layers against implementations of others, with weights copied over.
+"""Development tests: layers against implementations by others, weights copied over.
 
-They are skipped where a library is absent, as in `make test`. With them, in an environment that
-has the harness: `pip install mambapy` for Mamba; `pip install discretax` for S5 and S4D (with JAX
-for a CPU; it asks for Python 3.12, and runs on 3.11 under `--ignore-requires-python`). Against
-transformers see test_mamba.py and test_mamba2.py.
+These need packages that the harness does not; they are skipped where those are absent. To run them:
+
+    pip install mambapy "discretax==0.3.0" "jax[cpu]"
+    python -m pytest tests/models/layers/test_peers.py
+
+Not comparable: `mambapy.mamba2`, which imports CUDA-only `mamba_ssm` (transformers' slow path is in
+`test_mamba2.py`); S5 in both directions, S4D with bilinear steps or with systems shared by
+channels, which discretax has not.
 """
 
 import numpy as np
 import pytest
 import torch
 
-from harness.models.layers.mamba import Mamba
+from harness.models import Mamba
 from harness.models.layers.s4d import S4D
 from harness.models.layers.s5 import S5
 
-H, BATCH, LENGTH, CLOSE = 6, 3, 50, 1e-5
+TOLERANCE = 1e-5
+U = torch.randn(2, 333, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
-def inputs():
-    return torch.randn(BATCH, LENGTH, H, dtype=torch.float64)
+@pytest.fixture
+def mambapy():
+    """Its module of Mamba-1."""
+    return pytest.importorskip("mambapy.mamba", reason="pip install mambapy")
 
 
-@pytest.mark.parametrize("pscan", [True, False])
-@torch.no_grad()
-def test_mamba_against_mambapy(pscan):
-    theirs = pytest.importorskip("mambapy.mamba")
+@pytest.fixture
+def mixers():
+    """discretax's sequence mixers, in double precision."""
+    why = 'pip install "discretax==0.3.0" "jax[cpu]"'
+    jax = pytest.importorskip("jax", reason=why)
+    pytest.importorskip("discretax", reason=why)
+    import discretax.sequence_mixers.s4d
+    import discretax.sequence_mixers.s5
+
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    yield discretax.sequence_mixers
+    jax.config.update("jax_enable_x64", before)
+
+
+def relative(ours, theirs):
+    ours, theirs = (torch.as_tensor(np.asarray(one.detach())) for one in (ours, theirs))
+    assert ours.shape == theirs.shape
+    return float((ours - theirs).norm() / theirs.norm())
+
+
+@pytest.mark.parametrize("pscan", [True, False], ids=["parallel", "sequential"])
+def test_mamba_is_mambapys(mambapy, pscan):
+    """Outputs and gradients; theirs computes A and D in float32, so that ours are rounded too."""
     torch.manual_seed(0)
-    ours = Mamba(H, 4, dt_rank=2).double()
-    config = theirs.MambaConfig(d_model=H, n_layers=1, d_state=4, dt_rank=2, pscan=pscan)
-    block = theirs.MambaBlock(config).double()
+    ours = Mamba(8, 4, dt_rank=2).double()
     p = dict(ours.named_parameters())
-    p["D"].normal_()
-    p["A_log"].normal_()
-    block.in_proj.weight.copy_(p["in_proj"])
-    block.conv1d.weight.copy_(p["conv_weight"][:, None])
-    block.conv1d.bias.copy_(p["conv_bias"])
-    block.x_proj.weight.copy_(torch.cat([p["dt_down"], p["B_proj"], p["C_proj"]]))
-    block.dt_proj.weight.copy_(p["dt_up"])
-    block.dt_proj.bias.copy_(p["dt_bias"])
-    block.A_log.copy_(p["A_log"])
-    block.D.copy_(p["D"])
-    block.out_proj.weight.copy_(p["out_proj"])
-    u = inputs()
-    torch.testing.assert_close(block(u), ours(u), rtol=CLOSE, atol=CLOSE)
+    config = mambapy.MambaConfig(d_model=8, n_layers=1, dt_rank=2, d_state=4, pscan=pscan)
+    theirs = mambapy.MambaBlock(config).double()
+    x_proj = torch.cat([p["dt_down"], p["B_proj"], p["C_proj"]])
+    pairs = {
+        "in_proj.weight": p["in_proj"],
+        "conv1d.weight": p["conv_weight"][:, None],
+        "conv1d.bias": p["conv_bias"],
+        "x_proj.weight": x_proj,
+        "dt_proj.weight": p["dt_up"],
+        "dt_proj.bias": p["dt_bias"],
+        "A_log": p["A_log"],
+        "D": p["D"],
+        "out_proj.weight": p["out_proj"],
+    }
+    assert pairs.keys() == dict(theirs.named_parameters()).keys()
+    with torch.no_grad():
+        for name, value in pairs.items():
+            theirs.get_parameter(name).copy_(value)
+    y, wanted = ours(U), theirs(U)
+    assert relative(y, wanted) < TOLERANCE
+    y.square().sum().backward()
+    wanted.square().sum().backward()
+    for name in ("A_log", "D"):
+        assert relative(p[name].grad, theirs.get_parameter(name).grad) < TOLERANCE
+    of_x_proj = torch.cat([p[name].grad for name in ("dt_down", "B_proj", "C_proj")])
+    assert relative(of_x_proj, theirs.x_proj.weight.grad) < TOLERANCE
 
 
-def jax_of(name):
-    """A module of discretax, with jax in double precision, and what replaces parts of a layer."""
-    module = pytest.importorskip(f"discretax.sequence_mixers.{name}")
+def with_values(module, **values):
+    """A module of equinox with other arrays in it."""
+    import equinox
+
+    arrays = [np.asarray(value.detach()) for value in values.values()]
+    old = [getattr(module, name).shape for name in values]
+    assert old == [array.shape for array in arrays]
+    return equinox.tree_at(lambda m: [getattr(m, name) for name in values], module, arrays)
+
+
+@pytest.mark.parametrize("how", ["zoh", "bilinear"])
+@pytest.mark.parametrize("conj_sym", [True, False])
+def test_s5_is_discretaxs(mixers, conj_sym, how):
+    import jax
+
+    torch.manual_seed(0)
+    ours = S5(8, 12, conj_sym=conj_sym, hippo_blocks=2, discretisation=how).double()
+    states = 24 if conj_sym else 12
+    theirs = mixers.s5.S5SequenceMixer(
+        8, jax.random.key(0), state_dim=states, ssm_blocks=2, conj_sym=conj_sym, discretization=how
+    )
+    # The initial eigenvalues are a fact of HiPPO, which both work out for themselves.
+    for name, value in (("Lambda_re", ours.Lambda_re), ("Lambda_im", ours.Lambda_im)):
+        found, wanted = np.sort(np.asarray(getattr(theirs, name))), value.detach().sort().values
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+    p = dict(ours.named_parameters())
+    theirs = with_values(
+        theirs,
+        Lambda_re=p["Lambda_re"],
+        Lambda_im=p["Lambda_im"],
+        B=torch.stack([p["B_re"], p["B_im"]], -1),
+        C=torch.stack([p["C_re"], p["C_im"]], -1),
+        D=p["D"],
+        log_step=p["log_step"][:, None],
+    )
+    wanted = [np.asarray(theirs(one.numpy(), jax.random.key(0))) for one in U]
+    assert relative(ours(U), torch.from_numpy(np.stack(wanted))) < TOLERANCE
+
+
+@pytest.mark.parametrize("backend", ["reference", "fft", "blocks"])
+def test_s4d_is_discretaxs(mixers, backend):
+    """Theirs has no D x, and B is 1 there: C stands for both."""
     import equinox
     import jax
 
-    jax.config.update("jax_enable_x64", True)
-    return module, equinox, jax
-
-
-def answers(jax, layer, u):
-    """Their layer on a batch, one sequence at a time."""
-    key = jax.random.PRNGKey(0)
-    outputs = [np.asarray(layer(jax.numpy.asarray(one.numpy()), key)) for one in u]
-    return torch.from_numpy(np.stack(outputs))
-
-
-def halves(layer, name):
-    """A complex parameter as they have it, (..., 2)."""
-    return np.stack([layer.get_parameter(f"{name}_{part}").numpy() for part in ("re", "im")], -1)
-
-
-@pytest.mark.parametrize("conj_sym", [True, False])
-@pytest.mark.parametrize("discretisation", ["zoh", "bilinear"])
-@torch.no_grad()
-def test_s5_against_discretax(conj_sym, discretisation):
-    module, equinox, jax = jax_of("s5")
     torch.manual_seed(0)
-    ours = S5(H, 4, conj_sym=conj_sym, discretisation=discretisation).double()
-    theirs = module.S5SequenceMixer(
-        H,
-        jax.random.PRNGKey(1),
-        state_dim=8 if conj_sym else 4,
-        conj_sym=conj_sym,
-        discretization=discretisation,
+    ours = S4D(8, 6, n_ssm=8, init="legs_1", backend=backend).double()
+    p = dict(ours.named_parameters())
+    theirs = mixers.s4d.S4DSequenceMixer(8, jax.random.key(0), state_dim=12)
+    C = torch.complex(p["C_re"], p["C_im"]) * torch.complex(p["B_re"], p["B_im"])
+    kernel = with_values(
+        theirs.kernel, C=C, log_dt=p["log_dt"], log_a_real=p["log_A_real"], A_imag=p["A_imag"]
     )
-    parts = {
-        "Lambda_re": ours.Lambda_re.numpy(),
-        "Lambda_im": ours.Lambda_im.numpy(),
-        "B": halves(ours, "B"),
-        "C": halves(ours, "C"),
-        "D": ours.D.numpy(),
-        "log_step": ours.log_step.numpy()[:, None],
-    }
-    for name, value in parts.items():
-        theirs = equinox.tree_at(
-            lambda one, n=name: getattr(one, n), theirs, jax.numpy.array(value)
-        )
-    u = inputs()
-    torch.testing.assert_close(answers(jax, theirs, u), ours(u), rtol=CLOSE, atol=CLOSE)
-
-
-@torch.no_grad()
-def test_s4d_against_discretax():
-    """Theirs has a B of ones, and no D."""
-    module, equinox, jax = jax_of("s4d")
-    torch.manual_seed(0)
-    ours = S4D(H, 4, n_ssm=H, init="lin_1").double()
-    ours.get_parameter("D").zero_()
-    theirs = module.S4DSequenceMixer(H, jax.random.PRNGKey(1), state_dim=8)
-    C = torch.complex(ours.get_parameter("C_re"), ours.get_parameter("C_im"))
-    parts = {
-        "C": C.numpy(),
-        "log_dt": ours.get_parameter("log_dt").numpy(),
-        "log_a_real": ours.log_A_real.numpy(),
-        "A_imag": ours.A_imag.numpy(),
-    }
-    kernel = theirs.kernel
-    for name, value in parts.items():
-        kernel = equinox.tree_at(
-            lambda one, n=name: getattr(one, n), kernel, jax.numpy.array(value)
-        )
-    theirs = equinox.tree_at(lambda one: one.kernel, theirs, kernel)
-    u = inputs()
-    torch.testing.assert_close(answers(jax, theirs, u), ours(u), rtol=CLOSE, atol=CLOSE)
+    theirs = equinox.tree_at(lambda m: m.kernel, theirs, kernel)
+    wanted = [np.asarray(theirs(one.numpy(), jax.random.key(0))) for one in U]
+    assert relative(ours(U) - p["D"] * U, torch.from_numpy(np.stack(wanted))) < TOLERANCE

@@ -6,13 +6,15 @@ whose steps, inputs and outputs change with time.
     h_t = exp(dt_t A) h_{t-1} + dt_t B_t x_t,    y_t = <C_t, h_t>
 
 with B_t and C_t common to all channels (Gu and Dao 2023, arXiv 2312.00752, with B by Euler, as
-their code has it). Three backends:
+their code has it). Four backends:
 
 - `reference`: step by step under autograd, which keeps every state;
 - `parallel`: slabs of steps, in each a scan of log depth, in PyTorch alone;
-- `scan`: the same slabs, by loops that numba compiles for a CPU.
+- `scan`: the same slabs, by loops that numba compiles for a CPU;
+- `triton`: step by step inside kernels for a GPU.
 
-The latter two keep the states before each slab, and rebuild the others in the backward pass.
+The latter three keep the states before each slab or chunk, and rebuild the others in the backward
+pass.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ from typing import Any
 
 import torch
 
-from ..choice import Choice
-from . import blocks, slabs
+from ..choice import Choice, triton_refusal
+from . import blocks, slabs, triton_scan
 
 try:
     from . import compiled as _compiled
@@ -31,7 +33,7 @@ except (ImportError, OSError) as error:  # no numba, or LLVM cannot be loaded
 else:
     MISSING = None
 
-BACKENDS = ("reference", "parallel", "scan")
+BACKENDS = ("reference", "parallel", "scan", "triton")
 
 
 def choose(backend: str, *, device: torch.device | str) -> Choice:
@@ -42,14 +44,18 @@ def choose(backend: str, *, device: torch.device | str) -> Choice:
     """
     if backend not in ("auto", *BACKENDS):
         raise ValueError(f"backend is {backend!r}; use auto, {', '.join(BACKENDS)}")
-    refusal = _refusal(torch.device(device))
-    if backend == "scan" and refusal:
-        raise ValueError(f"backend scan cannot run here: {refusal}")
+    device = torch.device(device)
+    refusals = {"scan": _refusal, "triton": triton_refusal}
+    refusal = refusals[backend](device) if backend in refusals else None
+    if refusal:
+        raise ValueError(f"backend {backend} cannot run here: {refusal}")
     if backend != "auto":
         return Choice(backend, "asked for by name")
+    fastest = "triton" if device.type == "cuda" else "scan"
+    refusal = refusals[fastest](device)
     if refusal:
-        return Choice("parallel", f"scan cannot run here: {refusal}")
-    return Choice("scan", "a CPU: compiled loops")
+        return Choice("parallel", f"{fastest} cannot run here: {refusal}")
+    return Choice(fastest, "a GPU: one kernel" if fastest == "triton" else "a CPU: compiled loops")
 
 
 def selective_scan(
@@ -77,6 +83,8 @@ def selective_scan(
         x, dt, B, C = (one.to(A.dtype) for one in (x, dt, B, C))
         if name == "reference":
             return reference(x, dt, A, B, C)
+        if name == "triton":
+            return triton_scan.run(x, dt, A, B, C)
         return slabs.run(x, dt, A, B, C, _compiled if name == "scan" else blocks)
 
 
