@@ -22,7 +22,9 @@ SHAPES = [
     (2, 2, 3, 17, 0.7),
     (1, 16, 33, 1, 200.0),
     (2, 17, 5, 3, 1e-4),
-    (1, 70, 33, 17, 1e-4),
+    pytest.param((1, 70, 33, 17, 1e-4), marks=pytest.mark.slow),
+    pytest.param((2, 70, 5, 1, 0.7), marks=pytest.mark.slow),
+    pytest.param((1, 70, 3, 16, 200.0), marks=pytest.mark.slow),
     (2, 7, 32, 16, 0.7),
 ]
 

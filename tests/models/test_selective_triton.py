@@ -19,9 +19,17 @@ def test_cases_in_the_interpreter(tmp_path):
 
 
 @needs_triton
+@pytest.mark.slow
+def test_long_cases_in_the_interpreter(tmp_path):
+    if not counts_with_this_numpy():
+        pytest.skip("this Triton's interpreter cannot run loops with this NumPy")
+    run_cases(tmp_path, CASES, ["-m", "slow"], TRITON_INTERPRET="1")
+
+
+@needs_triton
 @needs_gpu
 def test_cases_on_the_gpu(tmp_path):
-    run_cases(tmp_path, CASES, TRITON_INTERPRET="0")
+    run_cases(tmp_path, CASES, ["-m", ""], TRITON_INTERPRET="0")
 
 
 @needs_triton

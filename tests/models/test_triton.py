@@ -28,10 +28,10 @@ KERNELS = {
 }
 
 
-def run_cases(tmp_path, cases=CASES, **environment):
+def run_cases(tmp_path, cases=CASES, marked=(), **environment):
     """Triton reads its settings when it is imported: the cases need a process of their own."""
     environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path), **environment}
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(cases)]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(cases), *marked]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert " passed" in done.stdout

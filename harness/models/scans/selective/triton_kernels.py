@@ -1,8 +1,9 @@
 """Triton kernels of the selective scan, forward and in reverse time.
 
 A program is one sequence and one tile of `CHANNELS` channels, with `STATES` states of each in
-registers; it walks along all steps. A launch is one tile
-of states; where `ADD`, what it finds is added to what others found. Tables of states lie as (sequences, chunks, N, D), chunks of `T` steps.
+registers; it walks along all steps. A launch is one tile of states; where `ADD`, what it finds is
+added to what earlier ones found. Tables of states lie as (sequences, chunks, N, D), chunks of `T`
+steps.
 
 Sums over states stay within a program; those over channels are left in one row a tile, for torch to
 add. Nothing is summed across programs, so equal inputs give equal bits.
