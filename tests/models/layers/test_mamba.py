@@ -248,14 +248,13 @@ def test_what_does_not_fit_is_refused(fields, message):
         ModelSpec(kind="mamba", width=4, **fields)
 
 
-def test_a_compiled_scan_is_refused_on_a_gpu_before_anything_starts():
+def test_a_backend_of_another_device_is_refused_before_anything_starts(monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     with pytest.raises(
         ValueError, match=r"model\.backend scan cannot run here: its loops are comp"
     ):
         ModelSpec(kind="mamba", backend="scan").check_device("cuda")
-    with pytest.raises(
-        ValueError, match=r"model\.backend triton cannot run here: it needs|no CUDA"
-    ):
+    with pytest.raises(ValueError, match=r"model\.backend triton cannot run here: "):
         ModelSpec(kind="mamba", backend="triton").check_device("cpu")
     with pytest.raises(ValueError, match="backend is 'fft'; use auto, reference"):
         selective.choose("fft", device="cpu")
