@@ -24,7 +24,7 @@ from harness.suite import (
 from suites import demo
 
 SEEDS = (0, 1, 2, 3, 4)
-STATES, KEPT, MORE = 16, 2, 4
+STATES, KEPT = 16, 2
 LOOKS: dict[str, Any] = {"calibration": 128}
 CHOICES: dict[str, Any] = {
     "mean_modes": {},
@@ -35,11 +35,11 @@ CHOICES: dict[str, Any] = {
 }
 
 
-def arms() -> dict:
-    """Every choice of `KEPT` states, after training and in it; of `MORE` after it."""
+def arms(more: tuple[int, ...]) -> dict:
+    """Every choice of `KEPT` states, after training and in it; of more, after it."""
     cuts: dict[str, Any] = {
         "post_hoc": PostHocSpec(state_dims=(KEPT,), **LOOKS),
-        f"post_hoc to {MORE}": PostHocSpec(state_dims=(MORE,), **LOOKS),
+        **{f"post_hoc to {n}": PostHocSpec(state_dims=(n,), **LOOKS) for n in more},
         "in_training": InTrainingSpec(rule="fixed", final=KEPT, end=0.4, count=1, **LOOKS),
     }
     found: dict = {"full": FullSpec(), "small": SmallSpec(state_dims=(KEPT,))}
@@ -50,7 +50,9 @@ def arms() -> dict:
     return found
 
 
-def on(task: Any, training: TrainingSpec, width: int) -> tuple[Comparison, ...]:
+def on(
+    task: Any, training: TrainingSpec, width: int, more: tuple[int, ...] = ()
+) -> tuple[Comparison, ...]:
     """Both kinds on a task, Mamba at this width."""
     size: dict[str, Any] = {"blocks": 2, "state_dim": STATES}
     models = {
@@ -63,7 +65,7 @@ def on(task: Any, training: TrainingSpec, width: int) -> tuple[Comparison, ...]:
             task=task,
             model=model,
             training=training,
-            arms=arms(),
+            arms=arms(more),
             seeds=SEEDS,
         )
         for kind, model in models.items()
@@ -79,6 +81,7 @@ suite = Suite(
             TaskSpec(name="mqar", length=24, pairs=6, vocabulary=16),
             TrainingSpec(steps=600, batch_size=64, lr=0.01),
             32,
+            more=(4,),
         ),
     ),
 )
