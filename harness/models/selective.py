@@ -17,7 +17,7 @@ OF_BASIS = {
 def check_basis(how: str, basis: str, has_heads: bool) -> None:
     """Raise `ValueError` for a method that this basis, or a layer with heads, has no use for."""
     if how not in OF_BASIS[basis]:
-        does = "removes states as they are" if basis == "own" else "changes their basis"
+        does = "removes states as they are" if basis == "own" else "changes the basis of states"
         raise ValueError(
             f"selective {how} does not go with the model's basis {basis}, in which a truncation "
             f"{does}: choose {' or '.join(OF_BASIS[basis])}, or the other basis"
