@@ -71,7 +71,8 @@ def truncate(
 
     In a stack each system is truncated separately; systems already at their rank keep their basis.
     Selective layers lose whole states, those of the least Hankel shares over the calibration
-    batches (see `selective`); there are no other gramians, methods or refits for them.
+    batches, or in a free basis balanced ones of what stands in for each channel or group (see
+    `selective`); there are no other gramians, methods or refits for them.
 
     Args:
         tau: fraction of the method's energy to discard, per block, in a stack per system; or
@@ -111,14 +112,17 @@ def truncate(
             system of its mean decays, inputs and outputs over the calibration batches, or
             `second_moment`, of the second moments of the latter two; or `activation`, no system but
             what each state adds to the outputs; `taylor`, what the `loss` would lose with it; or
-            `drrqr`, a choice whose B and C the others' can be made of.
+            `drrqr`, a choice whose B and C the others' can be made of. Where a layer's basis is
+            free, what is balanced in it: `mean_lti`, the mean system of each channel, or
+            `second_moment`.
         realness: whether the states are balanced as the `complex` system that they are by
             themselves (published), or with their conjugates, as the `real` one from real inputs to
             real outputs. Layers with `conjugates` are balanced so in any case, and take no `real`.
 
     Returns:
         One `Truncation` per block that changed, in order, `StackTruncation` where the block is a
-        stack, or `StateSelection` where it is selective. A failure leaves the model as it was.
+        stack, or selective in a free basis; `StateSelection` where states went as they are. A
+        failure leaves the model as it was.
 
     Raises:
         ValueError: not exactly one of tau, state_dims and max_loss, or, naming the block, an order
