@@ -21,14 +21,27 @@ KEYS = {
 }
 
 
+# One request at a time: `moto.server` looks whether a key is there and writes it in two steps,
+# between which another request may create it.
+MOTO = """
+import sys, threading
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import run_simple
+app, lock = DomainDispatcherApplication(create_backend_app), threading.Lock()
+def one_at_a_time(environ, start_response):
+    with lock:
+        return list(app(environ, start_response))
+run_simple("127.0.0.1", int(sys.argv[1]), one_at_a_time, threaded=True)
+"""
+
+
 @contextlib.contextmanager
 def moto_with_a_bucket():
     """The port of a moto server of its own."""
     pytest.importorskip("moto", reason="moto is not installed")
     pytest.importorskip("flask_cors", reason="moto's server needs flask-cors")
     port = free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with running(command, port), in_environment(port):
+    with running([sys.executable, "-c", MOTO, str(port)], port), in_environment(port):
         made(BUCKET, port)
         yield port
 

@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from harness import tasks
-from harness.models import build, load
+from harness.api.stores import open_store
+from harness.models import build
 from harness.models.selective import OF_BASIS
 from harness.models.specs import Mamba2Spec, MambaSpec
 from harness.records.store import Store
@@ -109,7 +110,7 @@ def trained_models(quick: bool) -> Iterator[tuple[TrialSpec, nn.Module]]:
                     found = run_trial(spec, store)
                     if found["status"] != "completed":
                         raise RuntimeError(f"{task.name}: {found['message']}")
-                    yield spec, load(store.trial(spec.trial_id).path)
+                    yield spec, open_store(folder).load_model(spec.trial_id)
 
 
 def losses_of(spec: TrialSpec, model: nn.Module) -> Iterator[Loss]:
