@@ -40,12 +40,12 @@ class FreeSums(Sums):
             UnusableSystem: means that are not finite, or a state that never decays.
         """
         orders, steps = self.layer.orders.tolist(), self.steps
+        check_means(self.losses, self.inputs, self.BB, self.CC)
         means, squares = self.inputs / steps, (self.squares / steps).sqrt()
         of_B, of_C = (square_root(one / steps) for one in (self.BB, self.CC))
         into, out = (_map_of(one) for one in (self.layer.B_map, self.layer.C_map))
         losses, rates = self.losses / steps, self.layer.rates.detach().double()
         curves = self.curves.curves()
-        check_means(losses, means, self.BB, self.CC)
 
         def stand_in(d: int) -> StandIn:
             n = orders[d]

@@ -57,9 +57,10 @@ class StandIn(Decomposition):
         n = self.state_dim
         if lot is not None:
             return self._as_they_are(lot)
-        if order == n or not bool(self.hsv.any()):
-            kept = torch.arange(order if bool(self.hsv.any()) else 1)
-            return self._as_they_are(kept)
+        if not bool(self.hsv.any()):
+            return self._as_they_are(torch.arange(1))  # no state connects input and output
+        if order == n:
+            return self._as_they_are(torch.arange(n))
         if how == "smallest":
             told = numerical_rank(self.hsv, MARGIN * n)
             return self._balanced(slice(told - min(order, told), told))

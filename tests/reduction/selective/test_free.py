@@ -13,6 +13,7 @@ from harness.models.description import describe, rebuild
 from harness.reduction import (
     Calibration,
     StandIn,
+    UnusableSystem,
     balanced_truncation,
     selective_decompositions,
     truncate,
@@ -333,6 +334,20 @@ def test_channels_may_have_orders_of_their_own_and_padding_stays_padding():
         for d, n in enumerate(asked):
             layer.A_log[d, n:] = 0.5
     torch.testing.assert_close(model(given[0]), y, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("kind", "how"), METHODS)
+@pytest.mark.parametrize(
+    ("bias", "message"),
+    [(-1e4, "block 1: a (state|head) never decays on"), (float("nan"), "block 1: the means over")],
+)
+def test_steps_that_are_zero_or_no_numbers_are_refused_by_their_block(kind, how, bias, message):
+    model = model_of(kind)
+    with torch.no_grad():
+        model.layers[1].get_parameter("dt_bias").fill_(bias)
+    with pytest.raises(UnusableSystem, match=message):
+        truncate(model, state_dims=2, calibration=batches(), selective=how)
+    assert model.state_dims == [N, N]
 
 
 @pytest.mark.parametrize(
