@@ -161,6 +161,29 @@ def test_what_is_not_there_goes_without_a_trace(kind, how):
         assert all(one.output_error < 1e-3 for one in done)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_two_changes_of_basis_are_their_product(kind):
+    numbers = torch.Generator().manual_seed(2)
+    once, twice = (model_of(kind).layers[0] for _ in range(2))
+    S, u = len(once.orders), torch.randn(2, LENGTH, H, dtype=torch.float64)
+
+    def drawn(*shape):
+        return torch.randn(S, *shape, dtype=torch.float64, generator=numbers)
+
+    W1, T1, W2, T2 = drawn(4, N), drawn(N, 4), drawn(3, 4), drawn(4, 3)
+    rates = [-drawn(n).abs() for n in (4, 3)] if kind == "mamba" else [None, None]
+    orders = [torch.full((S,), n) for n in (4, 3)]
+
+    def project(layer, W, T, stage):
+        layer.project(W, T, orders[stage], *([rates[stage]] if kind == "mamba" else []))
+
+    project(once, W2 @ W1, T1 @ T2, 1)
+    project(twice, W1, T1, 0)
+    project(twice, W2, T2, 1)
+    torch.testing.assert_close(twice(u), once(u), rtol=1e-10, atol=1e-10)
+
+
 @pytest.mark.parametrize(("kind", "how"), METHODS)
 @torch.no_grad()
 def test_steps_are_forward_after_truncations_and_storing_keeps_it(kind, how):
