@@ -9,7 +9,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -33,6 +35,40 @@ def one_at_a_time(environ, start_response):
         return list(app(environ, start_response))
 run_simple("127.0.0.1", int(sys.argv[1]), one_at_a_time, threaded=True)
 """
+
+
+class QuietServer(ThreadingHTTPServer):
+    """An HTTP server in this process that says nothing about a client that has hung up: its
+    traceback would stand in what a later test reads from the standard error."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class QuietHandler(BaseHTTPRequestHandler):
+    """Logs no requests."""
+
+    def log_message(self, *_):
+        pass
+
+
+@contextlib.contextmanager
+def answering(server):
+    """Lets `server` answer in a thread."""
+    with server:
+        # The poll's interval is what `shutdown` waits for.
+        options = {"poll_interval": 0.01}
+        thread = threading.Thread(target=server.serve_forever, kwargs=options, daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @contextlib.contextmanager

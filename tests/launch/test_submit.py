@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from harness.launch.submit import _submitted, check_dashboard, dashboard, stage
 from harness.records.store import Store
 from harness.suite import load
 from tests.cli.conftest import TINY
+from tests.servers import QuietHandler, QuietServer, answering
 
 PLUGIN = """
 import harness
@@ -34,29 +34,20 @@ def keep_two(arm, systems, event):
 @contextlib.contextmanager
 def serving(status, body, silent=False):
     """A server that answers every request so; yields HOST:PORT and what it was asked with."""
-    asked = []
+    asked, over = [], threading.Event()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self):
             asked.append(dict(self.headers))
             if silent:
-                time.sleep(30)
+                over.wait()
             self.send_response(status)
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.block_on_close = False
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with answering(QuietServer(("127.0.0.1", 0), Handler)) as server:
         yield f"127.0.0.1:{server.server_port}", asked
-    finally:
-        server.shutdown()
-        server.server_close()
+        over.set()
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,8 @@ import gzip
 import io
 import struct
 import tarfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +21,7 @@ import pytest
 from harness import tasks
 from harness.tasks.specs import FashionSpec, PsmnistSpec, ScifarSpec, SmnistSpec
 from harness.tasks.storage import sources
+from tests.servers import QuietHandler, QuietServer, answering
 
 SPECS: dict[str, tasks.TaskSpecBase] = {
     "smnist": SmnistSpec(name="smnist", time_channel=True),
@@ -122,18 +121,12 @@ def serving() -> Iterator[Server]:
     class Handler(_Handler):
         state = server
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+    with answering(QuietServer(("127.0.0.1", 0), Handler)) as http:
         server.base = f"http://127.0.0.1:{http.server_port}"
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            http.shutdown()
-            thread.join()
+        yield server
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     state: Server
 
     def do_GET(self) -> None:
@@ -168,6 +161,3 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         sent = content[start : start + fault[1]] if fault[0] == "cut" else content[start:]
         self.wfile.write(sent)
-
-    def log_message(self, *_: object) -> None:
-        pass

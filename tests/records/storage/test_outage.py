@@ -6,31 +6,29 @@ import http.client
 import secrets
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from harness.records.storage import Bucket
 from harness.records.store import Store
 from harness.training.trial import Execution, run_trial
+from tests.servers import QuietHandler, QuietServer, answering
 from tests.training.trials import record_of, trial_spec
 
 SPEC = trial_spec({"kind": "in_training"}, training={"steps": 40})
 PASSED_ON = ("host", "content-type", "content-length", "if-match", "if-none-match", "range")
 
 
-class Proxy(ThreadingHTTPServer):
+class Proxy(QuietServer):
     """Passes requests on to a server; while `answer` is set, gives that status instead; waits
     `delay` seconds before each."""
-
-    daemon_threads = True
 
     def __init__(self, port):
         super().__init__(("127.0.0.1", 0), Handler)
         self.port, self.answer, self.delay, self.refused = port, None, 0.0, 0
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     protocol_version = "HTTP/1.1"
 
     def _pass_on(self):
@@ -64,19 +62,13 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(data)
 
-    def log_message(self, *_):
-        pass
-
 
 @pytest.fixture
 def proxy(moto, moto_server, monkeypatch):
     """A proxy before moto's server, which the environment names."""
-    server = Proxy(moto_server)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_address[1]}")
-    yield server
-    server.shutdown()
-    server.server_close()
+    with answering(Proxy(moto_server)) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        yield server
 
 
 @pytest.fixture
