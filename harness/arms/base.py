@@ -238,6 +238,11 @@ class Arm(Spec):
         return "complex"
 
     @property
+    def scales_states(self) -> Literal["gramians", "equal"]:
+        """How large its truncations leave balanced states; see `harness.reduction.scaling`."""
+        return "gramians"
+
+    @property
     def stand_in(self) -> Selective:
         """What stands in for the system of selective layers; see `harness.reduction.selective`."""
         return "mean_modes"

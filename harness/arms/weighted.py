@@ -40,6 +40,10 @@ class WeightedArm(Arm):
     system that they make by themselves, as published, or with their conjugates, as the `real` one
     from real inputs to real outputs; ranks by `tau` are then fractions of the real one's energy.
 
+    `scaling`: how large the balanced states are in the parameters, which training can tell though
+    outputs cannot: as the `gramians` have them, as published, or with B and C of `equal` norm. See
+    harness/reduction/README.md.
+
     `selective`: what stands in for the system that a selective layer has not, measured on
     `calibration` examples whatever the gramians: see harness/reduction/selective/README.md. Only
     states ranked by it, or at random, can then be removed.
@@ -60,6 +64,7 @@ class WeightedArm(Arm):
             "orders",
             "selective",
             "realness",
+            "scaling",
         }
     )
 
@@ -76,6 +81,7 @@ class WeightedArm(Arm):
     orders: Literal["ragged", "common", "largest"] = "ragged"
     selective: Selective = "mean_modes"
     realness: Literal["complex", "real"] = "complex"
+    scaling: Literal["gramians", "equal"] = "gramians"
 
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:
@@ -146,11 +152,17 @@ class WeightedArm(Arm):
             return "with gramians other than white"
         if self.realness != "complex":
             return f"with realness {self.realness}"
+        if self.scaling != "gramians":
+            return f"with scaling {self.scaling}"
         return f"with refit {self.refit}" if self.refit != "none" else None
 
     @property
     def balances_as(self) -> Literal["complex", "real"]:
         return self.realness
+
+    @property
+    def scales_states(self) -> Literal["gramians", "equal"]:
+        return self.scaling
 
     @property
     def stand_in(self) -> Selective:
@@ -193,12 +205,17 @@ class WeightedArm(Arm):
         check_examples(self, trial.model, trial.task.train_size, trial.task.name)
 
     def check_method(self, method: str) -> None:
-        """Raise `ValueError` for weighted Gramians of a method that has none, and for `realness`
-        where it makes no difference."""
+        """Raise `ValueError` for weighted Gramians of a method that has none, for `realness` where
+        it makes no difference, and for `scaling` of modes, which stay as they are."""
         if self.realness == "real" and method in OF_MODES:
             raise ValueError(
                 f"realness real goes with balanced states, not with method {method}: a mode is "
                 "worth the same with its conjugate"
+            )
+        if self.scaling != "gramians" and method in (*OF_MODES, "keep random"):
+            raise ValueError(
+                f"scaling {self.scaling} goes with balanced states, not with {method}: modes stay "
+                "as they are"
             )
         if self.is_weighted and method not in MEASURED:
             reason = ", which weighs nothing by a norm" if method in ("modal", "random") else ""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
+from .pieces import BALANCING
 from .ranks import MEASURED, OF_STATES
 from .real import Realness
+from .scaling import Scaling
 from .weighting.choice import Weighting
 from .weighting.refit import Refit
 
@@ -34,6 +36,7 @@ def check_states(
     weighting: Weighting,
     fit: Refit,
     realness: Realness,
+    scaling: Scaling,
     calibration: Any,
     are_given: bool,
 ) -> None:
@@ -49,6 +52,8 @@ def check_states(
         raise ValueError("a refit needs a system, and selective layers have none")
     if realness != "complex":
         raise ValueError("realness 'real' needs a system, and selective layers have none")
+    if scaling != "gramians":
+        raise ValueError("scaling 'equal' needs a system, and selective layers have none")
     if calibration is None and not are_given:
         raise ValueError(
             "what stands in for a selective layer's system is measured: give `calibration` batches"
@@ -64,6 +69,18 @@ def check_realness(realness: str, method: str) -> None:
         raise ValueError(
             f"realness 'real' goes with methods {', '.join(OF_STATES)}, not {method!r}: a mode is "
             "worth the same with its conjugate"
+        )
+
+
+def check_scaling(scaling: str, how: str) -> None:
+    """Raise `ValueError` for a scaling that does not exist, or for modes, which keep theirs."""
+    if scaling not in get_args(Scaling):
+        listed = ", ".join(get_args(Scaling))
+        raise ValueError(f"scaling must be one of {listed}, not {scaling!r}")
+    if scaling != "gramians" and how not in BALANCING:
+        raise ValueError(
+            f"scaling {scaling!r} goes with balanced states, not with {how!r}: modes stay as they "
+            "are"
         )
 
 

@@ -27,7 +27,14 @@ from .ranks import (
     sharing,
 )
 from .real import Realness
-from .refusals import check_gains, check_realness, check_states, check_weighting
+from .refusals import (
+    check_gains,
+    check_realness,
+    check_scaling,
+    check_states,
+    check_weighting,
+)
+from .scaling import Scaling, scaled
 from .selective.decompose import check_selective, selective_decompositions
 from .selective.error import selective_errors
 from .stacks import Orders
@@ -66,6 +73,7 @@ def truncate(
     orders: Orders = "ragged",
     selective: str = "mean_modes",
     realness: Realness = "complex",
+    scaling: Scaling = "gramians",
 ) -> list[Any]:
     """Truncate every layer in place; a block that is already at its rank is left alone.
 
@@ -118,6 +126,9 @@ def truncate(
         realness: whether the states are balanced as the `complex` system that they are by
             themselves (published), or with their conjugates, as the `real` one from real inputs to
             real outputs. Layers with `conjugates` are balanced so in any case, and take no `real`.
+        scaling: how large the balanced states are, which changes how they train and not what they
+            give: as the `gramians` have them (published), or with B and C of `equal` norm for
+            every state, as training prefers (see `scaling.py`).
 
     Returns:
         One `Truncation` per block that changed, in order, `StackTruncation` where the block is a
@@ -134,7 +145,8 @@ def truncate(
             does not exist, or random modes without a generator; gramians that do not exist or lack
             what they need, a layer or a loss that cannot give them, calibration that is empty or
             constant; a `refit` that does not exist, or of too many unknowns; realness `real` for
-            modes, which are worth the same, or for a layer that is real anyway.
+            modes, which are worth the same, or for a layer that is real anyway; scaling `equal`
+            for modes, which stay as they are.
     """
     found = layers(model)
     how = _how(method, keep, generator)
@@ -147,8 +159,9 @@ def truncate(
     heard = calibration_of(calibration, loss, length)
     check_selective(selective)
     check_realness(realness, method)
+    check_scaling(scaling, how)
     if are_selective(found):
-        check_states(how, weighting, fit, realness, calibration, decomposed is not None)
+        check_states(how, weighting, fit, realness, scaling, calibration, decomposed is not None)
     if orders not in get_args(Orders):
         raise ValueError(f"orders must be one of {', '.join(get_args(Orders))}, not {orders!r}")
     if max_loss is not None:
@@ -192,6 +205,7 @@ def truncate(
     done = refitted(model, dict(enumerate(found)), systems, done, fit, heard)
     if fit.is_asked or not weighting.is_white or are_selective(found):
         done = _measured(model, found, systems, done, heard.held_out)
+    done = scaled(systems, done, scaling)
     change(model, found, done, optimizer, moments)
     return list(done.values())
 

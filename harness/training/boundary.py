@@ -231,6 +231,7 @@ def truncation_event(
             decomposed=decomposed,
             generator=event.generator,
             realness=arm.balances_as,
+            scaling=arm.scales_states,
             **weighted_options(context, state),
             **arm.truncation_options,
         )
