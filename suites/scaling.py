@@ -22,10 +22,10 @@ def arms(final: int) -> dict:
         for scaling in SCALINGS:
             way: dict[str, Any] = {"gramians": gramians, "scaling": scaling}
             label = gramians if scaling == "gramians" else f"{gramians}, {scaling}"
-            found[f"in_training {label}"] = InTrainingSpec(
-                rule="fixed", final=final, end=0.4, **way
-            )
-            found[f"tuned {label}"] = PostHocSpec(state_dims=(final,), **ssms.TUNED, **way)
+            shrink = {"rule": "fixed", "final": final, "end": 0.4, **way}
+            compress = {"state_dims": (final,), **ssms.TUNED, **way}
+            found[f"in_training {label}"] = InTrainingSpec.model_validate(shrink)
+            found[f"tuned {label}"] = PostHocSpec.model_validate(compress)
     return found
 
 
