@@ -110,6 +110,21 @@ def selective(
 
 
 @app.command()
+def layers(
+    quick: Quick = False,
+    as_json: AsJson = False,
+    threads: Threads = 2,
+    rounds: RoundsOption = None,
+) -> None:
+    """Training passes of S5, S4D, Mamba and Mamba-2: against the plain recurrence, others' layers,
+    and fewer states."""
+    from harness.bench import layers_bench as bench
+
+    found = bench.measure(quick=quick, threads=threads, rounds=rounds)
+    _print(found, bench.lines, as_json)
+
+
+@app.command()
 def launch(
     quick: Quick = False,
     as_json: AsJson = False,
