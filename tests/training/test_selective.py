@@ -238,14 +238,14 @@ def test_what_a_free_basis_costs_and_records(tmp_path):
     assert row["error_bound"] is None
     # 40 examples and 10 held out through the model; of each of 8 channels decays at 8 and 48 rates
     # and inputs of 8 features; its decomposition, real, and its truncation; and on the held-out
-    # examples its recurrence and its maps from 8 features, before and after.
+    # examples its recurrence before, and after with its maps from 8 features.
     record = found["record"]
     cost = record["flops_method"] - record["train_flops"]
     passes = 50 * forward_flops(spec.model, spec.task.info, [8])
     means = 40 * 64 * 8 * (3 * (8 + 48) + 2 * 8)
     shares = shares_flops(8, 8)
     cuts = sum(truncation_flops(8, r, 1) / 4 for r in orders if r < 8)
-    errors = 10 * 64 * sum((6 + 4 * 8) * (8 + r) for r in orders)
+    errors = 10 * 64 * sum(6 * (8 + r) + 4 * 8 * (r if r < 8 else 0) for r in orders)
     assert cost == pytest.approx(passes + means + shares + cuts + errors)
     # Steps after the event, whose ragged orders share the cost of a layer.
     after = sum(spec.model.layer_flops(r) for r in orders) / 8

@@ -53,6 +53,13 @@ class FreeBasis(nn.Module):
     def features(self) -> int:
         """M, the rows of B_proj and C_proj of each system."""
 
+    def _check_own(self) -> None:
+        """Raise `ValueError` in a free basis."""
+        if self.basis == "free":
+            raise ValueError(
+                f"{type(self).__name__} in a free basis keeps no states as they are: `project` it"
+            )
+
     @torch.no_grad()
     def _project(self, W: torch.Tensor, T: torch.Tensor, orders: torch.Tensor) -> None:
         """From now on states are W (S, r, N) times those of before, and T (S, N, r) goes back."""

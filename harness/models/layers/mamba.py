@@ -188,7 +188,12 @@ class Mamba(FreeBasis, Layer):
 
     @torch.no_grad()
     def keep_modes(self, modes: torch.Tensor) -> None:
-        """Keep only these states of every channel, (r,) indices; what is kept keeps its bits."""
+        """Keep only these states of every channel, (r,) indices; what is kept keeps its bits.
+
+        Raises:
+            ValueError: a free basis, whose states are no rows of the projections.
+        """
+        self._check_own()
         for name, axis in self.state_axes.items():
             old = self.get_parameter(name)
             self._replace(name, old.index_select(axis, modes.to(old.device)).contiguous())

@@ -187,7 +187,12 @@ class Mamba2(FreeBasis, Layer):
     @torch.no_grad()
     def keep_modes(self, modes: torch.Tensor) -> None:
         """Keep only these states of every channel, (r,) indices, or (G, r), each group's own; what
-        is kept keeps its bits."""
+        is kept keeps its bits.
+
+        Raises:
+            ValueError: a free basis, whose states are no rows of the projections.
+        """
+        self._check_own()
         for name in self.of_states:
             old = self.get_parameter(name)
             at = modes.to(old.device).expand(self.groups, -1)

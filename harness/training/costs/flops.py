@@ -168,8 +168,8 @@ def stand_in_flops(one: StandIn) -> float:
 
 def stand_in_scan_flops(one: StandIn, order: int) -> float:
     """FLOPs per token of the recurrences that it stands for at this order: as `recurrence_flops`,
-    and of the maps."""
-    maps = 4.0 * one.features * order
+    and of the maps, which are there below as many states as features."""
+    maps = 4.0 * one.features * order if order < one.features else 0.0
     return maps + (5.0 if one.curve is None else 6.0) * one.channels * order
 
 

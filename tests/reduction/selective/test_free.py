@@ -388,3 +388,11 @@ def test_what_a_basis_has_no_use_for_is_refused(kind, basis, how, message):
         truncate(model, state_dims=2, calibration=batches(), selective=how)
     assert "\n" not in str(refused.value)
     assert model.state_dims == [N, N]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_layer_in_a_free_basis_keeps_no_states_as_they_are(kind):
+    layer = model_of(kind).blocks[0].ssm
+    with pytest.raises(ValueError, match="in a free basis keeps no states as they are"):
+        layer.keep_modes(torch.tensor([0, 1]))
+    assert layer.state_dim == N
