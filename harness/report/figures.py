@@ -28,6 +28,7 @@ from harness.report.style import name_points
 
 DPI = 150
 WIDTH, PANEL_HEIGHT, LEGEND_LINE = 9.2, 2.3, 0.24  # inches
+MOST_BELOW = 6  # panels without curves in one column
 CURVES_HEIGHT = 3.1  # inches, of a panel with curves
 LANE, LANES = 2.2, 10  # points between curves at one size, and how many of these all may take
 ASIDE = 6.5  # points between rows of equal size, which are drawn side by side
@@ -105,13 +106,14 @@ def metric_against_cost(comparison: pd.DataFrame) -> Figure:
 def _panels(comparison: pd.DataFrame, axis: Axis) -> Figure:
     """One panel per comparison under one legend of arms and variants.
 
-    Panels are one below the other; if they show curves, higher, and in two columns from three on.
+    Panels are one below the other, and in two columns where they are many; if they show curves,
+    higher, and in two columns from three on.
     """
     every, drawn_as = show.sections(comparison), looks(comparison)
     sections = every[:MOST_PANELS]
     lines = legend_lines(drawn_as, bool(_bare(comparison).any()), WIDTH)
     above = 0.14 + LEGEND_LINE * len(lines)
-    columns = 2 if drawn_as.curves and len(sections) > 2 else 1
+    columns = 2 if len(sections) > (2 if drawn_as.curves else MOST_BELOW) else 1
     axis = axis._replace(lane=axis.lane * 2 / columns)
     rows = math.ceil(len(sections) / columns)
     height = (CURVES_HEIGHT if drawn_as.curves else PANEL_HEIGHT) * rows + above

@@ -11,6 +11,7 @@ from harness.arms import InTrainingSpec, PostHocSpec
 from harness.report.comparison.compare import compare
 from harness.report.figures import (
     ASIDE,
+    MOST_BELOW,
     WIDEST,
     draw,
     metric_against_cost,
@@ -187,6 +188,16 @@ def test_each_comparison_of_a_task_has_its_panel(comparison_named):
     figure = metric_against_state_dim(compare(both))
     assert list(panels(figure)) == ["digits, long", "digits, short"]
     assert len(legend(figure)) == 4
+
+
+@pytest.mark.parametrize(("number", "columns"), [(MOST_BELOW, 1), (MOST_BELOW + 1, 2)])
+def test_many_panels_stand_in_two_columns(comparison_named, number, columns):
+    rows = pd.concat([comparison_named(f"one {k}") for k in range(number)])
+    figure = metric_against_state_dim(compare(rows))
+    assert len(panels(figure)) == number
+    figure.canvas.draw()
+    lefts = {round(axes.get_position().x0, 2) for axes in panels(figure).values()}
+    assert len(lefts) == columns
 
 
 def test_an_unknown_arm_has_a_look_of_its_own(suite):
