@@ -42,11 +42,15 @@ def objective(B_re, B_im, C_re, C_im):
     )
 
 
-def full_of(reduced, T, W, gamma_full, gamma_reduced):
-    """The raw full (B_re, B_im, C_re, C_im) that reduced ones are coordinates of."""
+def full_of(reduced, t, gamma_full, gamma_reduced):
+    """The raw full (B_re, B_im, C_re, C_im) that reduced ones are coordinates of; of a real system
+    gamma B = T b + T_conj conj(b) with b = gamma_r B_r, and C = C_r W + conj(C_r) conj(W_conj)."""
     B_re, B_im, C_re, C_im = reduced
-    B = T @ (gamma_reduced[:, None] * torch.complex(B_re, B_im)) / gamma_full[:, None]
-    C = torch.complex(C_re, C_im) @ W
+    b, c = gamma_reduced[:, None] * torch.complex(B_re, B_im), torch.complex(C_re, C_im)
+    B, C = t.T @ b, c @ t.W
+    if t.T_conj is not None:
+        B, C = B + t.T_conj @ b.conj(), C + c.conj() @ t.W_conj.conj()
+    B = B / gamma_full[:, None]
     return B.real, B.imag, C.real, C.imag
 
 
@@ -68,19 +72,20 @@ class Truncated:
         for name in CARRIED:
             set_moments(self.optimizer.state[parameters(self.layer)[name]], name)
         (t,) = truncate(model, state_dims=[9, 7, 3], optimizer=self.optimizer, **how)
-        self.T, self.W = t.T, t.W
+        self.t, self.T, self.W = t, t.T, t.W
         self.gamma_reduced = self.layer.gamma_log.detach().double().exp()
 
     def full(self, reduced):
-        return full_of(reduced, self.T, self.W, self.gamma_full, self.gamma_reduced)
+        return full_of(reduced, self.t, self.gamma_full, self.gamma_reduced)
 
     def state(self, name):
         return self.optimizer.state.get(parameters(self.layer)[name])
 
 
-def test_the_first_moment_follows_the_adjoint_of_the_change_of_basis():
+def check_moments_follow(**how):
+    """The first moments after a truncation are the gradient in the reduced B and C."""
     # Truncating is repeatable, so a first run tells the point at which to take the gradient.
-    point = Truncated()
+    point = Truncated(**how)
     reduced = [p.requires_grad_() for p in double(point.layer, CARRIED)]
     full = [p.detach().requires_grad_() for p in point.full(reduced)]
     gradients = dict(zip(CARRIED, torch.autograd.grad(objective(*full), full), strict=True))
@@ -88,13 +93,17 @@ def test_the_first_moment_follows_the_adjoint_of_the_change_of_basis():
     def set_moments(state, name):
         state["exp_avg"] = gradients[name].float()
 
-    carried = Truncated(set_moments)
+    carried = Truncated(set_moments, **how)
     wanted = torch.autograd.grad(objective(*point.full(reduced)), reduced)
     for name, gradient in zip(CARRIED, wanted, strict=True):
         ours = carried.state(name)["exp_avg"]
         assert ours.dtype == torch.float32
         torch.testing.assert_close(ours.double(), gradient, rtol=1e-4, atol=1e-5)
         assert float(gradient.abs().max()) > 0.1
+
+
+def test_the_first_moment_follows_the_adjoint_of_the_change_of_basis():
+    check_moments_follow()
 
 
 def test_the_reduced_parameters_are_coordinates_of_the_projected_system():

@@ -13,7 +13,7 @@ from harness.reduction import decompositions, energy_rank, hankel_nuclear_norm, 
 
 from .networks import OwnLayer
 from .systems import distance, random_system
-from .test_moments import CARRIED, double, objective, parameters, trained
+from .test_moments import check_moments_follow
 from .test_real import apart, dense, dense_gramians, dense_hsv, grid, response
 
 
@@ -128,37 +128,7 @@ def test_tau_discards_that_share_of_the_real_systems_energy():
 
 
 def test_moments_follow_the_adjoint_of_the_change_of_basis():
-    """Adam's first moments after it are the gradient in the reduced B and C, by autograd through
-    gamma B = T b + T_conj conj(b) with b = gamma_r B_r, and C = C_r W + conj(C_r) conj(W_conj)."""
-
-    def cut(set_moments=lambda state, name: None):
-        model, optimizer = trained()
-        gamma = model.last.gamma_log.detach().double().exp()
-        for name in CARRIED:
-            set_moments(optimizer.state[parameters(model.last)[name]], name)
-        how = {"state_dims": [9, 7, 3], "optimizer": optimizer, "realness": "real"}
-        (done,) = truncate(model, **how)
-        return model.last, optimizer, gamma, done
-
-    layer, _, gamma, t = cut()
-    gamma_r = layer.gamma_log.detach().double().exp()
-
-    def full(reduced):
-        B_re, B_im, C_re, C_im = reduced
-        b, c = gamma_r[:, None] * torch.complex(B_re, B_im), torch.complex(C_re, C_im)
-        B = (t.T @ b + t.T_conj @ b.conj()) / gamma[:, None]
-        C = c @ t.W + c.conj() @ t.W_conj.conj()
-        return B.real, B.imag, C.real, C.imag
-
-    reduced = [p.requires_grad_() for p in double(layer, CARRIED)]
-    at = [p.detach().requires_grad_() for p in full(reduced)]
-    gradients = dict(zip(CARRIED, torch.autograd.grad(objective(*at), at), strict=True))
-    wanted = torch.autograd.grad(objective(*full(reduced)), reduced)
-    layer, optimizer, *_ = cut(lambda state, name: state.update(exp_avg=gradients[name].float()))
-    for name, gradient in zip(CARRIED, wanted, strict=True):
-        ours = optimizer.state[parameters(layer)[name]]["exp_avg"].double()
-        torch.testing.assert_close(ours, gradient, rtol=1e-4, atol=1e-5)
-        assert float(gradient.abs().max()) > 0.1
+    check_moments_follow(realness="real")
 
 
 @pytest.mark.parametrize("method", ["exact", "adjoint"])

@@ -12,7 +12,7 @@ from harness.models.layers.s5 import S5
 from harness.reduction import truncate
 from harness.reduction.stacks import StackTruncation
 
-from .test_moments import CARRIED, double, objective, parameters, trained
+from .test_moments import check_moments_follow
 
 WIDTH = 3
 LAYERS = {
@@ -85,36 +85,9 @@ def test_its_maps_are_those_of_its_own_states(kind, way):
                 assert float(back[:, one.eigenvalues.imag != 0].max()) < 1e-6
 
 
-def test_moments_follow_it():
-    """Adam's first moments after it are the gradient in the reduced B and C, by autograd."""
-
-    def cut(set_moments=lambda state, name: None):
-        model, optimizer = trained()
-        gamma = model.last.gamma_log.detach().double().exp()
-        for name in CARRIED:
-            set_moments(optimizer.state[parameters(model.last)[name]], name)
-        how = {"state_dims": [9, 7, 3], "optimizer": optimizer, "scaling": "equal"}
-        (done,) = truncate(model, **how)
-        return model.last, optimizer, gamma, done
-
-    layer, _, gamma, t = cut()
-    gamma_r = layer.gamma_log.detach().double().exp()
-
-    def full(reduced):
-        B_re, B_im, C_re, C_im = reduced
-        b, c = gamma_r[:, None] * torch.complex(B_re, B_im), torch.complex(C_re, C_im)
-        B, C = t.T @ b / gamma[:, None], c @ t.W
-        return B.real, B.imag, C.real, C.imag
-
-    reduced = [p.requires_grad_() for p in double(layer, CARRIED)]
-    at = [p.detach().requires_grad_() for p in full(reduced)]
-    gradients = dict(zip(CARRIED, torch.autograd.grad(objective(*at), at), strict=True))
-    wanted = torch.autograd.grad(objective(*full(reduced)), reduced)
-    layer, optimizer, *_ = cut(lambda state, name: state.update(exp_avg=gradients[name].float()))
-    for name, gradient in zip(CARRIED, wanted, strict=True):
-        ours = optimizer.state[parameters(layer)[name]]["exp_avg"].double()
-        torch.testing.assert_close(ours, gradient, rtol=1e-4, atol=1e-5)
-        assert float(gradient.abs().max()) > 0.1
+@pytest.mark.parametrize("way", ["white", "real"])
+def test_moments_follow_it(way):
+    check_moments_follow(scaling="equal", **WAYS[way])
 
 
 def test_a_system_that_keeps_its_order_keeps_its_states():

@@ -10,9 +10,9 @@ from harness.planning.plan import Plan
 from harness.records.store import Store
 from harness.suite import TrialSpec
 from harness.suite import load as load_suite
-from harness.training.trial import Execution, Interrupted, run_trial
+from harness.training.trial import run_trial
 
-from .trials import assert_same, table_of, trial_spec
+from .trials import assert_same, stops_of, table_of, trial_spec
 
 KINDS = {
     "s5": {"kind": "s5", "hippo_blocks": 2},
@@ -146,15 +146,7 @@ def test_stopped_at_every_boundary_it_ends_bit_identical(name, tmp_path):
     whole, store = (Store.open(tmp_path / one) for one in ("whole", "stopped"))
     run_trial(spec, whole)
     assert table_of(whole, spec.trial_id, "truncations")
-    stops = 0
-    while True:
-        calls = iter([False, True])
-        try:
-            run_trial(spec, store, Execution(stop=lambda calls=calls: next(calls)))
-            break
-        except Interrupted:
-            stops += 1
-    assert stops >= 1
+    assert stops_of(spec, store) >= 1
     empty = {"spectra"} if name in SELECTIVE or name in STAND_INS else ()
     assert_same(store, whole, spec.trial_id, empty=("truncations", *empty))
 

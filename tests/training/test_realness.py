@@ -5,9 +5,9 @@ import pytest
 from harness.suite import TrialSpec
 from harness.suite.fork_family import common_steps
 from harness.training.costs.flops import spectrum_flops, truncation_flops
-from harness.training.trial import Execution, Interrupted, run_trial
+from harness.training.trial import run_trial
 
-from .trials import assert_same, table_of, trial_spec
+from .trials import assert_same, stops_of, table_of, trial_spec
 
 REAL = {"realness": "real"}
 ARMS = {
@@ -72,15 +72,7 @@ def test_stopped_at_every_boundary_it_ends_bit_identical(name, store, tmp_path):
     spec, _ = ran({**ARMS[name], **REAL}, whole, **fields)
     if spec.source() is not None:
         ran({"kind": "full"}, store, **fields)
-    stops = 0
-    while True:
-        calls = iter([False, True])
-        try:
-            run_trial(spec, store, Execution(stop=lambda calls=calls: next(calls)))
-            break
-        except Interrupted:
-            stops += 1
-    assert stops
+    assert stops_of(spec, store)
     assert_same(store, whole, spec.trial_id)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from harness.records.store import Store
 from harness.suite import TrialSpec
-from harness.training.trial import Execution, run_trial
+from harness.training.trial import Execution, Interrupted, run_trial
 
 # Clocks, restarts and memory may differ between a run and its repetition; nothing else may. The
 # commit is no number of ours: whoever commits while the tests run changes it.
@@ -34,6 +34,19 @@ def run_in_child(spec_json, root, passed):
     torch.set_num_threads(1)
     spec = TrialSpec.model_validate_json(spec_json)
     run_trial(spec, Store.open(root), Execution(progress=lambda _: passed.release()))
+
+
+def stops_of(spec, store):
+    """Run a trial, stopped at every boundary and taken up again; how many stops that were."""
+    stops = 0
+    while True:
+        calls = iter([False, True])
+        try:
+            run_trial(spec, store, Execution(stop=lambda calls=calls: next(calls)))
+        except Interrupted:
+            stops += 1
+        else:
+            return stops
 
 
 def copy_source(spec, from_store, to_store):
