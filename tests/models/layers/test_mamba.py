@@ -306,13 +306,50 @@ def test_slabs_are_cut_everywhere_once(numbers, monkeypatch):
         plan = slabs.Plan.of(batch, states, length, 2, torch.device("cpu"))
         count = torch.zeros(batch, states, length)
         last = {}
-        for slab in plan.slabs():
+        for slab in (slab for b in plan.groups for slab in plan.slabs(b)):
             count[slab.b : slab.b_end, slab.n : slab.n_end, slab.t : slab.t_end] += 1
             assert math.prod(slab.shape(2)) <= 2 * plan.numbers
             last.setdefault((slab.b, slab.n), []).append(slab.t)
         assert bool((count == 1).all())
         assert all(a < b for times in last.values() for a, b in pairwise(times))
         assert plan.pieces * states <= length + states  # what is kept is no larger than the input
+
+
+@pytest.mark.parametrize("sequences", [1, 5])
+def test_no_number_of_threads_changes_a_bit(sequences, monkeypatch):
+    from harness.models.scans.selective import slabs
+
+    monkeypatch.setattr(slabs, "SLAB_NUMBERS", 300)
+    monkeypatch.setattr(slabs, "STEPS", 5)
+    monkeypatch.setattr(slabs, "WORTHWHILE", 1)
+    pools, found = [], []
+    pool_of = slabs.ThreadPoolExecutor
+    monkeypatch.setattr(slabs, "ThreadPoolExecutor", lambda n: pools.append(n) or pool_of(n))
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            ssm = layer(backend="scan")
+            u = torch.randn(sequences, 40, 3, generator=torch.Generator().manual_seed(1))
+            y = ssm(u.requires_grad_())
+            y.square().sum().backward()
+            found.append([y, u.grad, *(p.grad for p in ssm.parameters())])
+    finally:
+        torch.set_num_threads(before)
+    for one in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], one, strict=True))
+    assert pools == ([2, 2, 3, 3] if sequences == 5 else [])  # forward and backward of two threads
+
+
+def test_a_fault_on_a_thread_is_one_of_the_pass(monkeypatch):
+    from harness.models.scans.selective import compiled, slabs
+
+    monkeypatch.setattr(slabs, "SLAB_NUMBERS", 300)
+    monkeypatch.setattr(slabs, "WORTHWHILE", 1)
+    monkeypatch.setattr(slabs.Plan, "threads", lambda *_: 2)
+    monkeypatch.setattr(compiled, "decay", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        layer(backend="scan")(torch.randn(4, 40, 3))
 
 
 def test_against_transformers_slow_path():

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+ONE_THREAD = False
+
 
 def decay(decays: torch.Tensor, dt: torch.Tensor, A: torch.Tensor, slab: Any) -> None:
     """exp(dt A) of a slab into decays."""

@@ -17,6 +17,7 @@ from harness.tools.compiling import compiled
 
 from . import blocks
 
+ONE_THREAD = True  # that a loop runs on one
 LEAST = 16  # numbers that are summed one by one
 
 # exp in float32, from Cephes (Moshier 1989, expf.c): 2^n exp(r), r = x - n log 2 in two parts.
