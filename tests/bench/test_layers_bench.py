@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from harness.bench import layers_bench as bench
+from harness.bench.interleaved import Rounds
 from harness.bench.peer_layers import PEERS, Peer
 from harness.cli.app import execute
 
@@ -64,6 +65,15 @@ def test_it_takes_its_turns_where_it_is(monkeypatch):
     assert row["other"] == "theirs"
     assert calls.number == 1 + 2  # one that does not count
     assert row["over_other"]["median"] < 1.0
+
+
+def test_ratios_say_how_many_times_faster(monkeypatch):
+    seconds = {"layer": [1.0], "plain": [3.0], "after": [0.5], "other": [2.0]}
+    monkeypatch.setattr(bench, "interleave", lambda *_, **__: Rounds(seconds, {}))
+    monkeypatch.setitem(PEERS, "s5", Peer("theirs", lambda spec, states, u: lambda: None))
+    row = bench.row_of(bench.QUICK_CASES[0], 8, 1)
+    found = {name: row[name]["median"] for name in ("over_plain", "over_other", "over_full")}
+    assert found == {"over_plain": 3.0, "over_other": 2.0, "over_full": 2.0}
 
 
 def test_what_cannot_be_measured_is_refused(capsys):

@@ -1,7 +1,9 @@
 """Trials whose truncations leave states with B and C of equal norm."""
 
 import pytest
+import torch
 
+from harness.api.stores import open_store
 from harness.suite import TrialSpec
 from harness.suite.fork_family import common_steps
 
@@ -34,6 +36,17 @@ def test_every_truncating_arm_takes_it(name, store):
     first, other = (rows_of(spec, store)[0] for spec in (one, two))
     assert first == other  # the same states of the same model go
     assert first["dim_after"] < first["dim_before"]
+
+
+@pytest.mark.parametrize("gramians", ["white", "signal"])
+def test_its_states_have_B_and_C_of_equal_norm(gramians, store):
+    """Without a step after the truncation, which would change them."""
+    arm = {"kind": "post_hoc", "state_dims": [6], "gramians": gramians, "calibration": 16}
+    for more, equal in ((EQUAL, True), ({}, False)):
+        spec, _ = ran({**arm, **more}, store)
+        for block in open_store(store.root).load_model(spec.trial_id).blocks:
+            _, B, C = block.ssm.system()
+            assert torch.allclose(B.norm(dim=1), C.norm(dim=0), rtol=1e-5) == equal
 
 
 @pytest.mark.parametrize("name", ["in_training", "signal", "post_hoc"])

@@ -315,8 +315,9 @@ def test_slabs_are_cut_everywhere_once(numbers, monkeypatch):
         assert plan.pieces * states <= length + states  # what is kept is no larger than the input
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("sequences", [1, 5])
-def test_no_number_of_threads_changes_a_bit(sequences, monkeypatch):
+def test_no_number_of_threads_changes_a_bit(sequences, dtype, monkeypatch):
     from harness.models.scans.selective import slabs
 
     monkeypatch.setattr(slabs, "SLAB_NUMBERS", 300)
@@ -329,8 +330,9 @@ def test_no_number_of_threads_changes_a_bit(sequences, monkeypatch):
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            ssm = layer(backend="scan")
-            u = torch.randn(sequences, 40, 3, generator=torch.Generator().manual_seed(1))
+            ssm = layer(backend="scan").to(dtype)
+            numbers = torch.Generator().manual_seed(1)
+            u = torch.randn(sequences, 40, 3, dtype=dtype, generator=numbers)
             y = ssm(u.requires_grad_())
             y.square().sum().backward()
             found.append([y, u.grad, *(p.grad for p in ssm.parameters())])
